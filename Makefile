@@ -1,0 +1,46 @@
+# CI runs these targets and nothing else.
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+PYTHON ?= python3
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test ci-long bench check fmt proto clean
+
+help:            ## this list
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## ?/\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (first time: about a minute)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(STAMP)  ## make .venv and install everything into it
+
+demo: setup      ## the whole mesh on this machine, told step by step (ARGS=--once: verify and exit)
+	@$(PY) -m examples.demo $(ARGS)
+
+test: setup      ## lint, types and every test that fits in ten minutes
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+	@$(PY) -m pytest -m 'not long' $(ARGS)
+
+ci-long: setup   ## what is too long for `make test`
+	@$(PY) -m pytest -m long $(ARGS)
+
+bench: setup     ## side by side with Envoy (ONLY=W1 for one part)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+check: setup     ## lint and types only
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+fmt: setup       ## format and fix what can be fixed
+	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
+
+proto: setup     ## regenerate weft/pb from proto/
+	@$(PY) -m tests.tidy.generate
+
+clean:           ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
