@@ -1,20 +1,26 @@
-"""Generates weft/pb from proto/: `make proto`. A tidy test runs the same code and compares.
+"""Generates weft/pb from proto/ and examples/pb from examples/proto/: `make proto`.
 
-protoc writes imports as `weft.<package>`; ours live in `weft.pb.<package>`, so the one rewrite
-below moves them. Nothing else in the output is touched.
+A tidy test runs the same code and compares.
+
+protoc writes imports as `weft.<package>`; ours live in `weft.pb.<package>` (and those of `shop` in
+`examples.pb.shop`), so the one rewrite below moves them. Nothing else in the output is touched.
 """
 
 import re
 import shutil
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTO = ROOT / "proto"
 OUT = ROOT / "weft" / "pb"
+EXAMPLES_PROTO = ROOT / "examples" / "proto"
+EXAMPLES_OUT = ROOT / "examples" / "pb"
 # "from weft.mesh.v1 import ..." and the qualified names that mypy-protobuf writes.
 _PACKAGE = re.compile(r"\bweft\.(?!pb\b)(\w+)\.(v\d+)\b(?=[ .\n])")
+_EXAMPLES_PACKAGE = re.compile(r"(?<![\w.])shop\.(v\d+)\b(?=[ .\n])")
 
 
 def generate(out: Path) -> None:
@@ -22,6 +28,20 @@ def generate(out: Path) -> None:
 
     Raises RuntimeError when protoc refuses a contract.
     """
+    _generate(out, PROTO, lambda scratch: scratch / "weft", lambda line: _PACKAGE.sub(r"weft.pb.\1.\2", line))
+
+
+def generate_examples(out: Path) -> None:
+    """As `generate`, for the package `examples.pb`, which no wheel contains."""
+    _generate(
+        out,
+        EXAMPLES_PROTO,
+        lambda scratch: scratch,
+        lambda line: _EXAMPLES_PACKAGE.sub(r"examples.pb.shop.\1", line),
+    )
+
+
+def _generate(out: Path, contracts: Path, top: Callable[[Path], Path], move: Callable[[str], str]) -> None:
     from grpc_tools import protoc
 
     scratch = out.with_name(out.name + ".tmp")
@@ -31,38 +51,38 @@ def generate(out: Path) -> None:
     code = protoc.main(
         [
             "protoc",
-            f"-I{PROTO}",
+            f"-I{contracts}",
             f"--plugin=protoc-gen-mypy={scripts / 'protoc-gen-mypy'}",
             f"--plugin=protoc-gen-mypy_grpc={scripts / 'protoc-gen-mypy_grpc'}",
             f"--python_out={scratch}",
             f"--mypy_out=quiet:{scratch}",
             f"--grpc_python_out={scratch}",
             f"--mypy_grpc_out=quiet:{scratch}",
-            *sorted(str(path) for path in PROTO.rglob("*.proto")),
+            *sorted(str(path) for path in contracts.rglob("*.proto")),
         ]
     )
     if code:
         raise RuntimeError(f"protoc exited with {code}")
     shutil.rmtree(out, ignore_errors=True)
-    shutil.move(scratch / "weft", out)
-    shutil.rmtree(scratch)
+    shutil.move(top(scratch), out)
+    shutil.rmtree(scratch, ignore_errors=True)
     for path in sorted(out.rglob("*.py*")):
-        path.write_text(_move_imports(path.read_text()))
+        path.write_text(_move_imports(path.read_text(), move))
     for folder in [out, *(p for p in sorted(out.rglob("*")) if p.is_dir())]:
         (folder / "__init__.py").write_text("")
 
 
-def _move_imports(source: str) -> str:
+def _move_imports(source: str, move: Callable[[str], str]) -> str:
     lines = source.splitlines(keepends=True)
     return "".join(
-        _PACKAGE.sub(r"weft.pb.\1.\2", line)
-        if "AddSerializedFile" not in line and not line.lstrip().startswith(("'", '"'))
-        else line
+        move(line) if "AddSerializedFile" not in line and not line.lstrip().startswith(("'", '"')) else line
         for line in lines
     )
 
 
 if __name__ == "__main__":
     generate(OUT)
-    print(f"wrote {sum(1 for _ in OUT.rglob('*.py'))} modules to {OUT.relative_to(ROOT)}")
+    generate_examples(EXAMPLES_OUT)
+    for written in (OUT, EXAMPLES_OUT):
+        print(f"wrote {sum(1 for _ in written.rglob('*.py'))} modules to {written.relative_to(ROOT)}")
     sys.exit(0)

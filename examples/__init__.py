@@ -1,0 +1,1 @@
+"""Two small gRPC services that know nothing of the mesh, and the demo that runs them in one."""

@@ -1,0 +1,1 @@
+"""`orders`: takes orders and says which instance took them."""
