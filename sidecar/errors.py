@@ -1,0 +1,87 @@
+"""What can go wrong in a sidecar.
+
+WeftError
+├── InvalidResource         expected: the registry sent what we cannot obey; the delta is refused
+├── CredentialRejected      expected: the registry no longer knows our credential; we stop serving
+├── RegistryUnreachable     expected: serving goes on with what is known
+└── RequestRefused          expected: one request is answered by us; `respond.ANSWERS` says how
+    ├── MalformedRequest        the request breaks RFC 9113 section 8
+    ├── HeadersTooLarge         more header bytes than we accept
+    ├── CallerDenied            an intention denies the caller
+    ├── NoInstance              no instance is registered and healthy
+    ├── ConnectFailed           no attempt reached an instance
+    ├── PendingFull             too many requests wait for a connection already
+    ├── PendingTimeout          waited for a connection for too long
+    ├── UpstreamLost            the connection broke while the request was under way
+    ├── AppUnreachable          our own application does not accept connections
+    ├── DeadlineExpired         the caller's grpc-timeout ran out here
+    └── Draining                this proxy is going away
+"""
+
+from weft.errors import Unavailable, UsageError, WeftError
+
+
+class InvalidResource(WeftError):
+    """Expected. `resource` of a delta cannot be obeyed, and why."""
+
+    def __init__(self, resource: str, why: str) -> None:
+        super().__init__(f"resource {resource!r} {why}")
+        self.resource = resource
+
+
+class CredentialRejected(UsageError):
+    """Expected. The credential was withdrawn, or its instance deregistered."""
+
+    exit_code = 1
+
+
+class RegistryUnreachable(Unavailable):
+    """Expected. The registry did not answer; what is served already stays served."""
+
+
+class RequestRefused(WeftError):
+    """Expected. Root of what one request can be refused with."""
+
+
+class MalformedRequest(RequestRefused):
+    """Expected. RFC 9113 section 8.1.1."""
+
+
+class HeadersTooLarge(RequestRefused):
+    """Expected. RFC 6585 section 5."""
+
+
+class CallerDenied(RequestRefused):
+    """Expected. The intentions deny this caller."""
+
+
+class NoInstance(RequestRefused):
+    """Expected. The destination has no healthy instance."""
+
+
+class ConnectFailed(RequestRefused):
+    """Expected. Every permitted attempt to connect failed."""
+
+
+class PendingFull(RequestRefused):
+    """Expected. The queue for connections is at its bound."""
+
+
+class PendingTimeout(RequestRefused):
+    """Expected. No connection could take the request in time."""
+
+
+class UpstreamLost(RequestRefused):
+    """Expected. The connection to the instance broke with the request under way."""
+
+
+class AppUnreachable(RequestRefused):
+    """Expected. Our application does not accept the connection."""
+
+
+class DeadlineExpired(RequestRefused):
+    """Expected. grpc-timeout ran out."""
+
+
+class Draining(RequestRefused):
+    """Expected. New requests go elsewhere."""

@@ -1,0 +1,22 @@
+"""The sidecar's own X.509-SVID: its key is made here and never leaves the process."""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from weft.spiffe import SpiffeId
+
+
+@dataclass(frozen=True, slots=True)
+class TlsContexts:
+    """What new connections are made with, for one leaf and one set of trust bundles.
+
+    `not_after` is when our leaf expires, seconds since the Unix epoch. `verify` takes the peer's chain
+    (DER, leaf first) after the handshake and answers who it is; it raises weft.svid.UntrustedPeer.
+    OpenSSL alone cannot decide that: it would accept any loaded root for any trust domain.
+    """
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+    not_after: float
+    verify: Callable[[list[bytes]], SpiffeId]

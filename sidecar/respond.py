@@ -1,0 +1,60 @@
+"""How each refusal looks on the wire: one table for HTTP status, gRPC status and what becomes of the
+stream and the connection.
+
+A gRPC request (content-type application/grpc) gets HTTP 200 with `grpc_status` and `grpc_message` as
+trailers only; any other gets `http_status`. Where `reset_code` is set the stream is reset with that RFC
+9113 code and nothing is answered, because the caller's proxy must learn that nothing was processed.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from . import errors
+
+NOT_RESET = -1
+REFUSED_STREAM = 0x7  # RFC 9113 section 7
+
+DEADLINE_EXCEEDED, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 4, 7, 8
+INTERNAL, UNAVAILABLE = 13, 14
+
+
+class Answer(NamedTuple):
+    """`reason` labels the counter of errors; `close` ends the connection once the answer is out."""
+
+    http_status: int
+    grpc_status: int
+    grpc_message: str
+    reason: str
+    close: bool = False
+    reset_code: int = NOT_RESET
+
+
+ANSWERS: Mapping[type[errors.RequestRefused], Answer] = MappingProxyType(
+    {
+        errors.MalformedRequest: Answer(400, INTERNAL, "weft: malformed request", "malformed"),
+        errors.HeadersTooLarge: Answer(
+            431, RESOURCE_EXHAUSTED, "weft: request headers too large", "headers_too_large"
+        ),
+        errors.CallerDenied: Answer(403, PERMISSION_DENIED, "weft: denied by intention", "denied"),
+        errors.NoInstance: Answer(503, UNAVAILABLE, "weft: no healthy instance", "no_instance"),
+        errors.ConnectFailed: Answer(
+            503, UNAVAILABLE, "weft: connection to instance failed", "connect_failed"
+        ),
+        errors.PendingFull: Answer(503, UNAVAILABLE, "weft: too many pending requests", "pending_full"),
+        errors.PendingTimeout: Answer(504, UNAVAILABLE, "weft: no connection in time", "pending_timeout"),
+        errors.UpstreamLost: Answer(502, UNAVAILABLE, "weft: connection to instance lost", "upstream_lost"),
+        errors.AppUnreachable: Answer(
+            503, UNAVAILABLE, "weft: application unreachable", "app_unreachable", reset_code=REFUSED_STREAM
+        ),
+        errors.DeadlineExpired: Answer(504, DEADLINE_EXCEEDED, "weft: deadline exceeded", "deadline"),
+        errors.Draining: Answer(
+            503, UNAVAILABLE, "weft: proxy is draining", "draining", reset_code=REFUSED_STREAM
+        ),
+    }
+)
+
+
+def answer_for(refusal: errors.RequestRefused) -> Answer:
+    """The table's row for an error that was raised."""
+    return ANSWERS[type(refusal)]
