@@ -1,0 +1,65 @@
+"""Files that hold secrets: mode 0600, replaced whole or not at all."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from weft.errors import ConfigError, EnvironmentProblem
+from weft.limits import PRIVATE_FILE_BYTES_MAX
+
+
+def read_private(path: Path, what: str) -> bytes:
+    """The content of a file that only its owner may read.
+
+    `what` names the content in messages ("credential"). Raises ConfigError when the file is missing,
+    unreadable, too large, not a regular file, or open to group or others.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode  # of the open file: the name may be swapped meanwhile
+            if not stat.S_ISREG(mode):
+                raise ConfigError(f"{what} file {path}: is not a regular file; give the path of one")
+            if mode & 0o077:
+                raise ConfigError(
+                    f"{what} file {path}: others may read it (mode {stat.S_IMODE(mode):04o}); "
+                    f"run: chmod 600 {path}"
+                )
+            data = file.read(PRIVATE_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"{what} file {path}: cannot be read ({error.strerror}); check the path") from error
+    if len(data) > PRIVATE_FILE_BYTES_MAX:
+        raise ConfigError(f"{what} file {path}: over {PRIVATE_FILE_BYTES_MAX} bytes; this is another file")
+    return data
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Writes `path` with mode 0600: after a crash it holds the old content or the new, never a part.
+
+    Raises EnvironmentProblem when the machine does not allow it.
+    """
+    try:
+        handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 from the start
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(scratch).replace(path)
+        except BaseException:
+            Path(scratch).unlink(missing_ok=True)
+            raise
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot write {path} ({error.strerror}); make {path.parent} exist and writable"
+        ) from error
+
+
+def _sync_directory(directory: Path) -> None:
+    """Without it the rename itself may be lost with the power."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,80 @@
+"""Structured logs on stderr: for people on a terminal, JSON lines otherwise. Secrets never appear."""
+
+import logging
+import re
+import sys
+from typing import Any, TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+LEVELS = ("debug", "info", "warning", "error")
+REDACTED = "[redacted]"
+_SECRET_KEY = re.compile(
+    r"(^|_|-)(secret|token|password|authorization|cookie|credential|private_key|key_pem)($|_|-)", re.I
+)
+_SECRET_TEXT = re.compile(
+    r"((?:[?&]|\b)(?:token|secret)=)[^&\s'\"]+|(\bBearer )[^\s'\"]+|"
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    re.I | re.S,
+)
+
+
+def configure(level: str = "info", stream: TextIO | None = None) -> None:
+    """Sets up structlog, and the standard library's logging (aiohttp, asyncio, grpc) to match.
+
+    Composition roots call it once. `level` is one of LEVELS.
+    """
+    out = stream or sys.stderr
+    threshold = getattr(logging, level.upper())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    # Redaction is last before rendering, so that it also sees formatted exceptions.
+    ending = [*_exceptions(out), redact, _renderer(out)]
+    structlog.configure(
+        processors=[*shared, *ending],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=stream is None,
+    )
+    handler = logging.StreamHandler(out)
+    strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name], processors=[strip, *ending]
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Hides what is named like a secret, and what looks like one inside text (`?token=`, keys)."""
+    for key, value in event.items():
+        if _SECRET_KEY.search(key):
+            event[key] = REDACTED
+        elif isinstance(value, str):
+            event[key] = _SECRET_TEXT.sub(_hide, value)
+    return event
+
+
+def _hide(found: re.Match[str]) -> str:
+    return (found[1] or found[2] or "") + REDACTED
+
+
+def _exceptions(out: TextIO) -> list[Processor]:
+    # Plain tracebacks: the pretty ones print local variables, and those hold secrets.
+    return [structlog.processors.format_exc_info]
+
+
+def _renderer(out: TextIO) -> Processor:
+    if out.isatty():
+        return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    return structlog.processors.JSONRenderer(serializer=_to_json)
+
+
+def _to_json(event: EventDict, **_: Any) -> str:
+    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
