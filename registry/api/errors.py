@@ -1,0 +1,52 @@
+"""What a request can be refused for. The texts are those that Consul's clients compare.
+
+ApiError            expected: the caller's request
+├── BadRequest      400
+├── Forbidden       403
+├── NotFound        404
+├── WrongMethod     405
+├── BodyTooLarge    413
+└── NoSuchDatacenter  500, as in Consul
+"""
+
+from collections.abc import Sequence
+
+from weft.errors import UsageError
+
+
+class ApiError(UsageError):
+    """Expected. The request cannot be served; the message is the body."""
+
+
+class BadRequest(ApiError):
+    """Expected. A parameter, a path segment or the body is wrong."""
+
+
+class Forbidden(ApiError):
+    """Expected. The caller may not do this."""
+
+
+class NotFound(ApiError):
+    """Expected. Nothing by that name or path."""
+
+
+class WrongMethod(ApiError):
+    """Expected. The path exists, with other methods."""
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"method {method} not allowed")
+        self.allowed = tuple(allowed)
+
+
+class BodyTooLarge(ApiError):
+    """Expected. The body is over its bound."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"Request body too large, max size: {limit_bytes} bytes")
+
+
+class NoSuchDatacenter(ApiError):
+    """Expected. `?dc=` names a datacenter that this registry does not know."""
+
+    def __init__(self) -> None:
+        super().__init__("No path to datacenter")
