@@ -1,0 +1,131 @@
+"""What a decoded header block is: a stable head and the fields that vary beside it.
+
+Requests of one client say the same thing over and over, but for a literal or two (a trace id, a
+deadline). So a block has a `Head`, which the decoder interns: equal heads of one connection are one
+object, and whatever was decided for it can hang on it. And it has `Extra`: the varying fields, as the
+octets that go on to the next hop, validated but not taken apart until somebody asks.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import IntEnum
+from typing import NamedTuple
+
+Field = tuple[bytes, bytes]  # lower-case name, value; decoded
+
+
+class Kind(IntEnum):
+    """What a header block opens or closes (RFC 9113 section 8.1)."""
+
+    REQUEST = 0
+    RESPONSE = 1
+    INFORMATIONAL = 2
+    TRAILERS = 3
+
+
+class NeverIndexed(tuple[bytes, bytes]):
+    """A Field of a head that came never indexed and must stay so (RFC 7541 section 7.1.3).
+
+    It equals no plain field: a head with it is another head, so the memos cannot mix the two.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is NeverIndexed and tuple.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((NeverIndexed, self[0], self[1]))
+
+
+class Head:
+    """The stable part of a block, valid by RFC 9113 section 8; `is` identity is a memo key."""
+
+    __slots__ = (
+        "authority",
+        "content_length",
+        "fields",
+        "grpc_status",
+        "kind",
+        "method",
+        "path",
+        "plan",
+        "plan_for",
+        "scheme",
+        "size",
+        "status",
+    )
+
+    def __init__(self, kind: Kind, fields: tuple[Field, ...]) -> None:
+        self.kind = kind
+        self.fields = fields  # pseudo-header fields first, then the others, in wire order
+        self.method = b""  # of requests, like the next three; b"" where absent
+        self.scheme = b""
+        self.path = b""
+        self.authority = b""  # :authority, or else Host
+        self.status = 0  # of responses
+        self.grpc_status = -1  # of responses and trailers; -1: absent, 2 (UNKNOWN): not a known code
+        self.content_length = -1  # octets; -1: absent
+        self.size = 0  # octets by RFC 9113 section 6.5.2 (32 per field on top of its strings)
+        self.plan: object | None = None  # the switch's memoised decision for this head
+        self.plan_for: object | None = None  # what `plan` was computed against
+
+    def value(self, name: bytes) -> bytes | None:
+        """The value of a field, repeated ones joined as RFC 9110 section 5.2 says, cookies by "; "."""
+        values = [value for field, value in self.fields if field == name]
+        return (b"; " if name == b"cookie" else b", ").join(values) if values else None
+
+
+class Literal(NamedTuple):
+    """One varying field."""
+
+    name: bytes
+    raw: bytes  # the value with length and Huffman bit, as on the wire
+    never_indexed: bool
+
+    def value(self) -> bytes:
+        """The decoded value."""
+        raise NotImplementedError
+
+
+class Extra:
+    """The varying fields of a block, in wire order: an iterable of Literal that is cheap to copy.
+
+    `wire` holds them as literals without (or never) indexing that refer to no dynamic table, so the
+    next hop's encoder appends the octets as they are.
+    """
+
+    __slots__ = ("wire",)
+
+    def __init__(self, wire: bytes) -> None:
+        self.wire = wire
+
+    @classmethod
+    def of(cls, literals: Iterable[Literal]) -> "Extra":
+        """Exactly these literals."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Literal]:
+        raise NotImplementedError
+
+    def __bool__(self) -> bool:
+        return self.wire != b""
+
+    def value(self, name: bytes) -> bytes | None:
+        """The decoded value of the first field of that name."""
+        return next((literal.value() for literal in self if literal.name == name), None)
+
+
+NO_EXTRA = Extra(b"")
+
+
+class Block:
+    """What one header block says. Immutable by contract: memos share it between requests."""
+
+    __slots__ = ("extra", "head")
+
+    def __init__(self, head: Head, extra: Extra) -> None:
+        self.head = head
+        self.extra = extra
