@@ -1,0 +1,118 @@
+"""Child processes that never outlive their starter."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).resolve().parents[2]
+TETHER = Path(__file__).with_name("tether.py")
+STOP_GRACE_S = 10.0
+LOG_TAIL_BYTES = 4096
+
+
+class Child:
+    """One running process. Its output goes to `log`."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name = name
+        self.command = list(command)
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-IS", str(TETHER), str(os.getpid()), *command],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the starter alone, who ends us in order
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+        self.pid = self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; minus the signal's number when a signal ended it."""
+        return self._process.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.exit_code is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Ends it at once, as a crash would."""
+        self.signal(signal.SIGKILL)
+        self._process.wait()
+
+    def wait(self, timeout_s: float) -> int:
+        """Its exit code. Raises subprocess.TimeoutExpired."""
+        return self._process.wait(timeout_s)
+
+    def said(self) -> str:
+        """The end of what it printed."""
+        text = self.log.read_bytes()
+        return text[-LOG_TAIL_BYTES:].decode(errors="replace")
+
+    def rss_bytes(self) -> int:
+        """Resident memory, from /proc."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class Processes:
+    """Children that are ended together, in the reverse order of their start."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._children: list[Child] = []
+
+    def start(self, name: str, command: Sequence[str]) -> Child:
+        child = Child(name, command, self._logs / f"{name}.log")
+        self._children.append(child)
+        return child
+
+    def start_python(self, name: str, module: str, *arguments: str) -> Child:
+        """Runs `python -m <module>` with this interpreter."""
+        return self.start(name, [sys.executable, "-m", module, *arguments])
+
+    def start_weft(self, name: str, *arguments: str) -> Child:
+        """Runs the `weft` command that is installed beside this interpreter."""
+        return self.start(name, [str(Path(sys.executable).with_name("weft")), *arguments])
+
+    def died(self) -> list[Child]:
+        """Children that ended although nobody asked them to."""
+        return [child for child in self._children if child.exit_code is not None]
+
+    def forget(self, child: Child) -> None:
+        """Stops watching a child that was ended on purpose."""
+        self._children.remove(child)
+
+    def stop(self) -> None:
+        """Asks all to end, then insists. Afterwards none is left."""
+        for child in reversed(self._children):
+            child.signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_GRACE_S
+        for child in reversed(self._children):
+            try:
+                child.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+        self._children.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
