@@ -1,0 +1,27 @@
+"""What holds for every test: hypothesis profiles, and programs that a test needs."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.support import peers
+
+# `quick` finds the same on every run, so that a red build stays red; `deep` searches.
+settings.register_profile(
+    "quick",
+    max_examples=60,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "deep", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("peer"):
+        for program in marker.args:
+            peers.require(program)
