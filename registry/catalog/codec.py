@@ -1,0 +1,309 @@
+"""Rows to protobuf and back: the one place that knows both shapes."""
+
+from collections.abc import Iterable, Mapping
+
+from weft.pb.catalog.v1 import state_pb2 as pb
+
+from .model import (
+    NO_DEFINITION,
+    CaRoot,
+    Check,
+    CheckDefinition,
+    Cluster,
+    CredentialRecord,
+    Indexes,
+    Intention,
+    LeafRecord,
+    Node,
+    Proxy,
+    Revocation,
+    Service,
+    TaggedAddress,
+    Upstream,
+)
+
+_DEFINITION_FIELDS = tuple(CheckDefinition.__dataclass_fields__)
+_UPSTREAM_FIELDS = tuple(Upstream.__dataclass_fields__)
+
+
+def serial_bytes(serial: int) -> bytes:
+    """Big-endian without a leading zero octet; one zero octet for 0."""
+    return serial.to_bytes(max(1, (serial.bit_length() + 7) // 8), "big")
+
+
+def _indexes(row: Indexes) -> pb.Indexes | None:
+    return pb.Indexes(create=row.create, modify=row.modify) if row.modify else None
+
+
+def _read_indexes(row: pb.Indexes) -> Indexes:
+    return Indexes(row.create, row.modify)
+
+
+def _sorted(pairs: Mapping[str, str]) -> dict[str, str]:
+    return dict(sorted(pairs.items()))
+
+
+def cluster_to_pb(row: Cluster) -> pb.Cluster:
+    return pb.Cluster(id=row.id, datacenter=row.datacenter, trust_domain=row.trust_domain)
+
+
+def cluster_from_pb(row: pb.Cluster) -> Cluster:
+    return Cluster(row.id, row.datacenter, row.trust_domain)
+
+
+def node_to_pb(row: Node) -> pb.Node:
+    return pb.Node(
+        name=row.name,
+        id=row.id,
+        address=row.address,
+        datacenter=row.datacenter,
+        tagged_addresses=row.tagged_addresses,
+        meta=row.meta,
+        indexes=_indexes(row.indexes),
+    )
+
+
+def node_from_pb(row: pb.Node) -> Node:
+    return Node(
+        name=row.name,
+        address=row.address,
+        datacenter=row.datacenter,
+        id=row.id,
+        tagged_addresses=_sorted(row.tagged_addresses),
+        meta=_sorted(row.meta),
+        indexes=_read_indexes(row.indexes),
+    )
+
+
+def service_to_pb(row: Service) -> pb.Service:
+    return pb.Service(
+        node=row.node,
+        id=row.id,
+        name=row.name,
+        kind=row.kind,
+        tags=row.tags,
+        address=row.address,
+        port=row.port,
+        socket_path=row.socket_path,
+        tagged_addresses={
+            name: pb.TaggedAddress(address=tagged.address, port=tagged.port)
+            for name, tagged in row.tagged_addresses.items()
+        },
+        meta=row.meta,
+        weight_passing=row.weight_passing,
+        weight_warning=row.weight_warning,
+        enable_tag_override=row.enable_tag_override,
+        connect_native=row.connect_native,
+        proxy=_proxy_to_pb(row.proxy) if row.proxy else None,
+        datacenter=row.datacenter,
+        locality_json=row.locality_json,
+        indexes=_indexes(row.indexes),
+    )
+
+
+def service_from_pb(row: pb.Service) -> Service:
+    return Service(
+        node=row.node,
+        id=row.id,
+        name=row.name,
+        datacenter=row.datacenter,
+        kind=row.kind,
+        tags=tuple(row.tags),
+        address=row.address,
+        port=row.port,
+        socket_path=row.socket_path,
+        tagged_addresses={
+            name: TaggedAddress(tagged.address, tagged.port)
+            for name, tagged in sorted(row.tagged_addresses.items())
+        },
+        meta=_sorted(row.meta),
+        weight_passing=row.weight_passing,
+        weight_warning=row.weight_warning,
+        enable_tag_override=row.enable_tag_override,
+        connect_native=row.connect_native,
+        proxy=_proxy_from_pb(row.proxy) if row.HasField("proxy") else None,
+        locality_json=row.locality_json,
+        indexes=_read_indexes(row.indexes),
+    )
+
+
+def _proxy_to_pb(row: Proxy) -> pb.Proxy:
+    return pb.Proxy(
+        destination_service=row.destination_service,
+        destination_service_id=row.destination_service_id,
+        local_address=row.local_address,
+        local_port=row.local_port,
+        local_socket_path=row.local_socket_path,
+        mode=row.mode,
+        config_json=row.config_json,
+        upstreams=[
+            pb.Upstream(**{name: getattr(upstream, name) for name in _UPSTREAM_FIELDS})
+            for upstream in row.upstreams
+        ],
+        rest_json=row.rest_json,
+    )
+
+
+def _proxy_from_pb(row: pb.Proxy) -> Proxy:
+    return Proxy(
+        destination_service=row.destination_service,
+        destination_service_id=row.destination_service_id,
+        local_address=row.local_address,
+        local_port=row.local_port,
+        local_socket_path=row.local_socket_path,
+        mode=row.mode,
+        config_json=row.config_json,
+        upstreams=tuple(
+            Upstream(**{name: getattr(upstream, name) for name in _UPSTREAM_FIELDS})
+            for upstream in row.upstreams
+        ),
+        rest_json=row.rest_json,
+    )
+
+
+def check_to_pb(row: Check) -> pb.Check:
+    definition = None
+    if row.definition != NO_DEFINITION:
+        definition = pb.CheckDefinition(
+            **{name: getattr(row.definition, name) for name in _DEFINITION_FIELDS}
+        )
+    return pb.Check(
+        node=row.node,
+        id=row.id,
+        name=row.name,
+        status=row.status,
+        notes=row.notes,
+        output=row.output,
+        service_id=row.service_id,
+        service_name=row.service_name,
+        service_tags=row.service_tags,
+        type=row.type,
+        exposed_port=row.exposed_port,
+        definition=definition,
+        indexes=_indexes(row.indexes),
+    )
+
+
+def check_from_pb(row: pb.Check) -> Check:
+    definition = NO_DEFINITION
+    if row.HasField("definition"):
+        definition = CheckDefinition(**{name: getattr(row.definition, name) for name in _DEFINITION_FIELDS})
+    return Check(
+        node=row.node,
+        id=row.id,
+        name=row.name,
+        status=row.status,
+        notes=row.notes,
+        output=row.output,
+        service_id=row.service_id,
+        service_name=row.service_name,
+        service_tags=tuple(row.service_tags),
+        type=row.type,
+        exposed_port=row.exposed_port,
+        definition=definition,
+        indexes=_read_indexes(row.indexes),
+    )
+
+
+def intention_to_pb(row: Intention) -> pb.Intention:
+    return pb.Intention(
+        id=row.id,
+        source=row.source,
+        destination=row.destination,
+        allow=row.allow,
+        description=row.description,
+        meta=row.meta,
+        created_ms=row.created_ms,
+        updated_ms=row.updated_ms,
+        indexes=_indexes(row.indexes),
+    )
+
+
+def intention_from_pb(row: pb.Intention) -> Intention:
+    return Intention(
+        source=row.source,
+        destination=row.destination,
+        allow=row.allow,
+        id=row.id,
+        description=row.description,
+        meta=_sorted(row.meta),
+        created_ms=row.created_ms,
+        updated_ms=row.updated_ms,
+        indexes=_read_indexes(row.indexes),
+    )
+
+
+def credential_to_pb(row: CredentialRecord) -> pb.Credential:
+    return pb.Credential(
+        instance_key=row.instance_key,
+        digest=row.digest,
+        minted_ms=row.minted_ms,
+        indexes=_indexes(row.indexes),
+    )
+
+
+def credential_from_pb(row: pb.Credential) -> CredentialRecord:
+    return CredentialRecord(row.instance_key, row.digest, row.minted_ms, _read_indexes(row.indexes))
+
+
+def leaf_to_pb(row: LeafRecord) -> pb.Leaf:
+    return pb.Leaf(
+        serial=serial_bytes(row.serial),
+        instance_key=row.instance_key,
+        not_after_ms=row.not_after_ms,
+        index=row.index,
+    )
+
+
+def leaf_from_pb(row: pb.Leaf) -> LeafRecord:
+    return LeafRecord(int.from_bytes(row.serial, "big"), row.instance_key, row.not_after_ms, row.index)
+
+
+def revocation_to_pb(row: Revocation) -> pb.Revocation:
+    return pb.Revocation(
+        serial=serial_bytes(row.serial), trust_domain=row.trust_domain, not_after_ms=row.not_after_ms
+    )
+
+
+def revocation_from_pb(row: pb.Revocation) -> Revocation:
+    return Revocation(int.from_bytes(row.serial, "big"), row.trust_domain, row.not_after_ms)
+
+
+def root_to_pb(row: CaRoot) -> pb.Root:
+    return pb.Root(
+        id=row.id,
+        name=row.name,
+        serial_number=row.serial_number,
+        signing_key_id=row.signing_key_id,
+        trust_domain=row.trust_domain,
+        not_before_ms=row.not_before_ms,
+        not_after_ms=row.not_after_ms,
+        certificate_der=row.certificate_der,
+        intermediates_der=row.intermediates_der,
+        active=row.active,
+        key_type=row.key_type,
+        key_bits=row.key_bits,
+        indexes=_indexes(row.indexes),
+    )
+
+
+def root_from_pb(row: pb.Root) -> CaRoot:
+    return CaRoot(
+        id=row.id,
+        name=row.name,
+        trust_domain=row.trust_domain,
+        certificate_der=row.certificate_der,
+        serial_number=row.serial_number,
+        signing_key_id=row.signing_key_id,
+        not_before_ms=row.not_before_ms,
+        not_after_ms=row.not_after_ms,
+        intermediates_der=tuple(row.intermediates_der),
+        active=row.active,
+        key_type=row.key_type,
+        key_bits=row.key_bits,
+        indexes=_read_indexes(row.indexes),
+    )
+
+
+def roots_to_pb(rows: Iterable[CaRoot]) -> list[pb.Root]:
+    return [root_to_pb(row) for row in rows]

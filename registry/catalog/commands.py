@@ -1,0 +1,182 @@
+"""Builders of commands. The proposer brings time (Unix ms) and chance (request id, UUIDs) along.
+
+A retry of the same write must carry the same `Stamp`: it is then answered, not applied twice.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from weft.pb.catalog.v1.command_pb2 import (
+    Command,
+    DeleteIntention,
+    Deregister,
+    Expire,
+    InitCluster,
+    MintCredential,
+    RecordLeaf,
+    Register,
+    RevokeCredential,
+    SetIntention,
+    SetRoots,
+    UpdateCheck,
+)
+
+from . import codec
+from .model import CaRoot, Check, Cluster, Intention, Node, Service
+
+COMMAND_VERSION = 1
+REQUEST_ID_BYTES = 16
+
+
+class Stamp(NamedTuple):
+    """What makes one write that write: the proposer's clock in Unix ms and 16 random bytes."""
+
+    time_ms: int
+    request_id: bytes
+
+
+def _base(stamp: Stamp) -> Command:
+    return Command(version=COMMAND_VERSION, time_ms=stamp.time_ms, request_id=stamp.request_id)
+
+
+def init_cluster(stamp: Stamp, cluster: Cluster) -> Command:
+    """Names the cluster. Value: the trust domain in force. Conflict if it is already another one."""
+    command = _base(stamp)
+    command.init_cluster.CopyFrom(InitCluster(cluster=codec.cluster_to_pb(cluster)))
+    return command
+
+
+def register(
+    stamp: Stamp,
+    node: Node,
+    services: Iterable[Service] = (),
+    checks: Iterable[Check] = (),
+    *,
+    replace_checks_of: Iterable[str] = (),
+) -> Command:
+    """Registers a node with services and checks, all or nothing. Equal rows change no index."""
+    command = _base(stamp)
+    command.register.CopyFrom(
+        Register(
+            node=codec.node_to_pb(node),
+            services=[codec.service_to_pb(row) for row in services],
+            checks=[codec.check_to_pb(row) for row in checks],
+            replace_checks_of=list(replace_checks_of),
+        )
+    )
+    return command
+
+
+def deregister_services(
+    stamp: Stamp, node: str, service_ids: Iterable[str], *, expected_modify_index: int = 0
+) -> Command:
+    """Removes instances with their checks; withdraws their credentials and revokes their leaves.
+
+    NotFound if one of them does not exist; then none is removed. `expected_modify_index` compares
+    with the first instance's.
+    """
+    command = _base(stamp)
+    command.deregister.CopyFrom(
+        Deregister(node=node, service_ids=list(service_ids), expected_modify_index=expected_modify_index)
+    )
+    return command
+
+
+def deregister_check(stamp: Stamp, node: str, check_id: str, *, expected_modify_index: int = 0) -> Command:
+    """Removes one check. NotFound if it does not exist."""
+    command = _base(stamp)
+    command.deregister.CopyFrom(
+        Deregister(node=node, check_id=check_id, expected_modify_index=expected_modify_index)
+    )
+    return command
+
+
+def deregister_node(stamp: Stamp, node: str) -> Command:
+    """Removes a node with all it has."""
+    command = _base(stamp)
+    command.deregister.CopyFrom(Deregister(node=node))
+    return command
+
+
+def update_check(
+    stamp: Stamp, node: str, check_id: str, status: str, output: str, *, expected_modify_index: int = 0
+) -> Command:
+    """Sets a check's status and output. NotFound, or Conflict when the row has another modify index."""
+    command = _base(stamp)
+    command.update_check.CopyFrom(
+        UpdateCheck(
+            node=node,
+            check_id=check_id,
+            status=status,
+            output=output,
+            expected_modify_index=expected_modify_index,
+        )
+    )
+    return command
+
+
+def set_intention(stamp: Stamp, intention: Intention) -> Command:
+    """Creates or replaces the intention of (source, destination). Value: its id."""
+    command = _base(stamp)
+    command.set_intention.CopyFrom(SetIntention(intention=codec.intention_to_pb(intention)))
+    return command
+
+
+def delete_intention(stamp: Stamp, source: str, destination: str) -> Command:
+    """Removes an intention. Value: "deleted", or "" when there was none (not an error, as in Consul)."""
+    command = _base(stamp)
+    command.delete_intention.CopyFrom(DeleteIntention(source=source, destination=destination))
+    return command
+
+
+def mint_credential(stamp: Stamp, instance_key: str, digest: bytes) -> Command:
+    """Binds a secret (SHA-256 digest, 32 bytes) to a registered instance.
+
+    An earlier credential ends here, and the leaves it got are revoked. NotFound if the instance is not
+    registered.
+    """
+    command = _base(stamp)
+    command.mint_credential.CopyFrom(MintCredential(instance_key=instance_key, digest=digest))
+    return command
+
+
+def revoke_credential(stamp: Stamp, instance_key: str) -> Command:
+    """Withdraws an instance's credential and revokes its leaves; the instance stays registered."""
+    command = _base(stamp)
+    command.revoke_credential.CopyFrom(RevokeCredential(instance_key=instance_key))
+    return command
+
+
+def record_leaf(
+    stamp: Stamp, instance_key: str, digest: bytes, serial: int, not_after_ms: int, *, roots_epoch: int = 0
+) -> Command:
+    """Records a certificate before it is handed out.
+
+    CredentialRefused unless `digest` is still the instance's; Conflict if `roots_epoch` is given and
+    the roots have changed since.
+    """
+    command = _base(stamp)
+    command.record_leaf.CopyFrom(
+        RecordLeaf(
+            instance_key=instance_key,
+            digest=digest,
+            serial=codec.serial_bytes(serial),
+            not_after_ms=not_after_ms,
+            roots_epoch=roots_epoch,
+        )
+    )
+    return command
+
+
+def set_roots(stamp: Stamp, roots: Iterable[CaRoot], expected_epoch: int) -> Command:
+    """Replaces the CA's roots. Conflict unless `State.roots_epoch` is `expected_epoch` (0 at first)."""
+    command = _base(stamp)
+    command.set_roots.CopyFrom(SetRoots(roots=codec.roots_to_pb(roots), expected_epoch=expected_epoch))
+    return command
+
+
+def expire(stamp: Stamp) -> Command:
+    """Removes what has expired by the command's time. Value: "more" when a bounded batch was cut."""
+    command = _base(stamp)
+    command.expire.CopyFrom(Expire())
+    return command

@@ -1,0 +1,270 @@
+"""Rows of the catalog: what the registry knows, and nothing about how it is stored or shown.
+
+Rows are immutable; mappings and tuples in them are never changed in place. `indexes` is zero in rows
+that are proposed and set by `apply`. Times are milliseconds since the Unix epoch, durations
+milliseconds. A field that ends in `_json` holds canonical JSON that the catalog echoes unread.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+PASSING, WARNING, CRITICAL = "passing", "warning", "critical"
+STATUSES = (PASSING, WARNING, CRITICAL)
+CONNECT_PROXY = "connect-proxy"
+WILDCARD = "*"
+
+
+def instance_key(datacenter: str, node: str, service_id: str) -> str:
+    """Names one service instance among all clusters. Neither datacenter nor node contains a slash."""
+    return f"{datacenter}/{node}/{service_id}"
+
+
+def split_instance_key(key: str) -> tuple[str, str, str]:
+    """Datacenter, node and service id; empty strings for what is not an instance key."""
+    parts = key.split("/", 2)
+    return (parts[0], parts[1], parts[2]) if len(parts) == 3 else ("", "", "")
+
+
+class Indexes(NamedTuple):
+    """Log indexes of the commands that created and last changed a row."""
+
+    create: int = 0
+    modify: int = 0
+
+
+NO_INDEXES = Indexes()
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Who this cluster is; set once."""
+
+    id: str
+    datacenter: str
+    trust_domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine. Key: name."""
+
+    name: str
+    address: str
+    datacenter: str
+    id: str = ""
+    tagged_addresses: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, str] = field(default_factory=dict)
+    indexes: Indexes = NO_INDEXES
+
+
+class TaggedAddress(NamedTuple):
+    """One entry of a service's TaggedAddresses."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A destination that the application behind a proxy reaches on a local address."""
+
+    destination_name: str
+    local_bind_port: int = 0
+    local_bind_address: str = ""  # "" is 127.0.0.1
+    local_bind_socket_path: str = ""
+    local_bind_socket_mode: str = ""  # octal digits; "" is 0600
+    datacenter: str = ""
+    destination_type: str = ""  # "" is "service"
+    config_json: bytes = b""
+    rest_json: bytes = b""  # what is only echoed: MeshGateway, ...
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """What makes a service a sidecar: whom it stands for and what it reaches."""
+
+    destination_service: str
+    destination_service_id: str = ""
+    local_address: str = ""  # of the application; "" is 127.0.0.1
+    local_port: int = 0
+    local_socket_path: str = ""
+    mode: str = ""
+    config_json: bytes = b""
+    upstreams: tuple[Upstream, ...] = ()
+    rest_json: bytes = b""  # what is only echoed: MeshGateway, Expose, ...
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service instance. Key: node and id."""
+
+    node: str
+    id: str
+    name: str
+    datacenter: str
+    kind: str = ""  # "" or CONNECT_PROXY
+    tags: tuple[str, ...] = ()
+    address: str = ""  # "" is the node's
+    port: int = 0
+    socket_path: str = ""
+    tagged_addresses: Mapping[str, TaggedAddress] = field(default_factory=dict)
+    meta: Mapping[str, str] = field(default_factory=dict)
+    weight_passing: int = 1
+    weight_warning: int = 1
+    enable_tag_override: bool = False
+    connect_native: bool = False
+    proxy: Proxy | None = None
+    locality_json: bytes = b""
+    indexes: Indexes = NO_INDEXES
+
+    @property
+    def instance_key(self) -> str:
+        return instance_key(self.datacenter, self.node, self.id)
+
+    @property
+    def connects_to(self) -> str:
+        """The service that a mesh connection to this instance reaches; "" when it is not in the mesh."""
+        if self.proxy is not None and self.kind == CONNECT_PROXY:
+            return self.proxy.destination_service
+        return self.name if self.connect_native else ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckDefinition:
+    """How an agent finds a check's status. Durations in milliseconds; 0 and "" are absent."""
+
+    interval_ms: int = 0
+    timeout_ms: int = 0
+    ttl_ms: int = 0
+    deregister_critical_after_ms: int = 0
+    http: str = ""
+    method: str = ""
+    header_json: bytes = b""
+    body: str = ""
+    tls_server_name: str = ""
+    tls_skip_verify: bool = False
+    tcp: str = ""
+    tcp_use_tls: bool = False
+    grpc: str = ""
+    grpc_use_tls: bool = False
+    alias_node: str = ""
+    alias_service: str = ""
+    success_before_passing: int = 0
+    failures_before_warning: int = 0
+    failures_before_critical: int = 0
+
+
+NO_DEFINITION = CheckDefinition()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A health check. Key: node and id. Without service_id it is the node's and counts for all on it.
+
+    `service_name` and `service_tags` are filled in by `apply` from the service.
+    """
+
+    node: str
+    id: str
+    name: str
+    status: str = CRITICAL
+    notes: str = ""
+    output: str = ""
+    service_id: str = ""
+    service_name: str = ""
+    service_tags: tuple[str, ...] = ()
+    type: str = ""  # "ttl", "http", "tcp", "grpc", "alias" or ""
+    exposed_port: int = 0
+    definition: CheckDefinition = NO_DEFINITION
+    indexes: Indexes = NO_INDEXES
+
+
+@dataclass(frozen=True, slots=True)
+class Intention:
+    """Who may call whom. Key: destination and source; either may be "*"."""
+
+    source: str
+    destination: str
+    allow: bool
+    id: str = ""  # UUID, from the proposer; an existing intention keeps its own
+    description: str = ""
+    meta: Mapping[str, str] = field(default_factory=dict)
+    created_ms: int = 0
+    updated_ms: int = 0
+    indexes: Indexes = NO_INDEXES
+
+    @property
+    def action(self) -> str:
+        return "allow" if self.allow else "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRecord:
+    """Proof that a secret was given to one instance. The secret itself is not stored."""
+
+    instance_key: str
+    digest: bytes = field(repr=False)  # SHA-256 of the secret
+    minted_ms: int = 0
+    indexes: Indexes = NO_INDEXES
+
+
+@dataclass(frozen=True, slots=True)
+class LeafRecord:
+    """A certificate that an instance holds."""
+
+    serial: int
+    instance_key: str
+    not_after_ms: int
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A certificate that peers must refuse although it has not expired."""
+
+    serial: int
+    trust_domain: str
+    not_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaRoot:
+    """A root of a trust bundle. Exactly one of a cluster's roots is active."""
+
+    id: str
+    name: str
+    trust_domain: str
+    certificate_der: bytes
+    serial_number: str = ""
+    signing_key_id: str = ""
+    not_before_ms: int = 0
+    not_after_ms: int = 0
+    intermediates_der: tuple[bytes, ...] = ()
+    active: bool = True
+    key_type: str = "ec"
+    key_bits: int = 256
+    indexes: Indexes = NO_INDEXES
+
+
+class ServiceEntry(NamedTuple):
+    """A service instance with what its health is told by, as health/service lists it."""
+
+    node: Node
+    service: Service
+    checks: tuple[Check, ...]  # the node's own first, then the instance's
+
+    @property
+    def status(self) -> str:
+        return aggregate(self.checks)
+
+
+def aggregate(checks: tuple[Check, ...]) -> str:
+    """The worst status of all; passing when there is none."""
+    worst = PASSING
+    for check in checks:
+        if check.status == CRITICAL:
+            return CRITICAL
+        if check.status == WARNING:
+            worst = WARNING
+    return worst

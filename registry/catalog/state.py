@@ -1,0 +1,190 @@
+"""The state of the catalog at one log index: an immutable value that queries read.
+
+Each query answers a `Read`: rows in a stable order, the index scoped to what was read, and the watch
+keys to wait on for that index to move. Index and keys belong together: a blocking query waits until
+one of exactly those keys is above the index that the client already has.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from . import watches
+from .model import (
+    CaRoot,
+    Check,
+    Cluster,
+    CredentialRecord,
+    Intention,
+    LeafRecord,
+    Node,
+    Revocation,
+    Service,
+    ServiceEntry,
+    split_instance_key,
+)
+from .tree import Tree
+from .watches import WatchKey
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Generic[T]):
+    """What a query found. `index` is at least 1 and moves when `rows` may have changed."""
+
+    rows: T
+    index: int
+    keys: tuple[WatchKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The outcome of an applied command, for a retry of it."""
+
+    time_ms: int
+    index: int
+    code: int
+    message: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """When what a watch key covers last changed."""
+
+    index: int
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All tables. The comment at each says its key."""
+
+    index: int = 0  # of the last applied command
+    time_ms: int = 0  # of the state: the greatest that a command brought
+    floor: int = 1  # index of watch keys without an entry; rises when old tombstones are dropped
+    roots_epoch: int = 0  # counts set_roots
+    cluster: Cluster | None = None
+    nodes: Tree[Node] = field(default_factory=Tree)  # name
+    services: Tree[Service] = field(default_factory=Tree)  # node, id
+    services_by_name: Tree[Service] = field(default_factory=Tree)  # name, node, id
+    services_by_connect: Tree[Service] = field(default_factory=Tree)  # connects_to, node, id
+    checks: Tree[Check] = field(default_factory=Tree)  # node, id
+    checks_by_service: Tree[Check] = field(default_factory=Tree)  # node, service id, id
+    intentions: Tree[Intention] = field(default_factory=Tree)  # destination, source
+    intentions_by_source: Tree[Intention] = field(default_factory=Tree)  # source, destination
+    credentials: Tree[CredentialRecord] = field(default_factory=Tree)  # instance key
+    leaves: Tree[LeafRecord] = field(default_factory=Tree)  # instance key, serial
+    leaves_by_expiry: Tree[LeafRecord] = field(default_factory=Tree)  # not_after_ms, instance key, serial
+    revocations: Tree[Revocation] = field(default_factory=Tree)  # not_after_ms, trust domain, serial
+    roots: Tree[CaRoot] = field(default_factory=Tree)  # id
+    moved: Tree[Moved] = field(default_factory=Tree)  # watch key
+    answered: Tree[Answered] = field(default_factory=Tree)  # request id
+    answered_by_time: Tree[None] = field(default_factory=Tree)  # time_ms, request id
+
+    def index_of(self, key: WatchKey) -> int:
+        """When what the key covers last changed, deletions included; at least 1."""
+        found = self.moved.get(key)
+        return found.index if found else self.floor
+
+    def read(self, rows: T, *keys: WatchKey) -> Read[T]:
+        """Rows that were read under these keys, with the index that the keys give."""
+        return Read(rows, max(map(self.index_of, keys)), keys)
+
+    # Catalog
+
+    def list_nodes(self) -> Read[tuple[Node, ...]]:
+        return self.read(tuple(self.nodes.values()), watches.NODES)
+
+    def node(self, name: str) -> Read[tuple[Node, tuple[Service, ...]] | None]:
+        """The node with its instances, or None."""
+        row = self.nodes.get((name,))
+        found = (row, tuple(self.services.prefix((name,)))) if row else None
+        return self.read(found, watches.node(name))
+
+    def service_names(self) -> Read[dict[str, tuple[str, ...]]]:
+        """Service name -> sorted union of its instances' tags, names in order."""
+        tags: dict[str, set[str]] = {}
+        for row in self.services_by_name.values():
+            tags.setdefault(row.name, set()).update(row.tags)
+        return self.read({name: tuple(sorted(found)) for name, found in tags.items()}, watches.SERVICES)
+
+    def service_nodes(self, name: str) -> Read[tuple[ServiceEntry, ...]]:
+        """Instances of a service with node and checks (catalog/service and health/service)."""
+        return self.read(self._entries(self.services_by_name, name), watches.service(name))
+
+    def connect_nodes(self, name: str) -> Read[tuple[ServiceEntry, ...]]:
+        """Mesh endpoints of a service: proxies that stand for it and native instances."""
+        return self.read(self._entries(self.services_by_connect, name), watches.connect(name))
+
+    def service(self, node: str, service_id: str) -> Read[ServiceEntry | None]:
+        """One instance, or None."""
+        row, on = self.services.get((node, service_id)), self.nodes.get((node,))
+        return self.read(self._entry(on, row) if row and on else None, watches.node(node))
+
+    def _entries(self, table: Tree[Service], name: str) -> tuple[ServiceEntry, ...]:
+        found = ((self.nodes.get((row.node,)), row) for row in table.prefix((name,)))
+        return tuple(self._entry(node, row) for node, row in found if node)
+
+    def _entry(self, node: Node, row: Service) -> ServiceEntry:
+        return ServiceEntry(node, row, self.checks_of(row))
+
+    def checks_of(self, row: Service) -> tuple[Check, ...]:
+        """The node's own checks, then the instance's."""
+        return (
+            *self.checks_by_service.prefix((row.node, "")),
+            *self.checks_by_service.prefix((row.node, row.id)),
+        )
+
+    # Checks
+
+    def check(self, node: str, check_id: str) -> Read[Check | None]:
+        return self.read(self.checks.get((node, check_id)), watches.node(node))
+
+    def node_checks(self, node: str) -> Read[tuple[Check, ...]]:
+        return self.read(tuple(self.checks.prefix((node,))), watches.node(node))
+
+    def service_checks(self, name: str) -> Read[tuple[Check, ...]]:
+        """The instances' own checks, without those of their nodes (health/checks)."""
+        rows = self.services_by_name.prefix((name,))
+        found = (check for row in rows for check in self.checks_by_service.prefix((row.node, row.id)))
+        return self.read(tuple(found), watches.service(name))
+
+    def checks_in(self, status: str = "any") -> Read[tuple[Check, ...]]:
+        """All checks in a status, or all (health/state)."""
+        rows = (row for row in self.checks.values() if status in ("any", row.status))
+        return self.read(tuple(rows), watches.CHECKS)
+
+    def intention(self, source: str, destination: str) -> Read[Intention | None]:
+        """The intention of exactly this pair. Lists and matches are in registry.intentions."""
+        row = self.intentions.get((destination, source))
+        return self.read(row, watches.intention_destination(destination))
+
+    # Identity
+
+    def credential(self, key: str) -> Read[CredentialRecord | None]:
+        return self.read(self.credentials.get((key,)), watches.credential(key))
+
+    def leaves_of(self, key: str) -> tuple[LeafRecord, ...]:
+        """Certificates recorded for an instance and not yet dropped as expired."""
+        return tuple(self.leaves.prefix((key,)))
+
+    def revoked(self) -> Read[tuple[Revocation, ...]]:
+        return self.read(tuple(self.revocations.values()), watches.REVOCATIONS)
+
+    def ca_roots(self) -> Read[tuple[CaRoot, ...]]:
+        return self.read(tuple(self.roots.values()), watches.ROOTS)
+
+    def instance(self, key: str) -> Read[Service | None]:
+        """The instance that a key names, if it belongs to this cluster and is registered."""
+        datacenter, node, service_id = split_instance_key(key)
+        row = self.services.get((node, service_id))
+        here = row if row and row.datacenter == datacenter else None
+        return self.read(here, watches.instance(key))
+
+    def sidecars_of(self, row: Service) -> Iterator[Service]:
+        """Proxies on the same node that stand for this instance."""
+        for other in self.services_by_connect.prefix((row.name, row.node)):
+            if other.proxy and other.proxy.destination_service_id == row.id:
+                yield other

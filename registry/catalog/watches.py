@@ -1,0 +1,50 @@
+"""Watch keys: the narrowest things that a reader can wait for.
+
+Each key has an index that moves only when what it covers changes, deletions included.
+"""
+
+from typing import TypeAlias
+
+WatchKey: TypeAlias = tuple[str, ...]
+
+NODES: WatchKey = ("nodes",)  # any node's own row
+SERVICES: WatchKey = ("services",)  # the set of service names and tags
+CHECKS: WatchKey = ("checks",)  # any check
+INTENTIONS: WatchKey = ("intentions",)  # any intention
+ROOTS: WatchKey = ("roots",)  # trust bundles
+REVOCATIONS: WatchKey = ("revocations",)  # leaves to refuse
+
+
+def node(name: str) -> WatchKey:
+    """The node's row, its services and its checks."""
+    return ("node", name)
+
+
+def service(name: str) -> WatchKey:
+    """Instances of the service, their checks, and the nodes they are on."""
+    return ("service", name)
+
+
+def connect(name: str) -> WatchKey:
+    """Mesh endpoints of the service: its proxies and native instances, their checks and nodes."""
+    return ("connect", name)
+
+
+def instance(key: str) -> WatchKey:
+    """The row of one service instance."""
+    return ("instance", key)
+
+
+def credential(key: str) -> WatchKey:
+    """The credential of one service instance: minted, replaced, revoked."""
+    return ("credential", key)
+
+
+def intention_destination(name: str) -> WatchKey:
+    """Intentions whose destination is exactly this name (or "*")."""
+    return ("intention-destination", name)
+
+
+def intention_source(name: str) -> WatchKey:
+    """Intentions whose source is exactly this name (or "*")."""
+    return ("intention-source", name)
