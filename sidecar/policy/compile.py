@@ -1,14 +1,120 @@
-"""Sans-IO. The registry's resources become the frozen snapshot that the switch reads."""
+"""Sans-IO. The registry's resources become the frozen snapshot that the switch reads.
+
+All checks are made here, where time does not matter: what the switch finds in a snapshot it may trust.
+A resource that is unknown, incomplete or contradictory refuses the whole delta; nothing is skipped.
+"""
 
 from collections.abc import Mapping
 
 from weft.pb.mesh.v1 import mesh_pb2
 
 from ..errors import InvalidResource
-from ..snapshot import Snapshot
+from ..snapshot import Inbound, Rule, Snapshot, Upstream
+from .fields import (
+    app_address,
+    bundle_roots,
+    check_count,
+    listen_address,
+    proxy_identity,
+    rule_of,
+    serial_of,
+)
+from .upstreams import upstream_of
+
+BUNDLES_MAX = 64  # peered clusters; each costs a handshake the reading of its roots
+RULES_MAX = 10_000  # intentions of one service; read through once per new caller
+REVOCATIONS_MAX = 100_000  # live leaves withdrawn; each is 100 bytes here
+UPSTREAMS_MAX = 1024  # each holds a listening socket
+
+_SINGLE = frozenset(("proxy", "intentions", "revocations"))
+_NAMED = frozenset(("bundle", "upstream", "endpoints"))
 
 
 def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> Snapshot:
     """Builds what the proxy must do from all its resources. Raises InvalidResource naming the first
-    one that cannot be obeyed; nothing is skipped."""
-    raise InvalidResource("proxy", "is missing")
+    one that cannot be obeyed."""
+    sorted_out = _sort(resources)
+    proxy = _single(sorted_out, "proxy").proxy
+    identity = proxy_identity(proxy)
+    inbound = Inbound(
+        listen=listen_address("proxy", proxy.public_address, proxy.public_port),
+        app=app_address(proxy),
+        rules=_rules(_single(sorted_out, "intentions").intentions),
+        default_allow=_single(sorted_out, "intentions").intentions.default_allow,
+    )
+    upstreams = _upstreams(sorted_out)
+    _check_listeners(inbound, upstreams)
+    return Snapshot(
+        index=index,
+        identity=identity,
+        instance_key=proxy.instance_key,
+        inbound=inbound,
+        upstreams=upstreams,
+        bundles=_bundles(sorted_out["bundle"], identity.trust_domain),
+        revoked=_revoked(_single(sorted_out, "revocations").revocations),
+    )
+
+
+_Sorted = dict[str, dict[str, mesh_pb2.Resource]]  # kind -> what follows "/" in the name -> resource
+
+
+def _sort(resources: Mapping[str, mesh_pb2.Resource]) -> _Sorted:
+    """By kind. A name and a body that disagree are refused: one of them is wrong."""
+    found: _Sorted = {kind: {} for kind in _SINGLE | _NAMED}
+    for name, resource in resources.items():
+        kind, slash, rest = name.partition("/")
+        known = kind in _NAMED and rest if slash else kind in _SINGLE
+        if not known:
+            raise InvalidResource(name, "is of a kind that this version does not know; upgrade the sidecar")
+        if resource.name != name or resource.WhichOneof("body") != kind:
+            raise InvalidResource(name, f"must hold a body of kind {kind!r} under the same name")
+        found[kind][rest] = resource
+    return found
+
+
+def _single(found: _Sorted, kind: str) -> mesh_pb2.Resource:
+    resource = found[kind].get("")
+    if resource is None:
+        raise InvalidResource(kind, "is missing")
+    return resource
+
+
+def _rules(intentions: mesh_pb2.Intentions) -> tuple[Rule, ...]:
+    check_count("intentions", "rules", len(intentions.rules), RULES_MAX)
+    ranked = sorted(intentions.rules, key=lambda rule: rule.precedence, reverse=True)
+    return tuple(rule_of(rule) for rule in ranked)
+
+
+def _bundles(
+    resources: Mapping[str, mesh_pb2.Resource], own_trust_domain: str
+) -> dict[str, tuple[bytes, ...]]:
+    check_count("bundle", "trust domains", len(resources), BUNDLES_MAX)
+    if own_trust_domain not in resources:
+        raise InvalidResource(f"bundle/{own_trust_domain}", "is missing: it is this proxy's own")
+    return {domain: bundle_roots(domain, resource.bundle) for domain, resource in resources.items()}
+
+
+def _revoked(revocations: mesh_pb2.Revocations) -> frozenset[tuple[str, int]]:
+    check_count("revocations", "leaves", len(revocations.leaves), REVOCATIONS_MAX)
+    return frozenset((leaf.trust_domain, serial_of(leaf)) for leaf in revocations.leaves)
+
+
+def _upstreams(found: _Sorted) -> dict[str, Upstream]:
+    check_count("upstream", "destinations", len(found["upstream"]), UPSTREAMS_MAX)
+    for name in found["endpoints"].keys() ^ found["upstream"].keys():
+        missing = "upstream" if name in found["endpoints"] else "endpoints"
+        raise InvalidResource(f"{missing}/{name}", "is missing: an upstream and its endpoints go together")
+    return {
+        name: upstream_of(name, resource.upstream, found["endpoints"][name].endpoints)
+        for name, resource in found["upstream"].items()
+    }
+
+
+def _check_listeners(inbound: Inbound, upstreams: Mapping[str, Upstream]) -> None:
+    """No two listeners on one address: the second could not bind, and the first would get its calls."""
+    taken = {str(inbound.listen): "proxy"}
+    for name, upstream in upstreams.items():
+        address = str(upstream.listen)
+        if address in taken:
+            raise InvalidResource(f"upstream/{name}", f"listens on {address} as {taken[address]!r} does")
+        taken[address] = f"upstream/{name}"
