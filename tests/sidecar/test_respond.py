@@ -1,0 +1,28 @@
+"""Every refusal has exactly one row in the table."""
+
+import pytest
+
+from sidecar import errors
+from sidecar.respond import ANSWERS, REFUSED_STREAM, answer_for
+
+
+def test_the_table_is_complete() -> None:
+    assert set(ANSWERS) == set(errors.RequestRefused.__subclasses__())
+
+
+@pytest.mark.parametrize("refusal", ANSWERS)
+def test_a_row_is_a_valid_answer(refusal: type[errors.RequestRefused]) -> None:
+    answer = answer_for(refusal("why"))
+    assert 400 <= answer.http_status <= 599
+    assert 0 < answer.grpc_status <= 16
+    assert answer.grpc_message.isascii() and "%" not in answer.grpc_message  # needs no percent-encoding
+    assert answer.reason.isidentifier()
+
+
+def test_reasons_tell_refusals_apart() -> None:
+    assert len({answer.reason for answer in ANSWERS.values()}) == len(ANSWERS)
+
+
+def test_a_dead_app_is_safe_to_retry_elsewhere() -> None:
+    """Trap 17."""
+    assert ANSWERS[errors.AppUnreachable].reset_code == REFUSED_STREAM
