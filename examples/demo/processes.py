@@ -83,8 +83,8 @@ class Processes:
         return self.start(name, [sys.executable, "-m", module, *arguments])
 
     def start_weft(self, name: str, *arguments: str) -> Child:
-        """Runs the `weft` command that is installed beside this interpreter."""
-        return self.start(name, [str(Path(sys.executable).with_name("weft")), *arguments])
+        """Runs the `weft` command with this interpreter."""
+        return self.start_python(name, "weft", *arguments)
 
     def died(self) -> list[Child]:
         """Children that ended although nobody asked them to."""
@@ -94,17 +94,25 @@ class Processes:
         """Stops watching a child that was ended on purpose."""
         self._children.remove(child)
 
-    def stop(self) -> None:
-        """Asks all to end, then insists. Afterwards none is left."""
+    def stop(self) -> list[str]:
+        """Asks all to end, then insists. Afterwards none is left.
+
+        Answers the names of those that did not end well: killed after the grace, or exit code not 0.
+        """
         for child in reversed(self._children):
             child.signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_GRACE_S
+        unclean = []
         for child in reversed(self._children):
             try:
-                child.wait(max(0.0, deadline - time.monotonic()))
+                code = child.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 child.kill()
+                code = -signal.SIGKILL
+            if code:
+                unclean.append(f"{child.name} ({code})")
         self._children.clear()
+        return unclean
 
     def __enter__(self) -> Self:
         return self
