@@ -1,17 +1,21 @@
 # Hot path: bench/telemetry.py
-"""What a sidecar counts, and how Prometheus reads it.
+"""What a sidecar counts.
 
 The switch binds a `Series` per (direction, source, destination) ahead of time and increments its plain
-integers in line; all names, labels and text are made when somebody asks for `/metrics`.
+integers in line; names, labels and text are made by `exposition` when somebody asks for `/metrics`.
 """
 
 from bisect import bisect_left
+from collections.abc import Collection
 from enum import Enum
 
 # Upper bounds of the latency histogram, seconds: a local hop is well under 1 ms, a slow call seconds.
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 GRPC_STATUS_MAX = 16
 UNKNOWN = 2
+# Series at most: each is 1 KiB here and some 35 lines of text. Callers beyond it are counted as one.
+SERIES_MAX = 4096
+OTHER = "other"
 
 
 class Direction(Enum):
@@ -89,21 +93,44 @@ class PoolSeries:
 
 
 class Telemetry:
-    """All counters of this process."""
+    """All counters of this process, and what its shell knows of the registry.
+
+    `certificate_not_after` is seconds since the Unix epoch, 0 before the first certificate.
+    """
 
     def __init__(self) -> None:
-        self._series: dict[tuple[Direction, str, str], Series] = {}
-        self._connections: dict[tuple[Direction, str], ConnectionSeries] = {}
-        self._pools: dict[str, PoolSeries] = {}
+        self.all_series: dict[tuple[Direction, str, str], Series] = {}
+        self.all_connections: dict[tuple[Direction, str], ConnectionSeries] = {}
+        self.all_pools: dict[str, PoolSeries] = {}
+        self.certificate_not_after = 0.0
+        self.certificate_renewals = 0
+        self.certificate_failures = 0
+        self.config_index = 0
+        self.config_version = ""
+        self.deltas_applied = 0
+        self.deltas_refused = 0
+        self.registry_connected = False
 
     def series(self, direction: Direction, source: str, destination: str) -> Series:
         """The counters of calls from service `source` to `destination`; the same object each time."""
         key = (direction, source, destination)
-        return self._series.get(key) or self._series.setdefault(key, Series(*key))
+        found = self.all_series.get(key)
+        if found is None:
+            if len(self.all_series) >= SERIES_MAX:
+                key = (direction, OTHER, OTHER)
+            found = self.all_series.setdefault(key, Series(*key))
+        return found
 
     def connections(self, direction: Direction, peer: str) -> ConnectionSeries:
         key = (direction, peer)
-        return self._connections.get(key) or self._connections.setdefault(key, ConnectionSeries(*key))
+        return self.all_connections.get(key) or self.all_connections.setdefault(key, ConnectionSeries(*key))
 
     def pool(self, destination: str) -> PoolSeries:
-        return self._pools.get(destination) or self._pools.setdefault(destination, PoolSeries(destination))
+        return self.all_pools.get(destination) or self.all_pools.setdefault(
+            destination, PoolSeries(destination)
+        )
+
+    def forget_pools(self, kept: Collection[str]) -> None:
+        """Only the upstreams `kept` are still configured."""
+        for destination in self.all_pools.keys() - set(kept):
+            del self.all_pools[destination]

@@ -1,0 +1,142 @@
+"""The counters as Prometheus text, through prometheus_client's own renderer."""
+
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from weft import __version__
+
+from .telemetry import BOUNDS_S, GRPC_STATUS_MAX, Series, Telemetry
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_CALL = ("direction", "source", "destination")
+_BOUNDS = (*(repr(bound) for bound in BOUNDS_S), "+Inf")
+# The last entry of `Series.by_status` counts answers that carried no gRPC status.
+_STATUSES = (*(str(status) for status in range(GRPC_STATUS_MAX + 1)), "none")
+
+
+class Exposition(Collector):
+    """Renders one Telemetry. Makes its text anew on each `render`."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def render(self) -> bytes:
+        """Prometheus text format 0.0.4; its media type is CONTENT_TYPE."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        yield from _requests(list(self._telemetry.all_series.values()))
+        yield from _connections(self._telemetry)
+        yield from _pools(self._telemetry)
+        yield from _shell(self._telemetry)
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+
+def _requests(all_series: list[Series]) -> Iterator[Metric]:
+    started = CounterMetricFamily("weft_requests_started", "Requests begun.", labels=_CALL)
+    ended = CounterMetricFamily(
+        "weft_requests", "Requests ended, by gRPC status.", labels=(*_CALL, "grpc_status")
+    )
+    errors = CounterMetricFamily(
+        "weft_errors", "Requests that this proxy refused or could not deliver.", labels=(*_CALL, "reason")
+    )
+    active = GaugeMetricFamily("weft_active_streams", "Requests under way.", labels=_CALL)
+    duration = HistogramMetricFamily(
+        "weft_request_duration_seconds", "From the first byte of a request to the last of its answer.",
+        labels=_CALL,
+    )  # fmt: skip
+    for series in all_series:
+        call = (series.direction.value, series.source, series.destination)
+        started.add_metric(call, series.requests)
+        active.add_metric(call, series.active)
+        for status, count in zip(_STATUSES, series.by_status, strict=True):
+            if count:
+                ended.add_metric((*call, status), count)
+        for reason, count in series.errors.items():
+            errors.add_metric((*call, reason), count)
+        buckets = list(zip(_BOUNDS, accumulate(series.buckets), strict=True))
+        duration.add_metric(call, buckets, series.sum_s)
+    yield from (started, ended, errors, active, duration)
+
+
+def _connections(telemetry: Telemetry) -> Iterator[Metric]:
+    labels = ("direction", "peer")
+    opened = CounterMetricFamily("weft_connections_opened", "Connections that were usable.", labels=labels)
+    active = GaugeMetricFamily("weft_active_connections", "Connections open now.", labels=labels)
+    refused = CounterMetricFamily(
+        "weft_connections_refused", "Connections ended by this proxy, by reason.", labels=(*labels, "reason")
+    )
+    for series in telemetry.all_connections.values():
+        label = (series.direction.value, series.peer)
+        opened.add_metric(label, series.opened)
+        active.add_metric(label, series.opened - series.closed)
+        for reason, count in series.refused.items():
+            refused.add_metric((*label, reason), count)
+    yield from (opened, active, refused)
+
+
+def _pools(telemetry: Telemetry) -> Iterator[Metric]:
+    labels = ("destination",)
+    counters = {
+        "ejections": CounterMetricFamily("weft_ejections", "Instances ejected.", labels=labels),
+        "retries": CounterMetricFamily("weft_retries", "Requests sent once more.", labels=labels),
+        "connect_failures": CounterMetricFamily(
+            "weft_connect_failures", "Connections to instances that failed.", labels=labels
+        ),
+    }
+    gauges = {
+        "ejected": GaugeMetricFamily("weft_ejected_instances", "Instances out of the pool.", labels=labels),
+        "instances": GaugeMetricFamily("weft_instances", "Instances, ejected ones included.", labels=labels),
+        "pending": GaugeMetricFamily(
+            "weft_pending_requests", "Requests waiting for a connection.", labels=labels
+        ),
+    }
+    for pool in telemetry.all_pools.values():
+        for name, family in (counters | gauges).items():
+            family.add_metric((pool.destination,), getattr(pool, name))
+    yield from counters.values()
+    yield from gauges.values()
+
+
+def _shell(telemetry: Telemetry) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "weft_certificate_expiry_timestamp_seconds", "End of this proxy's certificate, Unix time.",
+        value=telemetry.certificate_not_after,
+    )  # fmt: skip
+    yield CounterMetricFamily(
+        "weft_certificate_renewals", "Certificates obtained.", value=telemetry.certificate_renewals
+    )
+    yield CounterMetricFamily(
+        "weft_certificate_failures", "Attempts to obtain one that failed.",
+        value=telemetry.certificate_failures,
+    )  # fmt: skip
+    yield GaugeMetricFamily(
+        "weft_config_index", "Catalog index of the configuration served.", value=telemetry.config_index
+    )
+    yield InfoMetricFamily(
+        "weft_config", "Content hash of the configuration served.", {"version": telemetry.config_version}
+    )
+    deltas = CounterMetricFamily("weft_config_deltas", "Changes received.", labels=("result",))
+    deltas.add_metric(("applied",), telemetry.deltas_applied)
+    deltas.add_metric(("refused",), telemetry.deltas_refused)
+    yield deltas
+    yield GaugeMetricFamily(
+        "weft_registry_connected", "1 while the registry's stream is open.",
+        value=int(telemetry.registry_connected),
+    )  # fmt: skip
+    yield InfoMetricFamily("weft_build", "This program.", {"version": __version__})
