@@ -30,7 +30,7 @@ def test_a_passing_that_is_no_boolean_is_refused() -> None:
 
 @pytest.mark.parametrize("value", ["-1", "x", "1.5", "99999999999999999999", "٣"])
 def test_a_bad_index_is_refused(value: str) -> None:
-    with pytest.raises(BadRequest, match="^Invalid index$"):
+    with pytest.raises(BadRequest, match=r"^Invalid index$"):
         query(("index", value)).index()
 
 
@@ -53,7 +53,7 @@ def test_wait_has_a_default_and_a_maximum(value: str, wait_s: float) -> None:
 
 
 def test_a_bad_wait_is_refused() -> None:
-    with pytest.raises(BadRequest, match="^Invalid wait time$"):
+    with pytest.raises(BadRequest, match=r"^Invalid wait time$"):
         query(("wait", "10")).wait_s()
 
 
@@ -83,7 +83,7 @@ def test_consistent_excludes_stale_and_cached(other: str) -> None:
 
 
 def test_a_bad_max_stale_or_cache_control_is_refused() -> None:
-    with pytest.raises(BadRequest, match='^Invalid max_stale value "x"$'):
+    with pytest.raises(BadRequest, match=r'^Invalid max_stale value "x"$'):
         query(("max_stale", "x")).consistency({})
     with pytest.raises(BadRequest, match=r"^Invalid Cache-Control header\.$"):
         query(("cached", "")).consistency({"Cache-Control": "max-age=soon"})
@@ -95,7 +95,7 @@ def test_a_bad_max_stale_or_cache_control_is_refused() -> None:
 
 def test_scope_is_this_datacenter_and_the_default_tenant() -> None:
     query(("dc", "dc1"), ("ns", "default"), ("partition", "")).check_scope("dc1")
-    with pytest.raises(NoSuchDatacenter, match="^No path to datacenter$"):
+    with pytest.raises(NoSuchDatacenter, match=r"^No path to datacenter$"):
         query(("dc", "dc2")).check_scope("dc1")
     with pytest.raises(BadRequest, match="partition"):
         query(("partition", "eu")).check_scope("dc1")

@@ -1,0 +1,155 @@
+"""Registrations of this node: definitions in, commands out.
+
+The replicated catalog is the only copy of what is registered here. What a restart must bring back is
+therefore there, check definitions included.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..catalog import commands
+from ..catalog.model import Check, Node, Service, instance_key
+from ..catalog.state import State
+from .check_definition import CheckSpec, with_floor
+from .errors import InvalidDefinition, NoPortLeft, NotTtl, UnknownCheck, UnknownService
+from .service_definition import Home, ServiceSpec, parse_service
+from .sidecar_service import PORTS, expand, sidecar_id
+from .writer import Writer
+
+SERVER_SERVICE = "consul"  # the registry lists itself under Consul's name, which clients look for
+OUTPUT_CHARS_MAX = 4096  # as the catalog takes; Consul cuts at 4 KiB too
+
+
+class Agent:
+    """One node's registrations. `port_free` tells whether a port can be bound on this machine."""
+
+    def __init__(self, writer: Writer, node: Node, port_free: Callable[[int], bool]) -> None:
+        self._writer = writer
+        self.node = node
+        self.home = Home(node.name, node.datacenter)
+        self._port_free = port_free
+
+    def services(self) -> tuple[Service, ...]:
+        """What is registered here, in order of id; the registry's own entry is not."""
+        rows = self._view().services.prefix((self.node.name,))
+        return tuple(row for row in rows if row.id != SERVER_SERVICE)
+
+    def checks(self) -> tuple[Check, ...]:
+        """Checks of services here, in order of id; the node's own liveness is not the agent's."""
+        rows = self._view().checks.prefix((self.node.name,))
+        return tuple(row for row in rows if row.type)
+
+    def service(self, service_id: str) -> Service:
+        """Raises UnknownService."""
+        row = self._view().services.get((self.node.name, service_id))
+        if row is None or row.id == SERVER_SERVICE:
+            raise UnknownService(
+                f'Unknown service ID "{service_id}". '
+                "Ensure that the service ID is passed, not the service name."
+            )
+        return row
+
+    def check(self, check_id: str) -> Check:
+        """Raises UnknownCheck."""
+        row = self._view().checks.get((self.node.name, check_id))
+        if row is None or not row.type:
+            raise UnknownCheck(
+                f'Unknown check ID "{check_id}". Ensure that the check ID is passed, not the check name.'
+            )
+        return row
+
+    async def register(self, definition: bytes, *, replace_checks: bool = False) -> str:
+        """Registers a service and its sidecar, all or nothing; checks that exist keep their status.
+
+        Answers the key of the instance that takes part in the mesh: the sidecar where there is one.
+        Raises Undecodable, InvalidDefinition, NoPortLeft, and what Log.propose raises.
+        """
+        spec = parse_service(definition, self.home)
+        if spec.service.id == SERVER_SERVICE:
+            raise InvalidDefinition(f'Invalid service ID "{SERVER_SERVICE}": it is the registry\'s own')
+        specs = [spec]
+        if spec.sidecar is not None:
+            specs.append(expand(spec, self._sidecar_port(spec)))
+        await self._propose(specs, replace_checks)
+        return specs[-1].service.instance_key
+
+    async def _propose(self, specs: list[ServiceSpec], replace_checks: bool) -> None:
+        view = self._view()
+        rows = [spec.service for spec in specs]
+        checks = [self._continued(view, check) for spec in specs for check in spec.checks]
+        replaced = [row.id for row in rows] if replace_checks else []
+        await self._writer.propose(
+            lambda stamp: commands.register(stamp, self.node, rows, checks, replace_checks_of=replaced)
+        )
+
+    def _continued(self, view: State, check: Check) -> Check:
+        """Registering again is no news about health: an existing check keeps status and output."""
+        old = view.checks.get((check.node, check.id))
+        return replace(check, status=old.status, output=old.output) if old else check
+
+    def _sidecar_port(self, spec: ServiceSpec) -> int:
+        asked = spec.sidecar.service.port if spec.sidecar else 0
+        if asked:
+            return asked
+        mine = sidecar_id(spec.service.id)
+        view = self._view()
+        if (old := view.services.get((self.node.name, mine))) and old.port:
+            return old.port
+        taken = {row.port for row in view.services.prefix((self.node.name,))}
+        for port in PORTS:
+            if port not in taken and self._port_free(port):
+                return port
+        raise NoPortLeft(
+            f"no port left for a sidecar between {PORTS[0]} and {PORTS[-1]}: give SidecarService.Port"
+        )
+
+    async def deregister(self, service_id: str) -> None:
+        """Removes an instance and its sidecar. Raises UnknownService, and what Log.propose raises."""
+        self.service(service_id)
+        ids = [service_id]
+        sidecar = self._view().services.get((self.node.name, sidecar_id(service_id)))
+        if sidecar and sidecar.proxy and sidecar.proxy.destination_service_id == service_id:
+            ids.append(sidecar.id)
+        await self._writer.propose(lambda stamp: commands.deregister_services(stamp, self.node.name, ids))
+
+    async def register_check(self, spec: CheckSpec) -> None:
+        """Adds a check to a service of this node, or to the node itself.
+
+        Raises InvalidDefinition, UnknownService, and what Log.propose raises.
+        """
+        if not spec.name:
+            raise InvalidDefinition("Missing check name")
+        if spec.service_id and (self.node.name, spec.service_id) not in self._service_keys():
+            raise UnknownService(f'ServiceID "{spec.service_id}" does not exist')
+        row = spec.row(self.node.name, spec.service_id, spec.name, spec.name)
+        row = self._continued(self._view(), replace(row, definition=with_floor(row.definition)))
+        await self._writer.propose(lambda stamp: commands.register(stamp, self.node, (), [row]))
+
+    def _service_keys(self) -> set[tuple[str, str]]:
+        return {(row.node, row.id) for row in self.services()}
+
+    async def deregister_check(self, check_id: str) -> None:
+        """Raises UnknownCheck, and what Log.propose raises."""
+        self.check(check_id)
+        await self._writer.propose(lambda stamp: commands.deregister_check(stamp, self.node.name, check_id))
+
+    def ttl_check(self, check_id: str) -> Check:
+        """The check, which takes its status from a caller. Raises UnknownCheck, NotTtl."""
+        row = self.check(check_id)
+        if row.type != "ttl":
+            raise NotTtl(f'CheckID "{check_id}" does not have associated TTL')
+        return row
+
+    async def set_status(self, check: Check, status: str, output: str) -> None:
+        """Writes a check's status. Raises what Log.propose raises."""
+        await self._writer.propose(
+            lambda stamp: commands.update_check(
+                stamp, check.node, check.id, status, output[:OUTPUT_CHARS_MAX]
+            )
+        )
+
+    def instance_key(self, service_id: str) -> str:
+        return instance_key(self.node.datacenter, self.node.name, service_id)
+
+    def _view(self) -> State:
+        return self._writer.view()
