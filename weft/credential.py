@@ -12,10 +12,10 @@ from typing import Any, Self
 
 import orjson
 
-from weft.errors import ConfigError
-from weft.files import read_private, write_private
-from weft.limits import INSTANCE_KEY_BYTES_MAX
-from weft.spiffe import InvalidSpiffeId, SpiffeId
+from .errors import ConfigError
+from .files import read_private, write_private
+from .limits import INSTANCE_KEY_BYTES_MAX
+from .spiffe import InvalidSpiffeId, SpiffeId
 
 METADATA_KEY = "weft-credential"
 """gRPC call metadata that carries `<instance key> <secret>`."""

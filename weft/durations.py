@@ -5,7 +5,7 @@ Source: https://pkg.go.dev/time#ParseDuration and Duration.String.
 
 import re
 
-from weft.errors import UsageError
+from .errors import UsageError
 
 _UNIT_NS = {
     "ns": 1,

@@ -5,8 +5,8 @@ import stat
 import tempfile
 from pathlib import Path
 
-from weft.errors import ConfigError, EnvironmentProblem
-from weft.limits import PRIVATE_FILE_BYTES_MAX
+from .errors import ConfigError, EnvironmentProblem
+from .limits import PRIVATE_FILE_BYTES_MAX
 
 
 def read_private(path: Path, what: str) -> bytes:

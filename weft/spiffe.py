@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from weft.errors import UsageError
+from .errors import UsageError
 
 URI_BYTES_MAX = 2048  # SPIFFE-ID 2.3
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
@@ -53,9 +53,7 @@ class SpiffeId:
 
     @property
     def uri(self) -> str:
-        return (
-            f"spiffe://{self.trust_domain}/ns/{self.namespace}/dc/{self.datacenter}/svc/{self.service}"
-        )
+        return f"spiffe://{self.trust_domain}/ns/{self.namespace}/dc/{self.datacenter}/svc/{self.service}"
 
     def __str__(self) -> str:
         return self.uri

@@ -11,9 +11,9 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.x509 import verification
 
-from weft.errors import ConfigError, WeftError
-from weft.limits import BUNDLE_ROOTS_MAX, CERTIFICATE_BYTES_MAX, CHAIN_LENGTH_MAX
-from weft.spiffe import InvalidSpiffeId, SpiffeId
+from .errors import ConfigError, WeftError
+from .limits import BUNDLE_ROOTS_MAX, CERTIFICATE_BYTES_MAX, CHAIN_LENGTH_MAX
+from .spiffe import InvalidSpiffeId, SpiffeId
 
 
 class UntrustedPeer(WeftError):

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-from weft.errors import ConfigError
+from .errors import ConfigError
 
 ALPN = ("h2",)
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import click
 
-from weft import __version__
-from weft.errors import InvariantBroken, WeftError
+from .. import __version__
+from ..errors import InvariantBroken, WeftError
 
 COMMANDS = {
     "dev": "Run registry, CA and API on this machine, from nothing.",

@@ -1,0 +1,101 @@
+"""The arrows between the roots, and the rooms that do no IO. ARCHITECTURE.md draws them."""
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.sources import ROOTS, Source, inside, sources
+
+MAY_IMPORT = {"weft": (), "ca": ("weft",), "registry": ("weft", "ca"), "sidecar": ("weft",)}
+"""Root -> the roots it may build on."""
+
+COMPOSITION = "weft.cli"
+"""Reaches every root, but only inside functions, so that `weft --help` stays quick."""
+
+SANS_IO = (
+    "registry.catalog",
+    "registry.intentions",
+    "registry.mesh",
+    "sidecar.policy",
+    "sidecar.h2",
+    "ca.authority",
+    "ca.bundle",
+    "ca.errors",
+    "ca.server_identity",
+)
+IO = (
+    *("aiohttp", "asyncio", "grpc", "http", "os", "random", "secrets", "select", "selectors", "signal"),
+    *("socket", "ssl", "subprocess", "tempfile", "threading", "time", "urllib.request", "uuid", "uvloop"),
+    *("logging", "structlog"),  # a core returns what happened; whoever drives it may log
+)
+
+SOURCES = sources()
+BY_NAME = {source.name: source for source in SOURCES}
+SANS_IO_SOURCES = [source for source in SOURCES if inside(source.name, *SANS_IO)]
+
+
+def named(source: Source) -> str:
+    return str(source.path)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=named)
+def test_imports_follow_the_arrows(source: Source) -> None:
+    for found in source.imports:
+        root = found.module.split(".")[0]
+        if root not in ROOTS or root == source.root:
+            continue
+        if inside(source.name, COMPOSITION):
+            assert found.lazy, (
+                f"{source.path}:{found.line}: import {found.module} inside the function that needs it"
+            )
+        else:
+            allowed = MAY_IMPORT[source.root]
+            assert root in allowed, (
+                f"{source.path}:{found.line}: {source.root} may import {allowed}, not {root}"
+            )
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=named)
+def test_imports_inside_a_root_are_relative(source: Source) -> None:
+    for found in source.imports:
+        own = found.module.split(".")[0] == source.root and not inside(found.module, "weft.pb")
+        assert found.relative or not own, (
+            f"{source.path}:{found.line}: write the import of {found.module} with dots"
+        )
+
+
+def test_there_are_sans_io_rooms_to_check() -> None:
+    for room in SANS_IO:
+        assert any(inside(source.name, room) for source in SANS_IO_SOURCES), f"{room} is gone: update SANS_IO"
+
+
+@pytest.mark.parametrize("source", SANS_IO_SOURCES, ids=named)
+def test_sans_io_rooms_reach_no_io(source: Source) -> None:
+    for path, found in reached(source):
+        assert not inside(found, *IO), f"{' -> '.join(path)} imports {found}: take it as an argument"
+
+
+def reached(source: Source) -> Iterator[tuple[list[str], str]]:
+    """Every (path of own modules, imported module) that importing `source` may lead to."""
+    seen, waiting = {source.name}, [[source.name]]
+    while waiting:
+        path = waiting.pop()
+        for found in BY_NAME[path[-1]].imports:
+            yield path, found.module
+            # "a.b.name" is the module a.b, or the module of that name.
+            for name in (found.module, found.module.rpartition(".")[0]):
+                if name in BY_NAME and name not in seen:
+                    seen.add(name)
+                    waiting.append([*path, name])
+
+
+TASK_STARTERS = {"create_task", "ensure_future", "run_coroutine_threadsafe"}
+
+
+@pytest.mark.parametrize("source", [s for s in SOURCES if s.name != "weft.aio"], ids=named)
+def test_only_weft_aio_starts_tasks(source: Source) -> None:
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+            assert name not in TASK_STARTERS, f"{source.path}:{node.lineno}: use weft.aio.Tasks.spawn"
