@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
+from .primitives import decode_integer, decode_raw, decode_string, encode_raw
+from .static import STATIC_TABLE
+
 Field = tuple[bytes, bytes]  # lower-case name, value; decoded
 
 
@@ -87,7 +90,11 @@ class Literal(NamedTuple):
 
     def value(self) -> bytes:
         """The decoded value."""
-        raise NotImplementedError
+        return decode_string(self.raw)
+
+    def wire(self) -> bytes:
+        """The literal as a representation that refers to no table."""
+        return (b"\x10" if self.never_indexed else b"\0") + encode_raw(self.name) + self.raw
 
 
 class Extra:
@@ -105,10 +112,21 @@ class Extra:
     @classmethod
     def of(cls, literals: Iterable[Literal]) -> "Extra":
         """Exactly these literals."""
-        raise NotImplementedError
+        return cls(b"".join([literal.wire() for literal in literals]))
 
     def __iter__(self) -> Iterator[Literal]:
-        raise NotImplementedError
+        wire = self.wire
+        at = 0
+        while at < len(wire):
+            never_indexed = wire[at] & 0x10 != 0
+            index, at = decode_integer(wire, at, 0x0F)
+            if index:
+                name = STATIC_TABLE[index - 1][0]
+            else:
+                raw, at = decode_raw(wire, at)
+                name = decode_string(raw)
+            raw, at = decode_raw(wire, at)
+            yield Literal(name, raw, never_indexed)
 
     def __bool__(self) -> bool:
         return self.wire != b""

@@ -1,10 +1,10 @@
 """What can be wrong with HTTP/2 that a peer sends, and how far the damage reaches.
 
-    WeftError
-    └── H2Error
-        ├── ConnectionFault      the connection ends with GOAWAY(code)
-        └── StreamFault          the stream ends with RST_STREAM(code); the connection goes on
-            └── HeaderListTooLarge   the answer is 431 or RESOURCE_EXHAUSTED
+WeftError
+└── H2Error
+    ├── ConnectionFault      the connection ends with GOAWAY(code)
+    └── StreamFault          the stream ends with RST_STREAM(code); the connection goes on
+        └── HeaderListTooLarge   the answer is 431 or RESOURCE_EXHAUSTED
 """
 
 from enum import IntEnum
@@ -53,3 +53,8 @@ class HeaderListTooLarge(StreamFault):
 
     def __init__(self, reason: str) -> None:
         super().__init__(ErrorCode.ENHANCE_YOUR_CALM, reason)
+
+
+def compression_error(reason: str) -> ConnectionFault:
+    """The fault of a block that cannot be decoded: the table is lost and the connection with it."""
+    return ConnectionFault(ErrorCode.COMPRESSION_ERROR, reason)

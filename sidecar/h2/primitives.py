@@ -1,14 +1,10 @@
 """Integers and string octets of HPACK (RFC 7541 section 5)."""
 
-from .errors import ConnectionFault, ErrorCode
+from . import huffman
+from .errors import compression_error
 
 # Five continuation octets carry 35 bits: more than any index, length or table size that we admit.
 CONTINUATIONS_MAX = 5
-
-
-def compression_error(reason: str) -> ConnectionFault:
-    """The fault of a block that cannot be decoded: the table is lost and the connection with it."""
-    return ConnectionFault(ErrorCode.COMPRESSION_ERROR, reason)
 
 
 def encode_integer(value: int, prefix_bits: int, flags: int = 0) -> bytes:
@@ -56,6 +52,15 @@ def decode_raw(block: bytes, at: int) -> tuple[bytes, int]:
     if end > len(block):
         raise compression_error("an HPACK string runs past the end of its block")
     return block[at:end], end
+
+
+def decode_string(raw: bytes) -> bytes:
+    """The text of one whole string as `decode_raw` returns it.
+
+    Raises ConnectionFault(COMPRESSION_ERROR) where its Huffman code is broken.
+    """
+    _, start = decode_integer(raw, 0, 127)
+    return huffman.decode(raw[start:]) if raw[0] & 128 else raw[start:]
 
 
 def encode_raw(text: bytes) -> bytes:
