@@ -1,0 +1,138 @@
+"""Envoy's side of the comparison, as its configuration: the features that Weft has on, and no others.
+
+What a mesh usually adds and Weft's sidecar does not do is off, in Envoy's favour: access log, tracing,
+request ids, x-envoy-* headers, stream idle timers.
+"""
+
+from typing import Any
+
+from .pki import Leaf
+
+Json = dict[str, Any]
+
+_TYPES = "type.googleapis.com/envoy"
+_FILTERS = f"{_TYPES}.extensions.filters.http"
+_TLS = f"{_TYPES}.extensions.transport_sockets.tls.v3"
+
+
+def outbound(port: int, peer_port: int, leaf: Leaf, root: str, peer_uri: str) -> Json:
+    """The caller's proxy: plaintext in, mTLS out; balancing, ejection, one retry."""
+    upstream = _cluster("peer", peer_port) | {
+        "lb_policy": "LEAST_REQUEST",
+        "outlier_detection": {
+            "consecutive_5xx": 5,
+            "interval": "1s",
+            "base_ejection_time": "30s",
+            "max_ejection_time": "300s",
+            "max_ejection_percent": 50,
+        },
+        "transport_socket": {
+            "name": "tls",
+            "typed_config": {
+                "@type": f"{_TLS}.UpstreamTlsContext",
+                "max_session_keys": 0,
+                "common_tls_context": _tls(leaf, _validation(root) | _expects(peer_uri)),
+            },
+        },
+    }
+    route = {"retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 1}}
+    return _bootstrap(_listener(port, _http("outbound", "peer", [], route)), upstream)
+
+
+def inbound(port: int, app_port: int, leaf: Leaf, root: str, allowed_uri: str) -> Json:
+    """The callee's proxy: mTLS in, RBAC on the caller's SPIFFE id, plaintext to the application."""
+    principal = {"authenticated": {"principal_name": {"exact": allowed_uri}}}
+    rbac = {
+        "name": "rbac",
+        "typed_config": {
+            "@type": f"{_FILTERS}.rbac.v3.RBAC",
+            "rules": {
+                "action": "ALLOW",
+                "policies": {"caller": {"permissions": [{"any": True}], "principals": [principal]}},
+            },
+        },
+    }
+    http = _http("inbound", "app", [rbac], {}) | {
+        "forward_client_cert_details": "SANITIZE_SET",
+        "set_current_client_cert_details": {"uri": True},
+    }
+    listener = _listener(port, http)
+    listener["filter_chains"][0]["transport_socket"] = {
+        "name": "tls",
+        "typed_config": {
+            "@type": f"{_TLS}.DownstreamTlsContext",
+            "require_client_certificate": True,
+            "disable_stateless_session_resumption": True,
+            "disable_stateful_session_resumption": True,
+            "common_tls_context": _tls(leaf, _validation(root)),
+        },
+    }
+    return _bootstrap(listener, _cluster("app", app_port))
+
+
+def _bootstrap(listener: Json, cluster: Json) -> Json:
+    return {
+        "admin": {"address": _address(0)},
+        "static_resources": {"listeners": [listener], "clusters": [cluster]},
+    }
+
+
+def _address(port: int) -> Json:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _listener(port: int, http: Json) -> Json:
+    filters = [{"name": "http", "typed_config": http}]
+    return {"name": "in", "address": _address(port), "filter_chains": [{"filters": filters}]}
+
+
+def _http(name: str, cluster: str, filters: list[Json], route: Json) -> Json:
+    router = {
+        "name": "router",
+        "typed_config": {"@type": f"{_FILTERS}.router.v3.Router", "suppress_envoy_headers": True},
+    }
+    routes = [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"} | route}]
+    return {
+        "@type": f"{_TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "codec_type": "HTTP2",
+        "generate_request_id": False,
+        "server_header_transformation": "PASS_THROUGH",
+        "stream_idle_timeout": "0s",
+        "http_filters": [*filters, router],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+    }
+
+
+def _cluster(name: str, port: int) -> Json:
+    http2 = {
+        "@type": f"{_TYPES}.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    endpoint = {"endpoint": {"address": _address(port)}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _tls(leaf: Leaf, validation: Json) -> Json:
+    return {
+        "alpn_protocols": ["h2"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+        "tls_certificates": [
+            {"certificate_chain": {"filename": str(leaf.chain)}, "private_key": {"filename": str(leaf.key)}}
+        ],
+        "validation_context": validation,
+    }
+
+
+def _validation(root: str) -> Json:
+    return {"trusted_ca": {"filename": root}}
+
+
+def _expects(uri: str) -> Json:
+    return {"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": uri}}]}

@@ -1,0 +1,73 @@
+"""Weft's side of the comparison: `weft dev` and two real `weft sidecar` processes, as a user starts them."""
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from .errors import NotReady, PeerMissing
+from .pair import Pair
+from .processes import Child, free_port, listening
+
+_CALLER, _CALLEE = "bench-caller", "bench-callee"
+_HTTP_TIMEOUT_S = 10.0
+
+
+def start(stack: ExitStack, directory: Path, backend_port: int) -> Pair:
+    """Registers caller and callee, allows the call, starts their sidecars. Raises PeerMissing or NotReady."""
+    weft, http = _program(), f"http://127.0.0.1:{free_port()}"
+    ready = directory / "weft-dev.json"
+    dev = [weft, "dev", "--http-port", http.rpartition(":")[2], "--grpc-port", str(free_port())]
+    dev += ["--default-intention", "deny", "--ready-file", str(ready)]
+    registry = stack.enter_context(Child("weft-dev", dev, directory))
+    registry.wait_until(ready.exists, "it was ready")
+    port, peer_port = free_port(), free_port()
+    callee = _register(http, directory, _service(_CALLEE, backend_port, peer_port, []))
+    upstream = {"DestinationName": _CALLEE, "LocalBindAddress": "127.0.0.1", "LocalBindPort": port}
+    caller = _register(http, directory, _service(_CALLER, free_port(), free_port(), [upstream]))
+    allow = f"{http}/v1/connect/intentions/exact?source={_CALLER}&destination={_CALLEE}"
+    _put(allow, {"Action": "allow"})
+    second = _sidecar(stack, weft, directory, "weft-second", callee)
+    first = _sidecar(stack, weft, directory, "weft-first", caller)
+    second.wait_until(listening(peer_port), "it listened")
+    first.wait_until(listening(port), "it listened")
+    return Pair(port, first, second)
+
+
+def _program() -> str:
+    path = Path(sys.executable).parent / "weft"
+    if not path.exists():
+        raise PeerMissing(f"{path} is not there: run `make setup`")
+    return str(path)
+
+
+def _service(name: str, port: int, sidecar_port: int, upstreams: list[dict[str, Any]]) -> dict[str, Any]:
+    sidecar = {"Port": sidecar_port, "Proxy": {"Upstreams": upstreams}}
+    return {"Name": name, "Address": "127.0.0.1", "Port": port, "Connect": {"SidecarService": sidecar}}
+
+
+def _register(http: str, directory: Path, service: dict[str, Any]) -> Path:
+    """Registers the service; returns the file with the credential of its sidecar."""
+    path = directory / f"{service['Name']}.credential.json"
+    path.touch(mode=0o600)
+    path.write_bytes(_put(f"{http}/v1/agent/service/register?credential", service))
+    return path
+
+
+def _put(url: str, body: dict[str, Any]) -> bytes:
+    request = urllib.request.Request(url, json.dumps(body).encode(), method="PUT")
+    try:
+        with urllib.request.urlopen(request, timeout=_HTTP_TIMEOUT_S) as response:
+            return bytes(response.read())
+    except urllib.error.HTTPError as error:
+        raise NotReady(f"the registry refused {url}: {error.read().decode(errors='replace')[:300]}") from None
+    except OSError as error:
+        raise NotReady(f"the registry did not answer {url}: {error}") from None
+
+
+def _sidecar(stack: ExitStack, weft: str, directory: Path, name: str, credential: Path) -> Child:
+    command = [weft, "sidecar", "--credential", str(credential), "--admin-port", str(free_port())]
+    return stack.enter_context(Child(name, command, directory))

@@ -1,0 +1,21 @@
+"""What is measured: a chain of two proxies between the callers and the backend."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from .processes import Child
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Plaintext HTTP/2 to `first`, mTLS from there to `second`, plaintext HTTP/2 to the backend."""
+
+    port: int  # where the callers connect
+    first: Child
+    second: Child
+
+
+# (stack that ends the processes, directory for logs and files, port of the backend)
+Start = Callable[[ExitStack, Path, int], Pair]

@@ -1,0 +1,52 @@
+"""The workloads: how many callers, and what their requests look like."""
+
+from dataclasses import dataclass
+
+MESSAGE_BYTES = 100  # of each unary request and response, before gRPC's five bytes of framing
+METHOD_PATH = "/weft.bench.v1.Echo/Unary"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """`connections` callers with `streams` unary calls each in flight at all times."""
+
+    name: str
+    connections: int
+    streams: int
+    varying: bool = False  # every request has its own traceparent and grpc-timeout
+
+    @property
+    def shape(self) -> str:
+        return f"{self.connections}×{self.streams}{' varying' if self.varying else ''}"
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("W1", connections=10, streams=10),
+        Workload("W2", connections=1, streams=1),
+        Workload("W3", connections=10, streams=10, varying=True),
+        Workload("W6", connections=50, streams=1),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the callers of one run saw."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+    @property
+    def rps(self) -> float:
+        return self.requests / self.seconds
+
+
+def percentile(ascending: list[float], share: float) -> float:
+    """The value below which `share` (0..1) of `ascending` lies (nearest rank). Raises ValueError if empty."""
+    if not ascending:
+        raise ValueError("no values")
+    return ascending[min(len(ascending) - 1, int(share * len(ascending)))]
