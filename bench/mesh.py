@@ -8,19 +8,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .errors import NotReady, PeerMissing
+from .errors import NotReady
 from .pair import Pair
 from .processes import Child, free_port, listening
 
 _CALLER, _CALLEE = "bench-caller", "bench-callee"
 _HTTP_TIMEOUT_S = 10.0
+_WEFT = (sys.executable, "-m", "weft")  # from this checkout, whether installed or not
 
 
 def start(stack: ExitStack, directory: Path, backend_port: int) -> Pair:
-    """Registers caller and callee, allows the call, starts their sidecars. Raises PeerMissing or NotReady."""
-    weft, http = _program(), f"http://127.0.0.1:{free_port()}"
+    """Registers caller and callee, allows the call, starts their sidecars. Raises NotReady."""
+    http = f"http://127.0.0.1:{free_port()}"
     ready = directory / "weft-dev.json"
-    dev = [weft, "dev", "--http-port", http.rpartition(":")[2], "--grpc-port", str(free_port())]
+    dev = [*_WEFT, "dev", "--http-port", http.rpartition(":")[2], "--grpc-port", str(free_port())]
     dev += ["--default-intention", "deny", "--ready-file", str(ready)]
     registry = stack.enter_context(Child("weft-dev", dev, directory))
     registry.wait_until(ready.exists, "it was ready")
@@ -30,18 +31,11 @@ def start(stack: ExitStack, directory: Path, backend_port: int) -> Pair:
     caller = _register(http, directory, _service(_CALLER, free_port(), free_port(), [upstream]))
     allow = f"{http}/v1/connect/intentions/exact?source={_CALLER}&destination={_CALLEE}"
     _put(allow, {"Action": "allow"})
-    second = _sidecar(stack, weft, directory, "weft-second", callee)
-    first = _sidecar(stack, weft, directory, "weft-first", caller)
+    second = _sidecar(stack, directory, "weft-second", callee)
+    first = _sidecar(stack, directory, "weft-first", caller)
     second.wait_until(listening(peer_port), "it listened")
     first.wait_until(listening(port), "it listened")
     return Pair(port, first, second)
-
-
-def _program() -> str:
-    path = Path(sys.executable).parent / "weft"
-    if not path.exists():
-        raise PeerMissing(f"{path} is not there: run `make setup`")
-    return str(path)
 
 
 def _service(name: str, port: int, sidecar_port: int, upstreams: list[dict[str, Any]]) -> dict[str, Any]:
@@ -68,6 +62,6 @@ def _put(url: str, body: dict[str, Any]) -> bytes:
         raise NotReady(f"the registry did not answer {url}: {error}") from None
 
 
-def _sidecar(stack: ExitStack, weft: str, directory: Path, name: str, credential: Path) -> Child:
-    command = [weft, "sidecar", "--credential", str(credential), "--admin-port", str(free_port())]
+def _sidecar(stack: ExitStack, directory: Path, name: str, credential: Path) -> Child:
+    command = [*_WEFT, "sidecar", "--credential", str(credential), "--admin-port", str(free_port())]
     return stack.enter_context(Child(name, command, directory))
