@@ -1,9 +1,11 @@
 """Whole processes for the end-to-end tests."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
+from tests.support.mesh import HOST, Member, Mesh
 from tests.support.processes import Processes, free_port, wait_for_port
 
 
@@ -15,9 +17,40 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 
 
 @pytest.fixture(scope="session")
-def matrix_app(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of a running matrix application."""
+def matrix_app(processes: Processes) -> str:
+    """The address of a matrix application that no mesh knows."""
     port = free_port()
-    child = processes.start_python("matrix", "tests.support.matrix_app", "--listen", f"127.0.0.1:{port}")
+    child = processes.start_python("matrix", "tests.support.matrix_app", "--listen", f"{HOST}:{port}")
     wait_for_port(child, port)
-    return f"127.0.0.1:{port}"
+    return f"{HOST}:{port}"
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """One registry for all tests that leave it alive. Each adds services under names of its own."""
+    folder = tmp_path_factory.mktemp("mesh")
+    running = Mesh(folder, "--data-dir", str(folder / "data"))
+    yield running
+    assert running.close() == [], "every process ends with 0 on SIGTERM"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A client's sidecar and an application's, with an intention that allows the one to call the other."""
+
+    client: Member
+    server: Member
+
+    @property
+    def target(self) -> str:
+        return self.client.to(self.server.service)
+
+
+@pytest.fixture(scope="session")
+def pair(mesh: Mesh) -> Pair:
+    """For tests that change nothing."""
+    server = mesh.add("matrix")
+    client = mesh.add("client", upstreams=["matrix"], app_port=free_port())
+    mesh.registry.intend("client", "matrix", "allow")
+    mesh.wait(server, client)
+    return Pair(client, server)

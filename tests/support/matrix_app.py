@@ -37,6 +37,7 @@ class Wish:
     hang: bool = False  # never end by itself
     deaf: bool = False  # do not read the requests of a client stream
     gate: int = 0  # wait until so many calls are waiting here
+    whoami: bool = False  # say in the initial metadata `instance` who answers
 
     def as_metadata(self) -> tuple[str, str]:
         return ("do", json.dumps(dataclasses.asdict(self)))
@@ -70,6 +71,7 @@ class Gate:
 class Matrix(grpc.GenericRpcHandler):
     def __init__(self, name: str) -> None:
         self._name = name
+        self._mood = "good"
         self._records: dict[str, Record] = {}
         self._gates: dict[str, Gate] = defaultdict(Gate)
         self._methods = {
@@ -79,6 +81,7 @@ class Matrix(grpc.GenericRpcHandler):
             f"/{SERVICE}/Bidi": grpc.stream_stream_rpc_method_handler(self.bidi),
             f"/{SERVICE}/Seen": grpc.unary_unary_rpc_method_handler(self.seen),
             f"/{SERVICE}/Name": grpc.unary_unary_rpc_method_handler(self.name),
+            f"/{SERVICE}/Mood": grpc.unary_unary_rpc_method_handler(self.mood),
         }
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
@@ -88,7 +91,14 @@ class Matrix(grpc.GenericRpcHandler):
         record = self._records.get(request.decode())
         return json.dumps(dataclasses.asdict(record) if record else None).encode()
 
+    async def mood(self, request: bytes, context: Context) -> bytes:
+        """After "bad", `Name` answers UNAVAILABLE until "good"."""
+        self._mood = request.decode()
+        return b""
+
     async def name(self, request: bytes, context: Context) -> bytes:
+        if self._mood == "bad":
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "in a bad mood")
         return self._name.encode()
 
     async def unary(self, request: bytes, context: Context) -> bytes:
@@ -139,7 +149,8 @@ class Matrix(grpc.GenericRpcHandler):
         if wish.id:
             self._records[wish.id] = record
         context.set_trailing_metadata(_echoed("trailing-", metadata))
-        if initial := _echoed("initial-", metadata):
+        initial = _echoed("initial-", metadata) + ((("instance", self._name),) if wish.whoami else ())
+        if initial:
             await context.send_initial_metadata(initial)
         try:
             if wish.gate:

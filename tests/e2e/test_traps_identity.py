@@ -1,0 +1,247 @@
+"""The rules of identity that only whole processes can show. Numbers are those of SECURITY.md's list."""
+
+import asyncio
+import contextlib
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.e2e.conftest import Pair
+from tests.support.grpc_matrix import connect, new_id
+from tests.support.impostor import Identity, identity_of, sign, tripwire
+from tests.support.matrix_app import Wish
+from tests.support.mesh import Member, Mesh, in_thread, wait_for
+from tests.support.pki import Domain, csr
+from tests.support.processes import free_port
+from tests.support.raw_h2 import Refused, client_context, raw_connection
+from tests.support.waiting import until
+from weft.pb.mesh.v1 import mesh_pb2, mesh_pb2_grpc
+
+WITHIN_S = 1.0
+UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
+
+
+def context_of(identity: Identity, folder: Path) -> ssl.SSLContext:
+    return client_context(folder, identity.chain_pem, identity.key_pem)
+
+
+async def test_trap_01_a_csr_for_another_name_gets_the_credentials_own(mesh: Mesh, pair: Pair) -> None:
+    wanted = pair.client.credential
+    other = f"spiffe://{wanted.trust_domain}/ns/default/dc/dc1/svc/matrix"
+    identity = await identity_of(mesh, pair.client, claims=[other])
+    assert identity.uris == [f"spiffe://{wanted.trust_domain}/ns/default/dc/dc1/svc/client"]
+
+
+@pytest.mark.parametrize("fault", ["none", "empty", "garbage", "stolen secret", "wrong secret"])
+async def test_trap_01_no_certificate_without_the_instances_own_credential(
+    mesh: Mesh, pair: Pair, fault: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await sign(mesh, _metadata(pair, fault), csr())
+    assert caught.value.code() is UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("fault", ["none", "empty", "garbage", "stolen secret", "wrong secret"])
+async def test_trap_01_no_configuration_without_the_instances_own_credential(
+    mesh: Mesh, pair: Pair, fault: str
+) -> None:
+    async with mesh.registry_channel() as channel:
+        call = mesh_pb2_grpc.MeshStub(channel).Subscribe(metadata=_metadata(pair, fault), timeout=10)
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it may have ended
+            await call.write(mesh_pb2.SubscribeRequest(hello=mesh_pb2.Hello()))
+            assert await call.read() is grpc.aio.EOF
+        assert await call.code() is UNAUTHENTICATED
+
+
+def _metadata(pair: Pair, fault: str) -> tuple[tuple[str, str], ...]:
+    own = pair.client.credential
+    if fault == "none":
+        return ()
+    if fault == "empty":
+        return (("weft-credential", ""),)
+    if fault == "garbage":
+        return (("weft-credential", "let me in"),)
+    if fault == "stolen secret":  # sound, but of another instance
+        return (replace(own, instance_key=pair.server.credential.instance_key).metadata(),)
+    return (replace(own, secret="A" * 43).metadata(),)
+
+
+def test_trap_02_a_credential_that_others_may_read_is_refused(mesh: Mesh, pair: Pair) -> None:
+    exposed = mesh.folder / "exposed.json"
+    exposed.write_bytes(pair.client.credential_path.read_bytes())
+    exposed.chmod(0o644)
+    child = mesh.processes.start_weft("exposed", "sidecar", "--credential", str(exposed))
+    code = child.wait(10)
+    mesh.processes.forget(child)
+    said = child.said().strip()
+    assert code != 0
+    assert len(said.splitlines()) == 1 and str(exposed) in said
+    assert pair.client.credential.secret not in said
+
+
+def test_trap_02_what_a_sidecar_keeps_on_disk_is_for_its_owner_alone(mesh: Mesh) -> None:
+    member = mesh.add("keeper", app_port=free_port(), sidecar=False)
+    state = mesh.folder / "keeper-state"
+    mesh.start_sidecar(member, "--state-dir", str(state))
+    mesh.wait(member)
+    wait_for(lambda: [path for path in state.rglob("*") if path.is_file()], "a cached snapshot")
+    for path in (state, *state.rglob("*")):
+        assert path.stat().st_mode & 0o077 == 0, f"{path} is open to others"
+
+
+def test_trap_02_the_leaf_endpoint_gives_a_key_by_contract(mesh: Mesh) -> None:
+    chain, key = mesh.registry.leaf("client")
+    assert "BEGIN CERTIFICATE" in chain and "PRIVATE KEY" in key
+
+
+async def test_trap_03_the_registry_proves_itself_by_a_root_of_its_own(mesh: Mesh, pair: Pair) -> None:
+    host, port = mesh.grpc_address.rsplit(":", 1)
+    registry_root = pair.client.credential.registry_ca_pem
+    mesh_roots = await in_thread(mesh.registry.roots_pem)
+    for roots, trusted in ((registry_root, True), (mesh_roots, False)):
+        context = ssl.create_default_context(cadata=roots)
+        context.set_alpn_protocols(["h2"])
+        verdict = contextlib.nullcontext() if trusted else pytest.raises(ssl.SSLCertVerificationError)
+        with verdict:
+            _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+            writer.close()
+            with contextlib.suppress(ssl.SSLError, ConnectionError):
+                await writer.wait_closed()
+
+
+async def test_trap_04_a_revoked_instance_is_cut_off_within_a_second(mesh: Mesh, tmp_path: Path) -> None:
+    server = mesh.add("lender")
+    thief = mesh.add("thief", app_port=free_port(), sidecar=False)
+    await in_thread(mesh.registry.intend, "thief", "lender", "allow")
+    await in_thread(mesh.wait, server)
+    context = context_of(await identity_of(mesh, thief), tmp_path)
+    async with raw_connection(server.public_port, context) as client:
+        stream = client.request("/matrix.v1.Matrix/Bidi", body=b"open", end=False)
+        await client.has_data(stream)
+        await mesh.revoke(thief)
+        start = time.monotonic()
+        await client.until_closed()
+        assert time.monotonic() - start < WITHIN_S
+    with pytest.raises(Refused):
+        async with raw_connection(server.public_port, context):
+            pass
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await identity_of(mesh, thief)
+    assert caught.value.code() is UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("how", ["revoked", "deregistered"])
+async def test_trap_04_its_own_sidecar_stops_serving(mesh: Mesh, how: str) -> None:
+    server = mesh.add(f"host-{how}")
+    leaver = mesh.add(f"leaver-{how}", upstreams=[server.service], app_port=free_port())
+    await in_thread(mesh.registry.intend, leaver.service, server.service, "allow")
+    await in_thread(mesh.wait, server, leaver)
+    async with connect(leaver.to(server.service)) as client:
+        wish = Wish(id=new_id(), hang=True)
+        call = client.start("server_stream", [b"m"], metadata=(wish.as_metadata(),))
+        await until(lambda: client.seen(wish.id), "the stream is open")
+        start = time.monotonic()
+        if how == "revoked":
+            await mesh.revoke(leaver)
+        else:
+            await in_thread(mesh.registry.deregister, leaver.id)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await client.replies("server_stream", call)
+        assert time.monotonic() - start < WITHIN_S
+    assert await in_thread(leaver.running.wait, 10) != 0, leaver.running.said()
+    mesh.processes.forget(leaver.running)
+    assert leaver.credential.secret not in leaver.running.said()
+
+
+async def test_trap_06_the_app_learns_its_caller_from_the_sidecar_alone(mesh: Mesh, pair: Pair) -> None:
+    forged = "By=spiffe://evil;URI=spiffe://evil/ns/default/dc/dc1/svc/root"
+    async with connect(pair.target) as client:
+        wish = Wish(id=new_id())
+        metadata = (wish.as_metadata(), ("x-forwarded-client-cert", forged))
+        await client.replies("unary", client.start("unary", [b"m"], metadata=metadata))
+        record = await client.ended_as(wish.id, "done")
+    values = [value for key, value in record["metadata"] if key == "x-forwarded-client-cert"]
+    assert len(values) == 1 and "evil" not in values[0]
+    assert f"URI=spiffe://{pair.client.credential.trust_domain}/ns/default/dc/dc1/svc/client" in values[0]
+
+
+async def test_trap_07_a_session_is_never_resumed(mesh: Mesh, pair: Pair, tmp_path: Path) -> None:
+    chain, key = await in_thread(mesh.registry.leaf, "client")
+    context = client_context(tmp_path, chain.encode(), key.encode())
+    async with raw_connection(pair.server.public_port, context) as client:
+        answer = await client.answer(client.request("/matrix.v1.Matrix/Name", body=b""))
+        assert answer.get("grpc-status") == "0"
+        session = client.tls.session
+        assert session is None or not session.has_ticket
+
+
+@pytest.fixture(scope="session")
+def vault(mesh: Mesh) -> Member:
+    """A service whose application is a tripwire of the test's own."""
+    member = mesh.add("vault", app_port=free_port())
+    mesh.registry.intend("client", "vault", "allow")
+    mesh.wait(member)
+    return member
+
+
+@contextlib.asynccontextmanager
+async def strange_client(mesh: Mesh, kind: str, folder: Path) -> AsyncIterator[ssl.SSLContext | None]:
+    """A client context for each way of not belonging."""
+    trust_domain = json.loads(next(mesh.folder.glob("*.credential")).read_bytes())["TrustDomain"]
+    now = datetime.now(UTC)
+    if kind == "plaintext":
+        yield None
+    elif kind == "no certificate":
+        yield client_context(folder)
+    elif kind == "another trust domain":
+        leaf = Domain("elsewhere.example", now).leaf("client")
+        yield client_context(folder, leaf.chain_pem, leaf.key_pem)
+    elif kind == "another CA for our name":
+        leaf = Domain(trust_domain, now).leaf("client")
+        yield client_context(folder, leaf.chain_pem, leaf.key_pem)
+    else:
+        leaf = Domain(trust_domain, now - timedelta(days=2)).leaf("client", ttl=timedelta(days=1))
+        yield client_context(folder, leaf.chain_pem, leaf.key_pem)
+
+
+@pytest.mark.parametrize(
+    "kind", ["plaintext", "no certificate", "another trust domain", "another CA for our name"]
+)
+async def test_trap_08_a_stranger_is_refused_before_any_byte_reaches_the_app(
+    mesh: Mesh, vault: Member, kind: str, tmp_path: Path
+) -> None:
+    async with tripwire(vault.app_port) as wire, strange_client(mesh, kind, tmp_path) as context:
+        with pytest.raises(Refused):
+            async with raw_connection(vault.public_port, context) as client:
+                client.request("/vault/Open", body=b"stranger")
+                await client.until_closed()
+        assert wire.connections == 0
+
+
+async def test_trap_08_a_friend_does_reach_the_app(mesh: Mesh, vault: Member, tmp_path: Path) -> None:
+    """The tripwire of the tests above would have been touched."""
+    chain, key = await in_thread(mesh.registry.leaf, "client")
+    context = client_context(tmp_path, chain.encode(), key.encode())
+    async with tripwire(vault.app_port) as wire, raw_connection(vault.public_port, context) as client:
+        client.request("/vault/Open", body=b"a friend")
+        await until(lambda: wire.connections, "the application is reached")
+
+
+async def test_trap_08_a_denied_service_is_refused_before_any_byte_reaches_the_app(
+    mesh: Mesh, vault: Member, tmp_path: Path
+) -> None:
+    chain, key = await in_thread(mesh.registry.leaf, "matrix")  # sound, but no intention allows it
+    context = client_context(tmp_path, chain.encode(), key.encode())
+    async with tripwire(vault.app_port) as wire:
+        with contextlib.suppress(Refused):
+            async with raw_connection(vault.public_port, context) as client:
+                answer = await client.answer(client.request("/vault/Open", body=b"denied"))
+                assert answer.get("grpc-status") in ("7", None)
+        assert wire.connections == 0

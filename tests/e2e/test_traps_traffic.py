@@ -1,0 +1,243 @@
+"""The rules of the data path that only whole processes can show."""
+
+import asyncio
+import contextlib
+import signal
+import ssl
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.e2e.conftest import Pair
+from tests.support.grpc_matrix import Client, connect, failure, new_id
+from tests.support.impostor import identity_of
+from tests.support.load import calling
+from tests.support.matrix_app import Wish
+from tests.support.mesh import HOST, Member, Mesh, in_thread
+from tests.support.pki import Domain
+from tests.support.processes import free_port
+from tests.support.raw_h2 import client_context, raw_connection
+from tests.support.waiting import until
+
+WITHIN_S = 1.0
+DENIED = grpc.StatusCode.PERMISSION_DENIED
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+QUICK: dict[str, object] = {
+    "passive_health_check": {"max_failures": 5, "base_ejection_time": "3s", "max_ejection_percent": 70}
+}
+
+
+async def start(
+    mesh: Mesh, name: str, count: int, config: dict[str, object] | None = None
+) -> tuple[Member, list[Member]]:
+    """`count` instances of `<name>` and a caller that may call them."""
+
+    def work() -> tuple[Member, list[Member]]:
+        servers = [mesh.add(name, number) for number in range(1, count + 1)]
+        caller = mesh.add(f"{name}-caller", upstreams=[name], upstream_config=config, app_port=free_port())
+        mesh.registry.intend(caller.service, name, "allow")
+        mesh.wait(*servers, caller)
+        return caller, servers
+
+    result: tuple[Member, list[Member]] = await in_thread(work)
+    return result
+
+
+@contextlib.asynccontextmanager
+async def tls_peer(port: int, context: ssl.SSLContext) -> AsyncIterator[list[str]]:
+    """Accepts TLS on `port` and ends each connection without a word. Lists what it heard."""
+    heard: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            heard.append((await reader.read(1024)).hex())
+        writer.close()
+
+    server = await asyncio.start_server(serve, HOST, port, ssl=context)
+    try:
+        yield heard
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("fault", ["mute", "impostor"])
+async def test_trap_10_a_peer_that_never_greets_costs_no_call(mesh: Mesh, fault: str, tmp_path: Path) -> None:
+    """`mute` proves who it is and hangs up; `impostor` proves nothing that counts."""
+    name = f"greet-{fault}"
+    caller, (server,) = await start(mesh, name, 1, QUICK)
+    odd = await in_thread(lambda: mesh.add(name, 2, app_port=free_port(), sidecar=False))
+    identity = await identity_of(mesh, odd)
+    if fault == "impostor":
+        leaf = Domain(odd.credential.trust_domain).leaf(name)
+        chain, key = leaf.chain_pem, leaf.key_pem
+    else:
+        chain, key = identity.chain_pem, identity.key_pem
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["h2"])
+    (tmp_path / "odd.pem").write_bytes(chain + key)
+    context.load_cert_chain(tmp_path / "odd.pem")
+    async with tls_peer(odd.public_port, context), calling(caller.to(name)) as load:
+        await until(lambda: odd.id in caller.admin("/config").decode(), "the odd peer is in the pool")
+        mark = len(load.outcomes)
+        await until(lambda: len(load.outcomes) > mark + 200, "200 calls")
+        assert load.failed == [], load.summary()
+        assert {outcome.instance for outcome in load.outcomes} == {server.id}
+    await in_thread(mesh.registry.deregister, odd.id)
+
+
+async def test_trap_11_the_same_bytes_from_another_identity_are_judged_anew(
+    mesh: Mesh, pair: Pair, tmp_path: Path
+) -> None:
+    """Memos are warm for the one who may; the other sends identical requests, in turns."""
+    friend = await in_thread(mesh.registry.leaf, "client")
+    stranger = await in_thread(mesh.registry.leaf, "unheard-of")
+    for _ in range(5):
+        for leaf, status in ((friend, "0"), (stranger, "7")):
+            context = client_context(tmp_path, leaf[0].encode(), leaf[1].encode())
+            async with raw_connection(pair.server.public_port, context) as client:
+                for _ in range(3):
+                    stream = client.request("/matrix.v1.Matrix/Name", body=b"")
+                    answer = await client.answer(stream)
+                    assert answer.get("grpc-status") == status
+                    if client.closed:
+                        break
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ([("host", "other")], b"m"),
+        ([("content-length", "3")], b"m"),
+        ([("connection", "close")], b"m"),
+        ([("transfer-encoding", "chunked")], b"m"),
+        ([("x-evil", "a\r\nx-injected: b")], b"m"),
+        ([("X-Upper", "case")], b"m"),
+        ([(":path", "/matrix.v1.Matrix/Seen")], b"m"),
+        ([("te", "gzip")], b"m"),
+    ],
+    ids=["host", "content-length", "connection", "transfer-encoding", "crlf", "upper", "pseudo", "te"],
+)
+async def test_trap_13_smuggled_fields_never_reach_the_app(
+    mesh: Mesh, pair: Pair, fields: list[tuple[str, str]], body: bytes, tmp_path: Path
+) -> None:
+    chain, key = await in_thread(mesh.registry.leaf, "client")
+    wish = Wish(id=new_id())
+    async with raw_connection(
+        pair.server.public_port, client_context(tmp_path, chain.encode(), key.encode())
+    ) as client:
+        stream = client.request("/matrix.v1.Matrix/Unary", wish.as_metadata(), *fields, body=body)
+        answer = await client.answer(stream)
+        assert answer.get("grpc-status") != "0"
+        assert answer.reset is not None or answer.get("grpc-status") or answer.get(":status") == "400"
+    async with connect(pair.target) as through:
+        record = await through.seen(wish.id)
+        # content-length is only known to be wrong when the body has passed: the call must not succeed.
+        assert record is None or (body and fields[0][0] == "content-length" and record["state"] != "done")
+
+
+async def test_trap_16_drain_loses_nothing(mesh: Mesh) -> None:
+    """SIGTERM for one of two instances' sidecars, under load and with a stream open."""
+    caller, servers = await start(mesh, "drained", 2)
+    async with calling(caller.to("drained")) as load, connect(caller.to("drained")) as client:
+        await load.served_by({server.id for server in servers})
+        turns = {}
+        for server in servers:
+            turns[server.id] = await _bidi_to(client, server)
+        leaver = servers[0].running
+        leaver.signal(signal.SIGTERM)
+        await load.served_by({servers[1].id})
+        assert leaver.exit_code is None, "it left although a stream is open"
+        for call in turns.values():
+            await call.write(b"last words")
+            assert await call.read() == b"last words"
+            await call.done_writing()
+            assert await call.read() is grpc.aio.EOF
+            assert await call.code() is grpc.StatusCode.OK
+        assert await in_thread(leaver.wait, 10) == 0
+        mesh.processes.forget(leaver)
+        await load.served_by({servers[1].id})
+        assert load.failed == [], load.summary()
+
+
+async def _bidi_to(client: Client, server: Member) -> Any:
+    """An open bidi stream that this instance answers."""
+    while True:
+        call = client.bidi(metadata=(Wish(whoami=True).as_metadata(),), timeout=60)
+        await call.write(b"hello")
+        assert await call.read() == b"hello"
+        if dict(await call.initial_metadata())["instance"] == server.id:
+            return call
+        call.cancel()
+
+
+async def test_trap_17_a_dead_app_behind_a_live_sidecar_leaves_the_pool(mesh: Mesh) -> None:
+    caller, servers = await start(mesh, "widowed", 3, QUICK)
+    async with calling(caller.to("widowed")) as load:
+        await load.served_by({server.id for server in servers})
+        victim = servers[0]
+        killed = mesh.kill(victim.app)
+        await load.served_by({server.id for server in servers[1:]})
+        # Those it held when it died may have been processed: no one may send them again.
+        assert load.lost(killed) == [], load.summary()
+        assert {outcome.status for outcome in load.failed} <= {UNAVAILABLE}
+        victim.app, _ = mesh.app(victim.id, victim.app_port)
+        await load.served_by({server.id for server in servers})
+
+
+async def test_an_instance_that_answers_unavailable_is_ejected_and_returns(mesh: Mesh) -> None:
+    caller, servers = await start(mesh, "moody", 3, QUICK)
+    everyone = {server.id for server in servers}
+    async with calling(caller.to("moody")) as load:
+        await load.served_by(everyone)
+        await _set_mood(servers[0], "bad")
+        await load.served_by(everyone - {servers[0].id})
+        assert {outcome.status for outcome in load.failed} == {UNAVAILABLE}, load.summary()
+        assert "ejections" in caller.admin("/metrics").decode()
+        await _set_mood(servers[0], "good")
+        await load.served_by(everyone)
+
+
+async def _set_mood(server: Member, mood: str) -> None:
+    async with grpc.aio.insecure_channel(f"{HOST}:{server.app_port}") as channel:
+        await channel.unary_unary("/matrix.v1.Matrix/Mood")(mood.encode(), timeout=10)
+
+
+async def test_trap_18_a_deny_ends_open_streams_within_a_second(mesh: Mesh) -> None:
+    caller, _ = await start(mesh, "fickle", 1)
+    async with connect(caller.to("fickle")) as client:
+        wish = Wish(id=new_id(), hang=True)
+        stream = client.start("server_stream", [b"m"], metadata=(wish.as_metadata(),))
+        await until(lambda: client.seen(wish.id), "the stream is open")
+        begun = time.monotonic()
+        await in_thread(mesh.registry.intend, caller.service, "fickle", "deny")
+        error = await failure(client, "server_stream", stream)
+        assert error.code() is DENIED
+        assert time.monotonic() - begun < WITHIN_S
+        for _ in range(3):
+            error = await failure(client, "unary", client.start("unary", [b"m"]))
+            assert error.code() is DENIED
+        await in_thread(mesh.registry.intend, caller.service, "fickle", "allow")
+        await until(lambda: _goes_through(client), "calls go through again", 5)
+
+
+async def _goes_through(client: Client) -> bool:
+    try:
+        await client.name()
+    except grpc.aio.AioRpcError as error:
+        assert error.code() is DENIED
+        return False
+    return True
+
+
+async def test_a_killed_instance_costs_only_what_it_held(mesh: Mesh) -> None:
+    caller, servers = await start(mesh, "mortal", 3, QUICK)
+    async with calling(caller.to("mortal")) as load:
+        await load.served_by({server.id for server in servers})
+        killed = mesh.kill(servers[0].running, servers[0].app)
+        await load.served_by({server.id for server in servers[1:]})
+        assert load.lost(killed) == [], load.summary()
+        assert {outcome.status for outcome in load.failed} <= {UNAVAILABLE}
