@@ -80,6 +80,7 @@ class State:
     revocations: Tree[Revocation] = field(default_factory=Tree)  # not_after_ms, trust domain, serial
     roots: Tree[CaRoot] = field(default_factory=Tree)  # id
     moved: Tree[Moved] = field(default_factory=Tree)  # watch key
+    tombstones: Tree[None] = field(default_factory=Tree)  # time_ms, then the parts of a watch key
     answered: Tree[Answered] = field(default_factory=Tree)  # request id
     answered_by_time: Tree[None] = field(default_factory=Tree)  # time_ms, request id
 

@@ -1,0 +1,120 @@
+"""One command, one step of the state machine: pure, and the same on every server.
+
+A known command with bad content has an error outcome. A command that this version does not know
+raises UnknownCommand: skipping it would let servers drift apart, so the server must halt.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from weft.pb.catalog.v1 import command_pb2 as pb
+
+from ..errors import REFUSALS, Code, CommandRefused, UnknownCommand
+from . import codec, expiry, limits, registrations, rules, trust
+from .commands import COMMAND_VERSION, REQUEST_ID_BYTES
+from .draft import Draft
+from .state import Answered, State
+from .watches import WatchKey
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The next state, what to answer, and which watch keys moved."""
+
+    state: State
+    answer: Answered
+    touched: frozenset[WatchKey]
+
+
+def apply(state: State, command: pb.Command, index: int) -> Applied:
+    """Applies the command at `index`. Raises UnknownCommand, and nothing else."""
+    ensure_known(command)
+    now_ms = max(state.time_ms, command.time_ms)
+    if known := state.answered.get((command.request_id,)):
+        return Applied(replace(state, index=index, time_ms=now_ms), known, frozenset())
+    draft = Draft.of(state, index, now_ms)
+    code, message, value = Code.OK, "", ""
+    try:
+        _check_request_id(command)
+        kind = str(command.WhichOneof("body"))
+        value = _HANDLERS[kind](draft, getattr(command, kind))
+    except CommandRefused as refusal:
+        draft = Draft.of(state, index, now_ms)
+        code, message = _code_of(refusal), str(refusal)
+    answer = Answered(now_ms, index, code, message, value)
+    return Applied(_remember(draft.finish(), command, answer), answer, frozenset(draft.touched))
+
+
+def raise_refusal(answer: Answered) -> None:
+    """Raises the error that the outcome stands for; returns on success."""
+    if answer.code:
+        raise REFUSALS[Code(answer.code)](answer.message)
+
+
+def _set_intention(draft: Draft, command: pb.SetIntention) -> str:
+    row = codec.intention_from_pb(command.intention)
+    rules.intention(row)
+    return draft.put_intention(row).id
+
+
+def _delete_intention(draft: Draft, command: pb.DeleteIntention) -> str:
+    row = draft.state.intentions.get((command.destination, command.source))
+    if row:
+        draft.drop_intention(row)
+    return "deleted" if row else ""
+
+
+_HANDLERS: dict[str, Callable[[Draft, Any], str]] = {
+    "init_cluster": trust.init_cluster,
+    "register": registrations.register,
+    "deregister": registrations.deregister,
+    "update_check": registrations.update_check,
+    "set_intention": _set_intention,
+    "delete_intention": _delete_intention,
+    "mint_credential": trust.mint_credential,
+    "revoke_credential": trust.revoke_credential,
+    "record_leaf": trust.record_leaf,
+    "set_roots": trust.set_roots,
+    "expire": expiry.expire,
+}
+
+
+def ensure_known(command: pb.Command) -> None:
+    """Raises UnknownCommand unless this version can apply the command."""
+    kind = command.WhichOneof("body")
+    if command.version != COMMAND_VERSION or kind is None or _has_unknown(command, kind):
+        raise UnknownCommand(
+            f"the log holds a command of version {command.version} ({kind or 'unknown kind'}); "
+            f"this server knows version {COMMAND_VERSION}: start one at least as new as the proposer"
+        )
+
+
+def _has_unknown(command: pb.Command, kind: str) -> bool:
+    return bool(len(UnknownFieldSet(command)) or len(UnknownFieldSet(getattr(command, kind))))
+
+
+def _check_request_id(command: pb.Command) -> None:
+    rules.refuse_unless(
+        len(command.request_id) == REQUEST_ID_BYTES, f"request_id: must have {REQUEST_ID_BYTES} bytes"
+    )
+
+
+def _code_of(refusal: CommandRefused) -> Code:
+    return next(code for code, kind in REFUSALS.items() if isinstance(refusal, kind))
+
+
+def _remember(state: State, command: pb.Command, answer: Answered) -> State:
+    """Keeps the answer for retries, and forgets those that are too old or too many."""
+    answered, by_time = state.answered, state.answered_by_time
+    for key, _ in by_time.items():
+        time_ms, request_id = key
+        if len(by_time) < limits.ANSWERS_MAX and time_ms + limits.ANSWER_KEPT_MS > state.time_ms:
+            break
+        answered, by_time = answered.without((request_id,)), by_time.without(key)
+    if len(command.request_id) == REQUEST_ID_BYTES:
+        answered = answered.put((command.request_id,), answer)
+        by_time = by_time.put((answer.time_ms, command.request_id), None)
+    return replace(state, answered=answered, answered_by_time=by_time)

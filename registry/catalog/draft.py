@@ -1,0 +1,256 @@
+"""The next state while one command is being applied.
+
+A draft keeps the tables' indexes in step with each other and collects the watch keys that moved. It is
+thrown away when the command turns out to be refused: nothing is applied by halves.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import watches
+from .model import (
+    CaRoot,
+    Check,
+    Cluster,
+    CredentialRecord,
+    Indexes,
+    Intention,
+    LeafRecord,
+    Node,
+    Revocation,
+    Service,
+)
+from .state import Moved, State
+from .tombstones import is_covering
+from .watches import WatchKey
+
+
+@dataclass(slots=True)
+class Draft:
+    """`state` is the base with what was changed so far; `index` and `now_ms` are the command's."""
+
+    state: State
+    index: int
+    now_ms: int
+    touched: set[WatchKey]
+
+    @classmethod
+    def of(cls, state: State, index: int, now_ms: int) -> "Draft":
+        return cls(state, index, now_ms, set())
+
+    def _change(self, **tables: Any) -> None:
+        self.state = replace(self.state, **tables)
+
+    def _indexes(self, old: Node | Service | Check | Intention | CredentialRecord | CaRoot | None) -> Indexes:
+        return Indexes(old.indexes.create if old else self.index, self.index)
+
+    def finish(self) -> State:
+        """The state after the command, with the index of every touched key."""
+        moved, tombstones = self.state.moved, self.state.tombstones
+        now = Moved(self.index, self.now_ms)
+        for key in sorted(self.touched):
+            if old := moved.get(key):
+                tombstones = tombstones.without((old.time_ms, *key))
+            if not is_covering(self.state, key):
+                tombstones = tombstones.put((self.now_ms, *key), None)
+            moved = moved.put(key, now)
+        return replace(self.state, index=self.index, time_ms=self.now_ms, moved=moved, tombstones=tombstones)
+
+    def set_cluster(self, row: Cluster) -> None:
+        self._change(cluster=row)
+
+    # Nodes and services
+
+    def put_node(self, row: Node) -> None:
+        """A row that says the same as before moves no index."""
+        old = self.state.nodes.get((row.name,))
+        if old and replace(row, indexes=old.indexes) == old:
+            return
+        row = replace(row, indexes=self._indexes(old))
+        self._change(nodes=self.state.nodes.put((row.name,), row))
+        self.touched.add(watches.NODES)
+        self._touch_node(row.name)
+        for service in self.state.services.prefix((row.name,)):
+            self.touched.add(watches.instance(service.instance_key))  # its address may be the node's
+
+    def drop_node(self, name: str) -> None:
+        for row in tuple(self.state.services.prefix((name,))):
+            self.drop_service(row)
+        for check in tuple(self.state.checks.prefix((name,))):
+            self.drop_check(check)
+        self._change(nodes=self.state.nodes.without((name,)))
+        self.touched |= {watches.NODES, watches.node(name)}
+
+    def put_service(self, row: Service) -> None:
+        old = self.state.services.get((row.node, row.id))
+        if old and replace(row, indexes=old.indexes) == old:
+            return
+        if old:
+            self._unlist(old)
+        row = replace(row, indexes=self._indexes(old))
+        named, connected = self.state.services_by_name, self.state.services_by_connect
+        if row.connects_to:
+            connected = connected.put((row.connects_to, row.node, row.id), row)
+        self._change(
+            services=self.state.services.put((row.node, row.id), row),
+            services_by_name=named.put((row.name, row.node, row.id), row),
+            services_by_connect=connected,
+        )
+        self._touch_service(row)
+        if not old or (old.name, old.tags) != (row.name, row.tags):
+            self.touched.add(watches.SERVICES)
+            self._retag_checks(row)
+
+    def _unlist(self, old: Service) -> None:
+        self._touch_service(old)
+        self._change(
+            services_by_name=self.state.services_by_name.without((old.name, old.node, old.id)),
+            services_by_connect=self.state.services_by_connect.without((old.connects_to, old.node, old.id)),
+        )
+
+    def _retag_checks(self, row: Service) -> None:
+        for check in tuple(self.state.checks_by_service.prefix((row.node, row.id))):
+            self.put_check(check)
+
+    def drop_service(self, row: Service) -> None:
+        """Removes an instance, its checks, and its right to be in the mesh."""
+        for check in tuple(self.state.checks_by_service.prefix((row.node, row.id))):
+            self.drop_check(check)
+        self._unlist(row)
+        self._change(services=self.state.services.without((row.node, row.id)))
+        self.touched.add(watches.SERVICES)
+        self.drop_credential(row.instance_key)
+
+    def _touch_service(self, row: Service) -> None:
+        self.touched |= {watches.node(row.node), watches.instance(row.instance_key)}
+        self._touch_health(row)
+
+    def _touch_health(self, row: Service) -> None:
+        self.touched.add(watches.service(row.name))
+        if row.connects_to:
+            self.touched.add(watches.connect(row.connects_to))
+
+    def _touch_node(self, name: str) -> None:
+        """A node's row and its own checks are part of the health of all that runs on it."""
+        self.touched.add(watches.node(name))
+        for row in self.state.services.prefix((name,)):
+            self._touch_health(row)
+
+    # Checks
+
+    def put_check(self, row: Check) -> None:
+        """Fills in the service's name and tags; the caller has made sure that it exists."""
+        service = self.state.services.get((row.node, row.service_id)) if row.service_id else None
+        row = replace(
+            row,
+            service_name=service.name if service else "",
+            service_tags=service.tags if service else (),
+        )
+        old = self.state.checks.get((row.node, row.id))
+        if old and replace(row, indexes=old.indexes) == old:
+            return
+        if old and old.service_id != row.service_id:
+            self.drop_check(old)
+        row = replace(row, indexes=self._indexes(old))
+        self._change(
+            checks=self.state.checks.put((row.node, row.id), row),
+            checks_by_service=self.state.checks_by_service.put((row.node, row.service_id, row.id), row),
+        )
+        self._touch_check(row)
+
+    def drop_check(self, row: Check) -> None:
+        self._change(
+            checks=self.state.checks.without((row.node, row.id)),
+            checks_by_service=self.state.checks_by_service.without((row.node, row.service_id, row.id)),
+        )
+        self._touch_check(row)
+
+    def _touch_check(self, row: Check) -> None:
+        self.touched |= {watches.CHECKS, watches.node(row.node)}
+        if not row.service_id:
+            self._touch_node(row.node)
+        elif service := self.state.services.get((row.node, row.service_id)):
+            self._touch_health(service)
+
+    # Intentions
+
+    def put_intention(self, row: Intention) -> Intention:
+        """Keeps id and creation time of the intention that it replaces."""
+        old = self.state.intentions.get((row.destination, row.source))
+        row = replace(
+            row,
+            id=old.id if old else row.id,
+            created_ms=old.created_ms if old else self.now_ms,
+            updated_ms=self.now_ms,
+            indexes=self._indexes(old),
+        )
+        self._change(
+            intentions=self.state.intentions.put((row.destination, row.source), row),
+            intentions_by_source=self.state.intentions_by_source.put((row.source, row.destination), row),
+        )
+        self._touch_intention(row)
+        return row
+
+    def drop_intention(self, row: Intention) -> None:
+        self._change(
+            intentions=self.state.intentions.without((row.destination, row.source)),
+            intentions_by_source=self.state.intentions_by_source.without((row.source, row.destination)),
+        )
+        self._touch_intention(row)
+
+    def _touch_intention(self, row: Intention) -> None:
+        self.touched |= {
+            watches.INTENTIONS,
+            watches.intention_destination(row.destination),
+            watches.intention_source(row.source),
+        }
+
+    # Identity
+
+    def put_credential(self, key: str, digest: bytes) -> None:
+        self.drop_credential(key)
+        row = CredentialRecord(key, digest, self.now_ms, Indexes(self.index, self.index))
+        self._change(credentials=self.state.credentials.put((key,), row))
+        self.touched.add(watches.credential(key))
+
+    def drop_credential(self, key: str) -> None:
+        """Ends a credential; what it signed for and has not expired is revoked."""
+        if (key,) in self.state.credentials:
+            self._change(credentials=self.state.credentials.without((key,)))
+            self.touched.add(watches.credential(key))
+        for leaf in self.state.leaves_of(key):
+            self.drop_leaf(leaf)
+            if leaf.not_after_ms > self.now_ms:
+                self._revoke(leaf)
+
+    def put_leaf(self, row: LeafRecord) -> None:
+        self._change(
+            leaves=self.state.leaves.put((row.instance_key, row.serial), row),
+            leaves_by_expiry=self.state.leaves_by_expiry.put(_expiry(row), row),
+        )
+
+    def drop_leaf(self, row: LeafRecord) -> None:
+        self._change(
+            leaves=self.state.leaves.without((row.instance_key, row.serial)),
+            leaves_by_expiry=self.state.leaves_by_expiry.without(_expiry(row)),
+        )
+
+    def _revoke(self, leaf: LeafRecord) -> None:
+        trust_domain = self.state.cluster.trust_domain if self.state.cluster else ""
+        row = Revocation(leaf.serial, trust_domain, leaf.not_after_ms)
+        key = (row.not_after_ms, row.trust_domain, row.serial)
+        self._change(revocations=self.state.revocations.put(key, row))
+        self.touched.add(watches.REVOCATIONS)
+
+    def put_roots(self, rows: list[CaRoot]) -> None:
+        """Replaces all roots."""
+        table = type(self.state.roots).load(
+            ((row.id,), replace(row, indexes=self._indexes(self.state.roots.get((row.id,)))))
+            for row in sorted(rows, key=lambda row: row.id)
+        )
+        self._change(roots=table, roots_epoch=self.state.roots_epoch + 1)
+        self.touched.add(watches.ROOTS)
+
+
+def _expiry(row: LeafRecord) -> tuple[int, str, int]:
+    return row.not_after_ms, row.instance_key, row.serial

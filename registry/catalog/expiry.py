@@ -1,0 +1,61 @@
+"""What goes by itself. Nothing does: a proposed command removes what has expired at its time."""
+
+from dataclasses import replace
+from itertools import islice
+
+from weft.pb.catalog.v1 import command_pb2 as pb
+
+from . import limits, watches
+from .draft import Draft
+from .state import State
+
+MORE = "more"
+
+
+def due(state: State, now_ms: int) -> bool:
+    """Whether an Expire command at this time would remove anything: if not, none need be proposed."""
+    oldest = (
+        next((key[0] for key, _ in state.leaves_by_expiry.items()), now_ms + 1),
+        next((key[0] for key, _ in state.revocations.items()), now_ms + 1),
+        next((key[0] + limits.TOMBSTONE_KEPT_MS for key, _ in state.tombstones.items()), now_ms + 1),
+    )
+    return min(oldest) <= now_ms
+
+
+def expire(draft: Draft, command: pb.Expire) -> str:
+    """Drops expired leaves and revocations and old tombstones. "more" when a batch was cut."""
+    counts = (_leaves(draft), _revocations(draft), _tombstones(draft))
+    return MORE if max(counts) == limits.EXPIRED_PER_COMMAND_MAX else ""
+
+
+def _leaves(draft: Draft) -> int:
+    first = islice(draft.state.leaves_by_expiry.values(), limits.EXPIRED_PER_COMMAND_MAX)
+    gone = [leaf for leaf in first if leaf.not_after_ms <= draft.now_ms]
+    for leaf in gone:
+        draft.drop_leaf(leaf)
+    return len(gone)
+
+
+def _revocations(draft: Draft) -> int:
+    first = islice(draft.state.revocations.items(), limits.EXPIRED_PER_COMMAND_MAX)
+    gone = [key for key, row in first if row.not_after_ms <= draft.now_ms]
+    table = draft.state.revocations
+    for key in gone:
+        table = table.without(key)
+    if gone:
+        draft.state = replace(draft.state, revocations=table)
+        draft.touched.add(watches.REVOCATIONS)
+    return len(gone)
+
+
+def _tombstones(draft: Draft) -> int:
+    """A dropped index must not come back lower: the floor rises to it."""
+    state = draft.state
+    first = islice(state.tombstones.items(), limits.EXPIRED_PER_COMMAND_MAX)
+    gone = [key for key, _ in first if key[0] + limits.TOMBSTONE_KEPT_MS <= draft.now_ms]
+    moved, tombstones, floor = state.moved, state.tombstones, state.floor
+    for key in gone:
+        floor = max(floor, state.index_of(key[1:]))
+        moved, tombstones = moved.without(key[1:]), tombstones.without(key)
+    draft.state = replace(state, moved=moved, tombstones=tombstones, floor=floor)
+    return len(gone)

@@ -1,0 +1,57 @@
+"""Bounds of what the catalog takes in. The unit ends the name, the reason follows it."""
+
+NAME_CHARS_MAX = 128
+"""Names that end up in a SPIFFE id or an instance key: nodes, datacenters, mesh services."""
+
+LABEL_BYTES_MAX = 240
+"""Ids and names that only the catalog reads. An instance key (two names and an id) fits its 512 bytes."""
+
+ADDRESS_CHARS_MAX = 253
+"""A DNS name in text (RFC 1035, 2.3.4, without the final dot); IP addresses are shorter."""
+
+PATH_BYTES_MAX = 107
+"""A Unix socket path: sun_path of Linux less its final NUL."""
+
+TAGS_MAX = 64
+"""Tags of one instance; DNS and filters walk them."""
+
+META_PAIRS_MAX = 64
+META_KEY_CHARS_MAX = 128
+META_VALUE_CHARS_MAX = 512
+"""Consul's own bounds, so that what one takes the other takes."""
+
+OUTPUT_CHARS_MAX = 4096
+"""A check's output or notes: as much as a person reads; agents truncate to it (Consul: 4 KiB)."""
+
+JSON_BYTES_MAX = 64 * 1024
+"""An opaque object (Proxy.Config, a header map): it is echoed in every read of the instance."""
+
+SERVICES_PER_COMMAND_MAX = 64
+CHECKS_PER_COMMAND_MAX = 256
+"""One command is one step of the event loop: at about 50 us a row it stays below 20 ms."""
+
+UPSTREAMS_MAX = 256
+"""Destinations of one proxy, one local listener each."""
+
+ROOTS_MAX = 32
+"""Roots of all trust domains that this cluster knows; a rotation holds two per domain."""
+
+DESCRIPTION_CHARS_MAX = 512
+"""An intention's description (Consul's bound)."""
+
+LEAVES_PER_INSTANCE_MAX = 4096
+"""Unexpired certificates of one instance. At a TTL of 72 h that is one a minute; a sidecar renews
+every day or so, and each of them would be listed at every peer if the instance were revoked."""
+
+EXPIRED_PER_COMMAND_MAX = 1024
+"""Rows that one Expire removes: about 10 ms."""
+
+ANSWERS_MAX = 16_384
+ANSWER_KEPT_MS = 10 * 60 * 1000
+"""Answers kept for retries. A client retries within seconds; the count bounds memory to some MiB."""
+
+TOMBSTONE_KEPT_MS = 60 * 60 * 1000
+"""How long a watch index outlives what it covers: well above the longest blocking query (10 min)."""
+
+COMMAND_BYTES_MAX = 4 * 1024 * 1024
+"""One record of the log. The bounds above keep a command far below it."""

@@ -1,0 +1,119 @@
+"""How nodes, services and checks come, change and go."""
+
+from dataclasses import replace
+
+from weft.pb.catalog.v1 import command_pb2 as pb
+
+from ..errors import Conflict, NotFound
+from . import codec, limits, rules
+from .draft import Draft
+from .model import Check, Indexes, Node, Service
+
+
+def register(draft: Draft, command: pb.Register) -> str:
+    """All of it or nothing. Equal rows move no index, so a periodic re-registration wakes nobody."""
+    rules.refuse_unless(command.HasField("node"), "Node: missing")
+    rules.refuse_unless(
+        len(command.services) <= limits.SERVICES_PER_COMMAND_MAX,
+        f"Services: more than {limits.SERVICES_PER_COMMAND_MAX} at once",
+    )
+    rules.refuse_unless(
+        len(command.checks) <= limits.CHECKS_PER_COMMAND_MAX,
+        f"Checks: more than {limits.CHECKS_PER_COMMAND_MAX} at once",
+    )
+    node = codec.node_from_pb(command.node)
+    _register_node(draft, node)
+    for service in map(codec.service_from_pb, command.services):
+        _register_service(draft, node, service)
+    checks = [codec.check_from_pb(row) for row in command.checks]
+    _drop_replaced(draft, node.name, set(command.replace_checks_of), {row.id for row in checks})
+    for check in checks:
+        _register_check(draft, node, check)
+    return ""
+
+
+def _register_node(draft: Draft, row: Node) -> None:
+    rules.node(row)
+    cluster = draft.state.cluster
+    rules.refuse_unless(
+        cluster is None or row.datacenter == cluster.datacenter,
+        f"Datacenter {row.datacenter!r}: this cluster is {cluster.datacenter if cluster else ''!r}",
+    )
+    draft.put_node(row)
+
+
+def _register_service(draft: Draft, node: Node, row: Service) -> None:
+    rules.refuse_unless(row.node == node.name, f"Service {row.id[:64]!r}: is of another node")
+    rules.refuse_unless(
+        row.datacenter == node.datacenter, f"Service {row.id[:64]!r}: is of another datacenter than its node"
+    )
+    rules.service(row)
+    old = draft.state.services.get((row.node, row.id))
+    if old and _identity(old) != _identity(row):
+        draft.drop_credential(row.instance_key)  # it was given to the service that this was before
+    draft.put_service(row)
+
+
+def _identity(row: Service) -> tuple[str, str, str]:
+    return row.name, row.kind, row.connects_to
+
+
+def _drop_replaced(draft: Draft, node: str, service_ids: set[str], kept: set[str]) -> None:
+    for service_id in sorted(service_ids - {""}):
+        for check in tuple(draft.state.checks_by_service.prefix((node, service_id))):
+            if check.id not in kept:
+                draft.drop_check(check)
+
+
+def _register_check(draft: Draft, node: Node, row: Check) -> None:
+    rules.refuse_unless(row.node == node.name, f"Check {row.id[:64]!r}: is of another node")
+    rules.check(row)
+    if row.service_id and not draft.state.services.get((row.node, row.service_id)):
+        raise NotFound(f"ServiceID {row.service_id[:64]!r} does not exist on node {row.node!r}")
+    draft.put_check(row)
+
+
+def deregister(draft: Draft, command: pb.Deregister) -> str:
+    """A check, service instances, or the whole node: the most specific that is named."""
+    if command.check_id:
+        check = _check(draft, command.node, command.check_id)
+        _compare(check.indexes, command.expected_modify_index)
+        draft.drop_check(check)
+    elif command.service_ids:
+        services = [_service(draft, command.node, service_id) for service_id in command.service_ids]
+        _compare(services[0].indexes, command.expected_modify_index)
+        for service in {row.id: row for row in services}.values():
+            draft.drop_service(service)
+    else:
+        if not draft.state.nodes.get((command.node,)):
+            raise NotFound(f"Node {command.node[:64]!r} does not exist")
+        draft.drop_node(command.node)
+    return ""
+
+
+def update_check(draft: Draft, command: pb.UpdateCheck) -> str:
+    check = _check(draft, command.node, command.check_id)
+    _compare(check.indexes, command.expected_modify_index)
+    rules.status(command.status)
+    rules.text("Output", command.output, limits.OUTPUT_CHARS_MAX)
+    draft.put_check(replace(check, status=command.status, output=command.output))
+    return ""
+
+
+def _check(draft: Draft, node: str, check_id: str) -> Check:
+    found = draft.state.checks.get((node, check_id))
+    if not found:
+        raise NotFound(f"Check {check_id[:64]!r} does not exist on node {node[:64]!r}")
+    return found
+
+
+def _service(draft: Draft, node: str, service_id: str) -> Service:
+    found = draft.state.services.get((node, service_id))
+    if not found:
+        raise NotFound(f"ServiceID {service_id[:64]!r} does not exist on node {node[:64]!r}")
+    return found
+
+
+def _compare(indexes: Indexes, expected: int) -> None:
+    if expected and indexes.modify != expected:
+        raise Conflict(f"changed at index {indexes.modify}, after {expected}; read it again")

@@ -1,0 +1,46 @@
+"""Watch indexes that outlive what they cover, so that a deletion moves the index of its readers.
+
+A tombstone is an entry of `State.moved` whose rows are gone. The set of them is derived from the
+tables and kept by age, so that expiry looks at the oldest only.
+"""
+
+from collections.abc import Iterator
+
+from .state import State
+from .tree import Key
+from .watches import WatchKey
+
+
+def is_covering(state: State, key: WatchKey) -> bool:
+    """Whether rows that the key covers exist. Keys of whole tables always count as covering."""
+    kind, *rest = key
+    head = tuple(rest)
+    match kind:
+        case "node":
+            return head in state.nodes
+        case "service":
+            return _has_any(state.services_by_name.prefix(head))
+        case "connect":
+            return _has_any(state.services_by_connect.prefix(head))
+        case "instance":
+            return state.instance(head[0]).rows is not None
+        case "credential":
+            return head in state.credentials
+        case "intention-destination":
+            return _has_any(state.intentions.prefix(head))
+        case "intention-source":
+            return _has_any(state.intentions_by_source.prefix(head))
+        case _:
+            return True
+
+
+def _has_any(rows: Iterator[object]) -> bool:
+    return next(rows, None) is not None
+
+
+def tombstones(state: State) -> list[tuple[Key, None]]:
+    """The content of `State.tombstones`, from the other tables."""
+    found = (
+        ((moved.time_ms, *key), None) for key, moved in state.moved.items() if not is_covering(state, key)
+    )
+    return sorted(found)

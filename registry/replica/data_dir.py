@@ -1,0 +1,131 @@
+"""The data directory: ours alone, of a version that we know, and open to nobody else.
+
+    FORMAT     "weft data 1"; written last when a directory is set up
+    LOCK       held with flock while a server runs
+    log/       segments and snapshots (`store`)
+
+Every refusal is one DataDirProblem and leaves the directory as it was.
+"""
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from weft.errors import DataDirProblem
+
+FORMAT = "weft data 1"
+_FORMAT_FILE, _LOCK_FILE, _LOG = "FORMAT", "LOCK", "log"
+_FORMAT_BYTES_MAX = 256
+
+
+class DataDir:
+    """A locked data directory. `close` gives it up."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock: int | None = lock
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Makes or checks the directory and locks it. Raises DataDirProblem."""
+        try:
+            return cls._open(path)
+        except OSError as error:
+            raise DataDirProblem(
+                f"data directory {path}: {error.strerror or error}; give one that this user may write"
+            ) from error
+
+    @classmethod
+    def _open(cls, path: Path) -> Self:
+        if not path.exists():
+            path.mkdir(mode=0o700, parents=True)
+        _check_rights(path)
+        _check_content(path)
+        directory = cls(path, _lock(path))
+        try:
+            directory._set_up()
+        except BaseException:
+            directory.close()
+            raise
+        return directory
+
+    @property
+    def log(self) -> Path:
+        return self.path / _LOG
+
+    def _set_up(self) -> None:
+        self.log.mkdir(mode=0o700, exist_ok=True)
+        marker = self.path / _FORMAT_FILE
+        if not marker.exists():
+            scratch = marker.with_suffix(".tmp")
+            scratch.write_text(FORMAT + "\n")
+            _sync(scratch)
+            scratch.rename(marker)
+            _sync(self.path)
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_rights(path: Path) -> None:
+    about = path.stat()
+    if not stat.S_ISDIR(about.st_mode):
+        raise DataDirProblem(f"data directory {path}: is not a directory; give the path of one")
+    if about.st_uid not in (os.geteuid(), 0) or about.st_mode & 0o022:
+        raise DataDirProblem(
+            f"data directory {path}: other users may change it; "
+            f"run: chown {os.geteuid()} {path}; chmod 700 {path}"
+        )
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise DataDirProblem(
+            f"data directory {path}: this user may not read and write it; mend its owner or mode"
+        )
+
+
+def _check_content(path: Path) -> None:
+    marker = path / _FORMAT_FILE
+    if marker.exists():
+        with marker.open("rb") as file:
+            found = file.read(_FORMAT_BYTES_MAX).decode("utf-8", "replace").strip()
+        if found != FORMAT:
+            raise DataDirProblem(
+                f"data directory {path}: was written by another version ({found[:64]!r}, this one writes "
+                f"{FORMAT!r}); use the Weft that wrote it, or another directory"
+            )
+    elif any((path / _LOG).glob("log-*")):
+        raise DataDirProblem(
+            f"data directory {path}: has a log but no {_FORMAT_FILE} file; restore it from a backup"
+        )
+
+
+def _lock(path: Path) -> int:
+    lock = os.open(path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise DataDirProblem(
+            f"data directory {path}: another Weft process uses it; stop that one, or give another directory"
+        ) from None
+    return lock
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
