@@ -9,8 +9,8 @@ from .errors import ConfigError, EnvironmentProblem
 from .limits import PRIVATE_FILE_BYTES_MAX
 
 
-def read_private(path: Path, what: str) -> bytes:
-    """The content of a file that only its owner may read.
+def read_private(path: Path, what: str, bytes_max: int = PRIVATE_FILE_BYTES_MAX) -> bytes:
+    """The content of a file that only its owner may read, `bytes_max` of it at most.
 
     `what` names the content in messages ("credential"). Raises ConfigError when the file is missing,
     unreadable, too large, not a regular file, or open to group or others.
@@ -25,11 +25,11 @@ def read_private(path: Path, what: str) -> bytes:
                     f"{what} file {path}: others may read it (mode {stat.S_IMODE(mode):04o}); "
                     f"run: chmod 600 {path}"
                 )
-            data = file.read(PRIVATE_FILE_BYTES_MAX + 1)
+            data = file.read(bytes_max + 1)
     except OSError as error:
         raise ConfigError(f"{what} file {path}: cannot be read ({error.strerror}); check the path") from error
-    if len(data) > PRIVATE_FILE_BYTES_MAX:
-        raise ConfigError(f"{what} file {path}: over {PRIVATE_FILE_BYTES_MAX} bytes; this is another file")
+    if len(data) > bytes_max:
+        raise ConfigError(f"{what} file {path}: over {bytes_max} bytes; this is another file")
     return data
 
 

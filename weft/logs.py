@@ -10,6 +10,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 LEVELS = ("debug", "info", "warning", "error")
+STYLES = ("auto", "text", "json")
 REDACTED = "[redacted]"
 _SECRET_KEY = re.compile(
     r"(^|_|-)(secret|token|password|authorization|cookie|credential|private_key|key_pem)($|_|-)", re.I
@@ -21,10 +22,10 @@ _SECRET_TEXT = re.compile(
 )
 
 
-def configure(level: str = "info", stream: TextIO | None = None) -> None:
+def configure(level: str = "info", stream: TextIO | None = None, style: str = "auto") -> None:
     """Sets up structlog, and the standard library's logging (aiohttp, asyncio, grpc) to match.
 
-    Composition roots call it once. `level` is one of LEVELS.
+    Composition roots call it once. `level` is one of LEVELS, `style` one of STYLES.
     """
     out = stream or sys.stderr
     threshold = getattr(logging, level.upper())
@@ -34,7 +35,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # Redaction is last before rendering, so that it also sees formatted exceptions.
-    ending = [*_exceptions(out), redact, _renderer(out)]
+    ending = [*_exceptions(out), redact, _renderer(out, style)]
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -70,9 +71,11 @@ def _exceptions(out: TextIO) -> list[Processor]:
     return [structlog.processors.format_exc_info]
 
 
-def _renderer(out: TextIO) -> Processor:
-    if out.isatty():
-        return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+def _renderer(out: TextIO, style: str) -> Processor:
+    if style == "text" or (style == "auto" and out.isatty()):
+        return structlog.dev.ConsoleRenderer(
+            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     return structlog.processors.JSONRenderer(serializer=_to_json)
 
 

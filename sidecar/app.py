@@ -1,0 +1,209 @@
+"""The composition root of `weft sidecar`: one service instance, from its credential to the last stream.
+
+Start: credential, certificate, first snapshot, switch, ready. Then each delta swaps the snapshot and each
+new certificate rotates the contexts. SIGTERM drains and ends with 0; a withdrawn credential ends at once.
+"""
+
+import asyncio
+import gc
+import json
+import random
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+from weft import credential as credentials
+from weft.aio import Tasks
+from weft.clock import Clock, SystemClock
+from weft.errors import EnvironmentProblem
+
+from .admin import Admin
+from .config import SidecarConfig
+from .errors import CredentialRejected, RegistryUnreachable
+from .identity import Identity, Svid, TlsContexts
+from .pages import Pages
+from .policy.compile import compile_snapshot
+from .policy.renewal import backoff_s
+from .serving import MakeSwitch, Serving, Switch
+from .session import Session
+from .snapshot import Snapshot
+from .state import StateDir, StateWriter
+from .subscribe import Resources, Subscription
+from .telemetry import Telemetry
+
+# With a cached state at hand, the registry gets this long to answer before the cache is served.
+CACHE_PATIENCE_S = 3.0
+
+log = structlog.get_logger(__name__)
+
+
+def run(config: SidecarConfig) -> None:
+    """Runs a sidecar on uvloop until SIGTERM or SIGINT. Raises WeftError."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Sidecar(config, SystemClock(), random.Random(), frame_switch).run())
+
+
+def frame_switch(snapshot: Snapshot, tls: TlsContexts, telemetry: Telemetry) -> Switch:
+    """The real data path."""
+    from .proxy.engine import Engine
+
+    return Engine(snapshot=snapshot, tls=tls, telemetry=telemetry, clock=SystemClock(), rng=random.Random())
+
+
+class Sidecar:
+    """Raises ConfigError on an unusable credential, DataDirProblem on an unusable state directory."""
+
+    def __init__(
+        self, config: SidecarConfig, clock: Clock, rng: random.Random, make_switch: MakeSwitch
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._rng = rng
+        self._credential = credentials.load(config.credential)
+        key = self._credential.instance_key
+        self._state = StateDir(config.state_dir, key) if config.state_dir else None
+        self._writer = StateWriter(self._state) if self._state else None
+        self._telemetry = Telemetry()
+        self._session = Session(self._credential, config.registry)
+        self._identity = Identity(self._session.sign, clock, rng, self._telemetry)
+        self._serving = Serving(make_switch, self._telemetry, clock)
+        self._pages = Pages(key, self._serving, self._telemetry)
+        self._admin = Admin(
+            {"/ready": self._pages.ready, "/metrics": self._pages.metrics, "/config": self._pages.config}
+        )
+        self._tasks = Tasks()
+        self._asked = 0  # how often we were told to stop
+
+    async def run(self) -> None:
+        """Until a signal, or until something makes serving impossible, which is raised."""
+        self._ended = asyncio.get_running_loop().create_future()
+        self._hurried = asyncio.Event()
+        address = await self._admin.start(self._config.admin_host, self._config.admin_port)
+        self._listen_for_signals()
+        try:
+            self._spawn(self._serve(address), "start")
+            await self._ended
+            await self._drain()
+            if self._writer:
+                await self._writer.flush()
+        except CredentialRejected:
+            await self._cut_off()
+            raise
+        finally:
+            await self._close()
+
+    def stop(self) -> None:
+        """Begins to drain; asked a second time, ends what is left of it."""
+        self._asked += 1
+        if self._asked > 1:
+            self._hurried.set()
+        elif not self._ended.done():
+            self._ended.set_result(None)
+
+    def _listen_for_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """A part that serving depends on: when it fails, `run` raises its error."""
+
+        async def watched() -> None:
+            try:
+                await work
+            except Exception as error:
+                if not self._ended.done():
+                    self._ended.set_exception(error)
+
+        self._tasks.spawn(watched(), name)
+
+    # --- start ---
+
+    async def _serve(self, admin_address: str) -> None:
+        cached = self._state.load_config() if self._state else None
+        svid, fresh = await self._first_svid(cached is not None)
+        self._take_svid(svid, save=fresh)
+        self._follow(svid, cached[0] if cached else None)
+        if cached:
+            await self._wait_then_serve(*cached, patience_s=CACHE_PATIENCE_S if fresh else 0.0)
+        await self._serving.started.wait()
+        self._announce(admin_address)
+
+    def _follow(self, svid: Svid, resources: Resources | None) -> None:
+        subscription = Subscription(self._session, self._take_snapshot, self._rng, self._telemetry, resources)
+        self._spawn(subscription.run(), "subscription")
+        self._spawn(self._identity.keep_fresh(svid, self._take_svid), "certificate")
+        if self._writer:
+            self._spawn(self._writer.run(), "state")
+
+    async def _first_svid(self, have_config: bool) -> tuple[Svid, bool]:
+        """A new certificate, or the cached one where the registry does not answer. True if new."""
+        cached = self._state.load_svid(self._clock.wall()) if self._state and have_config else None
+        failures = 0
+        while True:
+            try:
+                async with asyncio.timeout(CACHE_PATIENCE_S if cached else None):
+                    return await self._identity.obtain(), True
+            except (RegistryUnreachable, TimeoutError) as error:
+                log.warning("registry not reached", error=str(error) or "no answer in time")
+                if cached:
+                    return cached, False
+            failures += 1
+            await self._session.next_address()
+            await asyncio.sleep(backoff_s(failures, self._rng.random()))
+
+    async def _wait_then_serve(self, resources: Resources, index: int, patience_s: float) -> None:
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._serving.started.wait()
+        except TimeoutError:
+            log.warning("serving the cached configuration", index=index)
+            await self._serving.use_cached(compile_snapshot(resources, index))
+
+    def _announce(self, admin_address: str) -> None:
+        # What lives now lives as long as the process: the collector need not walk it again.
+        gc.collect()
+        gc.freeze()
+        log.info("ready", admin=admin_address, instance=self._credential.instance_key)
+        if path := self._config.ready_file:
+            try:
+                path.write_text(json.dumps({"admin": admin_address}) + "\n")
+            except OSError as error:
+                raise EnvironmentProblem(f"--ready-file {path}: {error.strerror}") from error
+
+    # --- changes ---
+
+    async def _take_snapshot(self, snapshot: Snapshot, resources: Resources) -> None:
+        await self._serving.use_snapshot(snapshot)
+        if self._writer:
+            self._writer.config(resources, snapshot.index)
+
+    def _take_svid(self, svid: Svid, save: bool = True) -> None:
+        self._serving.use_svid(svid)
+        if self._writer and save:
+            self._writer.svid(svid)
+
+    # --- end ---
+
+    async def _drain(self) -> None:
+        log.info("draining", grace_s=self._config.drain_timeout_s)
+        self._pages.draining = True
+        drain = self._tasks.spawn(self._serving.drain(self._config.drain_timeout_s), "drain")
+        hurried = self._tasks.spawn(self._hurried.wait(), "hurried")
+        await asyncio.wait((drain, hurried), return_when=asyncio.FIRST_COMPLETED)
+
+    async def _cut_off(self) -> None:
+        """The registry withdrew who we are: nobody is served any more, from the cache neither."""
+        self._pages.draining = True
+        await self._serving.drain(0.0)
+        if self._writer:
+            await self._writer.clear()
+
+    async def _close(self) -> None:
+        await self._tasks.close()
+        await self._admin.close()
+        await self._session.close()
+        log.info("ended")

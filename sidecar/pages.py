@@ -1,0 +1,76 @@
+"""What the admin port shows."""
+
+import hashlib
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any
+
+from .admin import Page, json_page
+from .exposition import CONTENT_TYPE, Exposition
+from .serving import Serving
+from .snapshot import Snapshot
+from .telemetry import Telemetry
+
+
+class Pages:
+    """`/ready`, `/metrics` and `/config` of one sidecar. `draining` is set when it stops."""
+
+    def __init__(self, instance_key: str, serving: Serving, telemetry: Telemetry) -> None:
+        self._instance_key = instance_key
+        self._serving = serving
+        self._telemetry = telemetry
+        self._exposition = Exposition(telemetry)
+        self.draining = False
+
+    def ready(self) -> Page:
+        """200 while calls are served, also without a registry; otherwise 503 and what is missing."""
+        missing = self._missing()
+        status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
+        return json_page({"ready": not missing, "reason": missing, "instance": self._instance_key}, status)
+
+    def metrics(self) -> Page:
+        return Page(HTTPStatus.OK, CONTENT_TYPE, self._exposition.render())
+
+    def config(self) -> Page:
+        serving = self._serving
+        return json_page(
+            {
+                "instance": self._instance_key,
+                "registry_connected": self._telemetry.registry_connected,
+                "version": self._telemetry.config_version,
+                "certificate": _certificate(serving),
+                "snapshot": _snapshot(serving.snapshot) if serving.snapshot else None,
+                "switch": serving.switch.status() if serving.switch else None,
+            }
+        )
+
+    def _missing(self) -> str:
+        if self.draining:
+            return "draining"
+        if not self._serving.started.is_set():
+            return "waiting for the registry" if self._serving.svid is None else "waiting for configuration"
+        return "" if self._serving.certificate_valid() else "certificate expired"
+
+
+def _certificate(serving: Serving) -> dict[str, Any] | None:
+    svid = serving.svid
+    if svid is None:
+        return None
+    return {"spiffe_id": svid.identity.uri, "not_after": svid.not_after, "renew_at": svid.renew_at}
+
+
+def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "index": snapshot.index,
+        "identity": snapshot.identity.uri,
+        "inbound": asdict(snapshot.inbound),
+        "upstreams": {
+            name: asdict(upstream) | {"spiffe_id": upstream.spiffe_id.uri, "balance": upstream.balance.value}
+            for name, upstream in snapshot.upstreams.items()
+        },
+        "bundles": {
+            domain: [hashlib.sha256(root).hexdigest() for root in roots]
+            for domain, roots in snapshot.bundles.items()
+        },
+        "revoked": sorted(f"{domain} {serial:x}" for domain, serial in snapshot.revoked),
+    }

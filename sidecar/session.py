@@ -1,0 +1,110 @@
+"""The line to the registry: gRPC over TLS, the registry's own root pinned, the credential on every call."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from weft.credential import Credential
+from weft.limits import CONFIG_MESSAGE_BYTES_MAX
+from weft.pb.mesh.v1 import mesh_pb2, mesh_pb2_grpc
+
+from .errors import CredentialRejected, RegistryUnreachable
+
+SIGN_TIMEOUT_S = 10.0  # a signature takes milliseconds; a leader election seconds
+DETAIL_CHARS_MAX = 300
+
+_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.max_receive_message_length", CONFIG_MESSAGE_BYTES_MAX),
+    # A registry that vanished without a FIN is noticed within 40 s.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # The waiting between attempts is ours (policy.renewal.backoff_s): gRPC's own must not add to it.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.enable_retries", 0),
+    # A proxy named in the environment is meant for web browsers, not for the control plane.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class Session:
+    """Calls the registry at one of its addresses; `next_address` moves on to another.
+
+    Every method raises RegistryUnreachable, or CredentialRejected when the registry refuses us.
+    """
+
+    def __init__(self, credential: Credential, addresses: Sequence[str] = ()) -> None:
+        self._metadata = (credential.metadata(),)
+        self._root = credential.registry_ca_pem.encode()
+        self._addresses = tuple(addresses or credential.registry_addresses)
+        self._turn = 0
+        self._channel: grpc.aio.Channel | None = None
+
+    @property
+    def address(self) -> str:
+        return self._addresses[self._turn % len(self._addresses)]
+
+    async def next_address(self) -> None:
+        """The next call goes to the address after this one."""
+        if len(self._addresses) > 1:
+            self._turn += 1
+            await self.close()
+
+    async def close(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close(grace=None)
+
+    async def sign(self, csr_der: bytes) -> mesh_pb2.SignCertificateResponse:
+        """Our certificate for the key of this CSR."""
+        request = mesh_pb2.SignCertificateRequest(csr_der=csr_der)
+        try:
+            answer = await self._stub().SignCertificate(
+                request, timeout=SIGN_TIMEOUT_S, metadata=self._metadata
+            )
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from None
+        return answer
+
+    async def subscribe(
+        self, hello: mesh_pb2.Hello, take: Callable[[mesh_pb2.Delta], Awaitable[mesh_pb2.Ack]]
+    ) -> None:
+        """Hands each delta to `take` and sends the Ack it answers; returns never. What `take` raises
+        ends the stream and travels on."""
+        outbox: asyncio.Queue[mesh_pb2.SubscribeRequest] = asyncio.Queue()
+        outbox.put_nowait(mesh_pb2.SubscribeRequest(hello=hello))
+        stream = self._stub().Subscribe(_drained(outbox), metadata=self._metadata)
+        try:
+            async for delta in stream:
+                outbox.put_nowait(mesh_pb2.SubscribeRequest(ack=await take(delta)))
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from None
+        finally:
+            stream.cancel()
+        raise RegistryUnreachable(f"registry {self.address} ended the stream")
+
+    def _stub(self) -> "mesh_pb2_grpc.MeshAsyncStub":
+        if self._channel is None:
+            pinned = grpc.ssl_channel_credentials(root_certificates=self._root)
+            self._channel = grpc.aio.secure_channel(self.address, pinned, options=_OPTIONS)
+        return mesh_pb2_grpc.MeshStub(self._channel)
+
+    def _translated(self, error: grpc.aio.AioRpcError) -> CredentialRejected | RegistryUnreachable:
+        detail = " ".join((error.details() or "").split())[:DETAIL_CHARS_MAX]
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            return CredentialRejected(
+                f"registry {self.address} rejected the credential ({detail}); register the service again"
+            )
+        return RegistryUnreachable(f"registry {self.address}: {error.code().name} {detail}")
+
+
+async def _drained(
+    outbox: asyncio.Queue[mesh_pb2.SubscribeRequest],
+) -> AsyncIterator[mesh_pb2.SubscribeRequest]:
+    while True:
+        yield await outbox.get()

@@ -1,0 +1,121 @@
+"""`weft sidecar`: the data path of one service instance."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+EPILOG = """
+\b
+A first sidecar, next to a service `web` on port 8080:
+  weft dev &
+  curl -X PUT 'http://127.0.0.1:8500/v1/agent/service/register?credential' -d '{
+    "Name": "web", "Port": 8080, "Connect": {"SidecarService": {"Proxy": {"Upstreams": [
+      {"DestinationName": "orders", "LocalBindPort": 9191}]}}}}' > web.json
+  chmod 600 web.json
+  weft sidecar --credential web.json
+
+`web` now calls orders at 127.0.0.1:9191, and is called by others through the sidecar's public port only.
+Each option is also read from the environment, as WEFT_CREDENTIAL, WEFT_REGISTRY, and so on.
+"""
+
+
+@click.command(epilog=EPILOG, context_settings={"auto_envvar_prefix": "WEFT"})
+@click.option(
+    "--credential",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="What the registration answered, mode 0600. It says which service instance this is.",
+)
+@click.option(
+    "--registry",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="The registry's gRPC address, instead of those in the credential. May be given more than once.",
+)
+@click.option(
+    "--admin-address",
+    default="127.0.0.1:0",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where /ready, /metrics and /config are served; loopback only. Port 0 takes a free one and logs it.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep the last configuration, certificate and key here (mode 0600), to start while the registry "
+    "is down. Without it nothing is written to disk.",
+)
+@click.option(
+    "--drain-timeout",
+    type=float,
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long streams may finish after SIGTERM. A second signal ends them at once.",
+)
+@click.option(
+    "--ready-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help='Written once calls are served: {"admin": "HOST:PORT"}. For scripts.',
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(("debug", "info", "warning", "error")),
+    default="info",
+    show_default=True,
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(("auto", "text", "json")),
+    default="auto",
+    show_default=True,
+    help="auto: text on a terminal, JSON lines otherwise.",
+)
+def command(
+    credential: Path,
+    registry: tuple[str, ...],
+    admin_address: str,
+    state_dir: Path | None,
+    drain_timeout: float,
+    ready_file: Path | None,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Run the sidecar of one service instance.
+
+    It signs in with the instance's credential, gets a certificate and its configuration from the
+    registry, and carries the instance's calls: mTLS to and from the other sidecars, intentions,
+    balancing, ejection and retries. When the registry is gone it keeps serving what it knows. SIGTERM
+    finishes open streams and exits 0.
+    """
+    _slim()
+    from sidecar import app
+    from sidecar.config import SidecarConfig, parse_admin_address, parse_registry
+    from weft import logs
+
+    logs.configure(log_level, style=log_format)
+    admin_host, admin_port = parse_admin_address(admin_address)
+    app.run(
+        SidecarConfig(
+            credential=credential,
+            registry=tuple(parse_registry(address) for address in registry),
+            admin_host=admin_host,
+            admin_port=admin_port,
+            state_dir=state_dir,
+            ready_file=ready_file,
+            drain_timeout_s=drain_timeout,
+        )
+    )
+
+
+def _slim() -> None:
+    """Must run before the first import of structlog and grpc."""
+    # structlog imports rich for tracebacks that we never print: 5 MB in every sidecar.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None is how Python says "not here"
+    # gRPC's C core writes failed connections to stderr on its own; we log them.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
