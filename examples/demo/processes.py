@@ -69,8 +69,9 @@ class Child:
 class Processes:
     """Children that are ended together, in the reverse order of their start."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, stop_grace_s: float = STOP_GRACE_S) -> None:
         self._logs = logs
+        self._stop_grace_s = stop_grace_s
         self._children: list[Child] = []
 
     def start(self, name: str, command: Sequence[str]) -> Child:
@@ -101,7 +102,7 @@ class Processes:
         """
         for child in reversed(self._children):
             child.signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_GRACE_S
+        deadline = time.monotonic() + self._stop_grace_s
         unclean = []
         for child in reversed(self._children):
             try:
