@@ -114,7 +114,7 @@ class Mesh:
     def start_sidecar(self, instance: Instance) -> None:
         instance.sidecar = self._processes.start_weft(
             f"{instance.id}-sidecar", "sidecar", "--credential", str(instance.credential),
-            "--admin-port", str(instance.admin_port),
+            "--admin-address", f"{HOST}:{instance.admin_port}",
         )  # fmt: skip
 
     def kill(self, instance: Instance) -> None:

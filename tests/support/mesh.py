@@ -156,7 +156,7 @@ class Mesh:
     def start_sidecar(self, member: Member, *flags: str) -> None:
         member.sidecar = self.processes.start_weft(
             f"{member.id}-sidecar", "sidecar", "--credential", str(member.credential_path),
-            "--admin-port", str(member.admin_port), *flags,
+            "--admin-address", f"{HOST}:{member.admin_port}", *flags,
         )  # fmt: skip
 
     def wait(self, *members: Member) -> None:
