@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import re
 import time
 from collections.abc import AsyncIterator
 
@@ -11,13 +10,12 @@ import grpc
 import pytest
 
 from tests.support.load import calling
-from tests.support.mesh import Member, Mesh, in_thread
+from tests.support.mesh import Mesh, in_thread
 from tests.support.processes import free_port
 
 LOAD_S = 60.0
 KILL_AFTER_S = 30.0
 LEAF_TTL = "40s"  # renewed before half of it is left: every 20 s or sooner
-EXPIRY = re.compile(r"^weft_\w*certificate\w*expir\w*(?:{[^}]*})? (\S+)$", re.MULTILINE)
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -37,13 +35,6 @@ async def flipping(mesh: Mesh, source: str, destination: str) -> AsyncIterator[N
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-def certificate_expiry(member: Member) -> float:
-    """Unix seconds, from the sidecar's own metrics."""
-    found = EXPIRY.search(member.admin("/metrics").decode())
-    assert found, "no certificate expiry in /metrics"
-    return float(found[1])
 
 
 @pytest.mark.long
@@ -74,7 +65,7 @@ async def _minute(mesh: Mesh) -> None:
         start, killed = time.monotonic(), None
         while time.monotonic() < start + LOAD_S:
             await asyncio.sleep(0.5)
-            expiries.add(await in_thread(certificate_expiry, caller))
+            expiries.add(await in_thread(caller.metric, "weft_certificate_expiry_timestamp_seconds"))
             if not killed and time.monotonic() > start + KILL_AFTER_S:
                 killed = mesh.kill(servers[0].running, servers[0].app)
         await load.served_by({server.id for server in servers[1:]})

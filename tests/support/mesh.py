@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from examples.demo.processes import Child, Processes
 from examples.demo.registry import Registry
@@ -53,6 +54,11 @@ class Member:
         with urllib.request.urlopen(f"http://{HOST}:{self.admin_port}{path}", timeout=5) as answer:
             body: bytes = answer.read()
             return body
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over all its labels; 0 when it is not there."""
+        families = text_string_to_metric_families(self.admin("/metrics").decode())
+        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
     def is_ready(self) -> bool:
         try:
