@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,24 @@ STOP_GRACE_S = 10.0
 LOG_TAIL_BYTES = 4096
 
 
+# Linux sends PR_SET_PDEATHSIG when the *thread* that made the child ends, so all are made by one that
+# lives as long as the process.
+_SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+
+
+def _spawn(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-IS", str(TETHER), str(os.getpid()), *command],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the starter alone, who ends us in order
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+
+
 class Child:
     """One running process. Its output goes to `log`."""
 
@@ -24,16 +43,7 @@ class Child:
         self.name = name
         self.command = list(command)
         self.log = log
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-IS", str(TETHER), str(os.getpid()), *command],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the starter alone, who ends us in order
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            )
+        self._process = _SPAWNER.submit(_spawn, command, log).result()
         self.pid = self._process.pid
 
     @property

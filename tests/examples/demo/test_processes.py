@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ async def test_a_child_dies_with_its_starter(tmp_path: Path, number: signal.Sign
         starter.send_signal(number)
         starter.wait()
     await until(lambda: not is_running(child), "the child has ended")
+
+
+def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
+    with Processes(tmp_path) as processes:
+        asking = threading.Thread(target=processes.start, args=("child", SLEEP))
+        asking.start()
+        asking.join()
+        with pytest.raises(subprocess.TimeoutExpired):
+            processes._children[0].wait(0.3)
 
 
 async def test_stop_ends_all_and_tells_who_did_not_end_well(tmp_path: Path) -> None:
