@@ -20,6 +20,7 @@ COMMANDS = {
     "services": "Register and deregister services of this node.",
     "catalog": "Look into the catalog: services, nodes, instances.",
     "intention": "Say which service may call which.",
+    "doctor": "Check this machine for what Weft needs; name what is exposed.",
 }
 """Command name, which is also its module's name here -> one line for `weft --help`."""
 
