@@ -4,11 +4,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from examples.demo.processes import ROOT, Processes
+from examples.demo.processes import ROOT, Child, Processes
+from tests.support.mesh import wait_for
 from tests.support.waiting import until
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -16,6 +18,7 @@ DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
 STUBBORN = [sys.executable, "-c", DEAF + SLEEP[2]]
 STARTER = """
 import sys, time
+from collections.abc import Callable
 from pathlib import Path
 from examples.demo.processes import Processes
 child = Processes(Path(sys.argv[1])).start("child", [sys.executable, "-c", "import time; time.sleep(600)"])
@@ -31,6 +34,10 @@ def is_running(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state not in "ZX"
+
+
+def said_up(child: Child) -> Callable[[], bool]:
+    return lambda: "up" in child.said()
 
 
 def start_starter(folder: Path) -> "subprocess.Popen[bytes]":
@@ -50,7 +57,9 @@ async def test_a_child_dies_with_its_starter(tmp_path: Path, number: signal.Sign
 
 def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
     with Processes(tmp_path) as processes:
-        asking = threading.Thread(target=processes.start, args=("child", SLEEP))
+        asking = threading.Thread(
+            target=lambda: wait_for(said_up(processes.start("child", SLEEP)), "it runs")
+        )
         asking.start()
         asking.join()
         with pytest.raises(subprocess.TimeoutExpired):
