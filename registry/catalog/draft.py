@@ -4,6 +4,7 @@ A draft keeps the tables' indexes in step with each other and collects the watch
 thrown away when the command turns out to be refused: nothing is applied by halves.
 """
 
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from .model import (
 )
 from .state import Moved, State
 from .tombstones import is_covering
+from .tree import Key
 from .watches import WatchKey
 
 
@@ -36,10 +38,15 @@ class Draft:
 
     @classmethod
     def of(cls, state: State, index: int, now_ms: int) -> "Draft":
-        return cls(state, index, now_ms, set())
+        return cls(copy(state), index, now_ms, set())
 
     def _change(self, **tables: Any) -> None:
-        self.state = replace(self.state, **tables)
+        """Sets fields of the copy, which nobody else holds before `finish`.
+
+        A State of its own per changed table would cost more than the change (20 fields each time).
+        """
+        for name, table in tables.items():
+            object.__setattr__(self.state, name, table)
 
     def _indexes(self, old: Node | Service | Check | Intention | CredentialRecord | CaRoot | None) -> Indexes:
         return Indexes(old.indexes.create if old else self.index, self.index)
@@ -54,7 +61,24 @@ class Draft:
             if not is_covering(self.state, key):
                 tombstones = tombstones.put((self.now_ms, *key), None)
             moved = moved.put(key, now)
-        return replace(self.state, index=self.index, time_ms=self.now_ms, moved=moved, tombstones=tombstones)
+        self._change(index=self.index, time_ms=self.now_ms, moved=moved, tombstones=tombstones)
+        return self.state
+
+    def drop_revocations(self, keys: list[Key]) -> None:
+        """Removes rows of `State.revocations` by key."""
+        table = self.state.revocations
+        for key in keys:
+            table = table.without(key)
+        self._change(revocations=table)
+        self.touched.add(watches.REVOCATIONS)
+
+    def drop_tombstones(self, keys: list[Key]) -> None:
+        """Forgets watch indexes. They must not come back lower: the floor rises to them."""
+        moved, tombstones, floor = self.state.moved, self.state.tombstones, self.state.floor
+        for key in keys:
+            floor = max(floor, self.state.index_of(key[1:]))
+            moved, tombstones = moved.without(key[1:]), tombstones.without(key)
+        self._change(moved=moved, tombstones=tombstones, floor=floor)
 
     def set_cluster(self, row: Cluster) -> None:
         self._change(cluster=row)

@@ -1,11 +1,10 @@
 """What goes by itself. Nothing does: a proposed command removes what has expired at its time."""
 
-from dataclasses import replace
 from itertools import islice
 
 from weft.pb.catalog.v1 import command_pb2 as pb
 
-from . import limits, watches
+from . import limits
 from .draft import Draft
 from .state import State
 
@@ -39,23 +38,13 @@ def _leaves(draft: Draft) -> int:
 def _revocations(draft: Draft) -> int:
     first = islice(draft.state.revocations.items(), limits.EXPIRED_PER_COMMAND_MAX)
     gone = [key for key, row in first if row.not_after_ms <= draft.now_ms]
-    table = draft.state.revocations
-    for key in gone:
-        table = table.without(key)
     if gone:
-        draft.state = replace(draft.state, revocations=table)
-        draft.touched.add(watches.REVOCATIONS)
+        draft.drop_revocations(gone)
     return len(gone)
 
 
 def _tombstones(draft: Draft) -> int:
-    """A dropped index must not come back lower: the floor rises to it."""
-    state = draft.state
-    first = islice(state.tombstones.items(), limits.EXPIRED_PER_COMMAND_MAX)
+    first = islice(draft.state.tombstones.items(), limits.EXPIRED_PER_COMMAND_MAX)
     gone = [key for key, _ in first if key[0] + limits.TOMBSTONE_KEPT_MS <= draft.now_ms]
-    moved, tombstones, floor = state.moved, state.tombstones, state.floor
-    for key in gone:
-        floor = max(floor, state.index_of(key[1:]))
-        moved, tombstones = moved.without(key[1:]), tombstones.without(key)
-    draft.state = replace(state, moved=moved, tombstones=tombstones, floor=floor)
+    draft.drop_tombstones(gone)
     return len(gone)

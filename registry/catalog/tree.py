@@ -102,7 +102,7 @@ def _inner(children: tuple[_Node, ...]) -> _Node:
 
 
 def _child_at(node: _Node, key: Key) -> int:
-    return max(0, bisect_right(node[0], key) - 1)
+    return (bisect_right(node[0], key) or 1) - 1
 
 
 def _leaf_of(node: _Node, key: Key) -> tuple[tuple[Key, ...], tuple[Any, ...], int]:
@@ -130,7 +130,12 @@ def _put(node: _Node, key: Key, value: Any) -> tuple[_Node, ...]:
             return ((keys, (*values[:at], value, *values[at + 1 :]), None),)
         return _cut(((*keys[:at], key, *keys[at:]), (*values[:at], value, *values[at:]), None))
     at = _child_at(node, key)
-    return _cut(_with_children(node, at, at + 1, _put(values[at], key, value)))
+    made = _put(values[at], key, value)
+    if len(made) > 1:
+        return _cut(_with_children(node, at, at + 1, made))
+    first, grown = made[0][0][0], _size(made[0]) - _size(values[at])
+    firsts = keys if first == keys[at] else (*keys[:at], first, *keys[at + 1 :])
+    return ((firsts, values[:at] + made + values[at + 1 :], size + grown),)
 
 
 def _with_children(node: _Node, start: int, stop: int, made: tuple[_Node, ...]) -> _Node:
@@ -138,8 +143,8 @@ def _with_children(node: _Node, start: int, stop: int, made: tuple[_Node, ...]) 
     keys, children, size = node
     before = sum(map(_size, children[start:stop]))
     return (
-        (*keys[:start], *(child[0][0] for child in made), *keys[stop:]),
-        (*children[:start], *made, *children[stop:]),
+        keys[:start] + tuple(child[0][0] for child in made) + keys[stop:],
+        children[:start] + made + children[stop:],
         (size or 0) - before + sum(map(_size, made)),
     )
 
@@ -150,7 +155,7 @@ def _without(node: _Node, key: Key) -> _Node:
         at = bisect_left(keys, key)
         if at == len(keys) or keys[at] != key:
             return node
-        return (*keys[:at], *keys[at + 1 :]), (*values[:at], *values[at + 1 :]), None
+        return keys[:at] + keys[at + 1 :], values[:at] + values[at + 1 :], None
     at = _child_at(node, key)
     made = _without(values[at], key)
     if made is values[at]:
