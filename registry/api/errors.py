@@ -45,6 +45,13 @@ class BodyTooLarge(ApiError):
         super().__init__(f"Request body too large, max size: {limit_bytes} bytes")
 
 
+class MissingParameter(ApiError):
+    """Expected. A query parameter is required; Consul answers 500 here, and clients compare the text."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"required query parameter '{name}' not set")
+
+
 class NoSuchDatacenter(ApiError):
     """Expected. `?dc=` names a datacenter that this registry does not know."""
 

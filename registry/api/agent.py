@@ -1,0 +1,125 @@
+"""`/v1/agent/*`: what is registered on this node, and its checks."""
+
+from weft import __version__
+
+from ..agent.check_definition import read_check
+from ..agent.errors import UnknownCheck, UnknownService
+from ..agent.fields import Fields, decode_object, read_whole
+from ..agent.runner import MARKS
+from ..catalog.model import STATUSES
+from ..errors import NotFound as RowNotFound
+from .errors import BadRequest, NotFound
+from .handling import Call, CallHandler
+from .respond import JSON_TYPE, Reply
+from .views import agent_service, check, rfc3339
+
+
+async def self_(call: Call) -> Reply:
+    agent, parts = call.parts.agent, call.parts
+    node = agent.node
+    tags = {"role": "consul", "dc": node.datacenter, "id": node.id, "build": __version__}
+    config = {
+        "Datacenter": node.datacenter,
+        "PrimaryDatacenter": node.datacenter,
+        "NodeName": node.name,
+        "NodeID": node.id,
+        "Revision": "",
+        "Server": True,
+        "Version": __version__,
+        "BuildDate": rfc3339(0),
+    }
+    member = {"Name": node.name, "Addr": node.address, "Port": 0, "Tags": tags, "Status": 1}
+    status = parts.log.status()
+    stats = {"raft": {"applied_index": str(status.applied_index), "last_log_index": str(status.last_index)}}
+    return call.json(
+        {
+            "Config": config,
+            "DebugConfig": {"DefaultIntentionPolicy": "allow" if parts.default_allow else "deny"},
+            "Coord": None,
+            "Member": member,
+            "Stats": stats,
+            "Meta": dict(node.meta),
+            "xDS": {"Port": -1, "Ports": {"Plaintext": -1, "TLS": -1}, "SupportedProxies": {}},
+        }
+    )
+
+
+async def services(call: Call) -> Reply:
+    return call.json({row.id: agent_service(row) for row in call.parts.agent.services()})
+
+
+async def service(call: Call) -> Reply:
+    """One service by id."""
+    name = call.needed("Missing service ID")
+    try:
+        row = call.parts.agent.service(name)
+    except UnknownService:
+        raise NotFound(f"unknown service ID: {name}") from None
+    return call.json(agent_service(row))
+
+
+async def checks(call: Call) -> Reply:
+    latest = call.parts.runner.latest
+    return call.json({row.id: check(latest(row)) for row in call.parts.agent.checks()})
+
+
+async def register_service(call: Call) -> Reply:
+    """Empty, as in Consul; with `?credential` the credential of the instance, shown this once."""
+    replace = call.query.boolean("replace-existing-checks")
+    key = await call.parts.agent.register(call.body, replace_checks=replace)
+    call.parts.runner.sync()
+    if not call.query.flag("credential"):
+        return Reply()
+    credential = await call.parts.credentials.mint(key)
+    return Reply(200, credential.to_json(), JSON_TYPE, {"Cache-Control": "no-store"})
+
+
+async def deregister_service(call: Call) -> Reply:
+    await call.parts.agent.deregister(call.needed("Missing service ID"))
+    call.parts.runner.sync()
+    return Reply()
+
+
+async def register_check(call: Call) -> Reply:
+    spec = read_whole(decode_object(call.body), "", read_check)
+    if spec is None:
+        raise BadRequest("Missing check name")
+    await call.parts.agent.register_check(spec)
+    call.parts.runner.sync()
+    return Reply()
+
+
+async def deregister_check(call: Call) -> Reply:
+    await call.parts.agent.deregister_check(call.needed("Missing check ID"))
+    call.parts.runner.sync()
+    return Reply()
+
+
+def mark(verb: str) -> CallHandler:
+    """The handler of `agent/check/pass`, `warn` or `fail`."""
+
+    async def handler(call: Call) -> Reply:
+        await _report(call, MARKS[verb], call.query.text("note"))
+        return Reply()
+
+    return handler
+
+
+async def update_check(call: Call) -> Reply:
+    status, output = read_whole(decode_object(call.body), "", _update)
+    if status not in STATUSES:
+        raise BadRequest(f"Invalid check status: '{status[:50]}'")
+    await _report(call, status, output)
+    return Reply()
+
+
+def _update(fields: Fields) -> tuple[str, str]:
+    return fields.text("Status"), fields.text("Output")
+
+
+async def _report(call: Call, status: str, output: str) -> None:
+    check_id = call.needed("Missing check ID")
+    try:
+        await call.parts.runner.report(check_id, status, output)
+    except RowNotFound:
+        raise UnknownCheck(f'Unknown check ID "{check_id}"') from None

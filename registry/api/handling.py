@@ -1,0 +1,96 @@
+"""What a handler gets and gives. Routes say which of the two kinds it is."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from weft.clock import Clock
+
+from ..agent.local import Agent
+from ..agent.runner import Runner
+from ..agent.writer import Entropy, Writer
+from ..catalog.state import Read, State
+from ..catalog.watches import WatchKey
+from ..identity.credentials import Credentials
+from ..identity.service_leaves import ServiceLeaves
+from ..replica.port import Log
+from .errors import BadRequest
+from .query import Query
+from .respond import Reply, json_reply
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The registry's rooms, as far as the API uses them."""
+
+    log: Log
+    writer: Writer
+    agent: Agent
+    runner: Runner
+    credentials: Credentials
+    leaves: ServiceLeaves
+    clock: Clock
+    draw: Callable[[], float]  # in [0, 1)
+    entropy: Entropy
+    default_allow: bool  # what is decided where no intention matches
+    server_address: str  # host:port that status/leader names
+
+    @property
+    def datacenter(self) -> str:
+        return self.agent.node.datacenter
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One look at a State. Handlers of reads are pure: they may be repeated when something moves."""
+
+    state: State
+    query: Query
+    name: str  # the last segment of the path, where the route has one
+    parts: Parts
+
+    def needed(self, message: str) -> str:
+        """The name. Raises BadRequest with Consul's text for an empty one."""
+        if not self.name:
+            raise BadRequest(message)
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a read found. `body` becomes JSON, or is sent as it is when `content_type` is set."""
+
+    body: Any
+    index: int
+    keys: tuple[WatchKey, ...]
+    content_type: str = ""
+    missing: str = ""  # not empty: 404 with this text, and the index all the same
+
+
+def answer(found: Read[Any], body: Any) -> Answer:
+    """`body` was made of the rows of `found`."""
+    return Answer(body, found.index, found.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request that acts, or asks the agent."""
+
+    query: Query
+    name: str
+    headers: Mapping[str, str]
+    body: bytes
+    parts: Parts
+
+    def needed(self, message: str) -> str:
+        """The name. Raises BadRequest with Consul's text for an empty one."""
+        if not self.name:
+            raise BadRequest(message)
+        return self.name
+
+    def json(self, value: object, headers: Mapping[str, str] | None = None) -> Reply:
+        return json_reply(value, pretty=self.query.flag("pretty"), headers=headers)
+
+
+ReadHandler: TypeAlias = Callable[[Reading], Answer]
+CallHandler: TypeAlias = Callable[[Call], Awaitable[Reply]]

@@ -1,0 +1,55 @@
+"""`/v1/health/*`: instances with their checks."""
+
+from ..catalog.model import PASSING, STATUSES, Node, ServiceEntry
+from ..catalog.state import Read
+from .errors import BadRequest
+from .handling import Answer, Reading, answer
+from .query import Query
+from .views import check, health_entry
+
+
+def service(reading: Reading) -> Answer:
+    return _entries(reading, reading.state.service_nodes(reading.needed("Missing service name")))
+
+
+def connect(reading: Reading) -> Answer:
+    return _entries(reading, reading.state.connect_nodes(reading.needed("Missing service name")))
+
+
+def _entries(reading: Reading, found: Read[tuple[ServiceEntry, ...]]) -> Answer:
+    passing = reading.query.boolean("passing")
+    rows = selected(found.rows, reading.query)
+    shown = (row for row in rows if not passing or row.status == PASSING)
+    return answer(found, [health_entry(row) for row in shown])
+
+
+def selected(rows: tuple[ServiceEntry, ...], query: Query) -> list[ServiceEntry]:
+    """Rows that have every `?tag=` and every `?node-meta=`."""
+    tags = {tag.lower() for tag in query.all("tag")}
+    meta = query.node_meta()
+    return [
+        row for row in rows if tags <= {tag.lower() for tag in row.service.tags} and has_meta(row.node, meta)
+    ]
+
+
+def has_meta(node: Node, wanted: dict[str, str]) -> bool:
+    """Whether a node has all these key-value pairs."""
+    return all(node.meta.get(key) == value for key, value in wanted.items())
+
+
+def service_checks(reading: Reading) -> Answer:
+    found = reading.state.service_checks(reading.needed("Missing service name"))
+    return answer(found, [check(row) for row in found.rows])
+
+
+def node_checks(reading: Reading) -> Answer:
+    found = reading.state.node_checks(reading.needed("Missing node name"))
+    return answer(found, [check(row) for row in found.rows])
+
+
+def state_checks(reading: Reading) -> Answer:
+    status = reading.needed("Missing check state")
+    if status not in ("any", *STATUSES):
+        raise BadRequest(f'Invalid check state "{status[:50]}": use any, passing, warning or critical')
+    found = reading.state.checks_in(status)
+    return answer(found, [check(row) for row in found.rows])

@@ -1,0 +1,112 @@
+"""Answers: JSON bytes, and the one mapping from errors to status and body."""
+
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import orjson
+import structlog
+
+from ca.errors import CsrRefused, IssueRefused
+from weft.errors import UsageError, WeftError
+from weft.spiffe import InvalidSpiffeId
+
+from ..agent.errors import (
+    InvalidDefinition,
+    NoPortLeft,
+    NotTtl,
+    Undecodable,
+    UnknownCheck,
+    UnknownService,
+)
+from ..errors import Conflict, CredentialRefused, DiskFull, InvalidCommand, NotReady, OutcomeUnknown
+from ..errors import NotFound as RowNotFound
+from ..identity.errors import SignTooOften, Unauthenticated
+from .errors import (
+    BadRequest,
+    BodyTooLarge,
+    Forbidden,
+    MissingParameter,
+    NoSuchDatacenter,
+    NotFound,
+    WrongMethod,
+)
+
+log = structlog.get_logger(__name__)
+
+JSON_TYPE = "application/json"
+TEXT_TYPE = "text/plain; charset=utf-8"
+GZIP_BYTES_MIN = 1400  # as Consul: below one packet compression gains nothing
+GZIP_LEVEL = 1  # the event loop does it: speed counts more than the last tenth of size
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Status, body and headers of an answer."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = TEXT_TYPE
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def json_reply(value: object, *, pretty: bool, headers: Mapping[str, str] | None = None) -> Reply:
+    """Compact JSON without a final newline, or indented by four spaces with one."""
+    body = orjson.dumps(value)
+    if pretty:
+        body = json.dumps(json.loads(body), indent=4, ensure_ascii=False).encode() + b"\n"
+    return Reply(200, body, JSON_TYPE, headers or {})
+
+
+# The first class that fits decides. {} is the error's message.
+_ANSWERS: tuple[tuple[type[WeftError], int, str], ...] = (
+    (Undecodable, 400, "Request decode failed: {}"),
+    (InvalidDefinition, 400, "{}"),
+    (NoPortLeft, 400, "Invalid SidecarService: {}"),
+    (UnknownService, 404, "{}"),
+    (UnknownCheck, 404, "{}"),
+    (NotTtl, 500, "{}"),
+    (BadRequest, 400, "{}"),
+    (Forbidden, 403, "{}"),
+    (NotFound, 404, "{}"),
+    (WrongMethod, 405, "{}"),
+    (BodyTooLarge, 413, "{}"),
+    (MissingParameter, 500, "{}"),
+    (NoSuchDatacenter, 500, "{}"),
+    (InvalidCommand, 400, "{}"),
+    (RowNotFound, 404, "{}"),
+    (Conflict, 409, "{}"),
+    (CredentialRefused, 403, "Permission denied: {}"),
+    (Unauthenticated, 403, "Permission denied: {}"),
+    (SignTooOften, 429, "{}"),
+    (InvalidSpiffeId, 400, "{}"),
+    (CsrRefused, 400, "{}"),
+    (IssueRefused, 500, "{}"),
+    (NotReady, 500, "No cluster leader"),
+    (OutcomeUnknown, 500, "{}"),
+    (DiskFull, 500, "{}"),
+    (UsageError, 400, "{}"),
+    (WeftError, 500, "{}"),
+)
+
+
+def refuse(error: Exception) -> Reply:
+    """The answer to a request that ended with an error. What is no WeftError is a bug, and logged."""
+    for kind, status, text in _ANSWERS:
+        if isinstance(error, kind):
+            return Reply(status, text.format(error).encode(), headers=_headers(error))
+    log.error("request failed", exc_info=error)
+    return Reply(500, b"Internal error: see the registry's log")
+
+
+def _headers(error: Exception) -> dict[str, str]:
+    return {"Allow": ",".join(("OPTIONS", *error.allowed))} if isinstance(error, WrongMethod) else {}
+
+
+def compressed(reply: Reply, accept_encoding: str) -> Reply:
+    """The reply as gzip where the client takes it and it pays."""
+    if len(reply.body) < GZIP_BYTES_MIN or "gzip" not in accept_encoding.lower():
+        return reply
+    headers = {**reply.headers, "Content-Encoding": "gzip"}
+    return Reply(reply.status, gzip.compress(reply.body, GZIP_LEVEL, mtime=0), reply.content_type, headers)

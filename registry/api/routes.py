@@ -1,0 +1,112 @@
+"""The one table of what the API serves. 404, 405 and OPTIONS come from it.
+
+A path that ends in `:name` takes the rest of the request's path, slashes included: check and service
+ids may hold them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from . import agent, catalog, connect_ca, health, intentions, status
+from .errors import NotFound, WrongMethod
+from .handling import CallHandler, ReadHandler
+
+WITHOUT_V1 = "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'\n"
+UNKNOWN = "Invalid URL path: not a recognized HTTP API endpoint\n"
+
+
+class Needs(Enum):
+    """What serving a route takes."""
+
+    NOTHING = auto()  # answered from what this agent knows
+    STATE = auto()  # a consistent view of the catalog: index headers, may block
+    BODY = auto()  # the request's body, and a leader that takes writes
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    path: str
+    handler: ReadHandler | CallHandler
+    needs: Needs
+
+
+def _read(path: str, handler: ReadHandler) -> Route:
+    return Route("GET", path, handler, Needs.STATE)
+
+
+def _ask(path: str, handler: CallHandler) -> Route:
+    return Route("GET", path, handler, Needs.NOTHING)
+
+
+def _write(method: str, path: str, handler: CallHandler) -> Route:
+    return Route(method, path, handler, Needs.BODY)
+
+
+ROUTES: tuple[Route, ...] = (
+    _ask("/", status.index),
+    _ask("/v1/agent/checks", agent.checks),
+    _write("PUT", "/v1/agent/check/deregister/:id", agent.deregister_check),
+    _write("PUT", "/v1/agent/check/fail/:id", agent.mark("fail")),
+    _write("PUT", "/v1/agent/check/pass/:id", agent.mark("pass")),
+    _write("PUT", "/v1/agent/check/register", agent.register_check),
+    _write("PUT", "/v1/agent/check/update/:id", agent.update_check),
+    _write("PUT", "/v1/agent/check/warn/:id", agent.mark("warn")),
+    _ask("/v1/agent/connect/ca/leaf/:service", connect_ca.leaf),
+    _read("/v1/agent/connect/ca/roots", connect_ca.roots),
+    _ask("/v1/agent/self", agent.self_),
+    _ask("/v1/agent/service/:id", agent.service),
+    _write("PUT", "/v1/agent/service/deregister/:id", agent.deregister_service),
+    _write("PUT", "/v1/agent/service/register", agent.register_service),
+    _ask("/v1/agent/services", agent.services),
+    _read("/v1/catalog/connect/:service", catalog.connect),
+    _ask("/v1/catalog/datacenters", catalog.datacenters),
+    _read("/v1/catalog/node/:node", catalog.node_services),
+    _read("/v1/catalog/nodes", catalog.nodes),
+    _read("/v1/catalog/service/:service", catalog.service),
+    _read("/v1/catalog/services", catalog.services),
+    _read("/v1/connect/ca/roots", connect_ca.roots),
+    _read("/v1/connect/intentions", intentions.list_all),
+    _read("/v1/connect/intentions/check", intentions.check),
+    _read("/v1/connect/intentions/exact", intentions.get_exact),
+    _write("PUT", "/v1/connect/intentions/exact", intentions.put_exact),
+    _write("DELETE", "/v1/connect/intentions/exact", intentions.delete_exact),
+    _read("/v1/connect/intentions/match", intentions.match),
+    _read("/v1/health/checks/:service", health.service_checks),
+    _read("/v1/health/connect/:service", health.connect),
+    _read("/v1/health/node/:node", health.node_checks),
+    _read("/v1/health/service/:service", health.service),
+    _read("/v1/health/state/:state", health.state_checks),
+    _ask("/v1/status/leader", status.leader),
+    _ask("/v1/status/peers", status.peers),
+)
+
+
+class Table:
+    """Finds routes. Exact paths come before those with a name, longer prefixes before shorter ones."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        self._exact: dict[str, dict[str, Route]] = {}
+        self._prefixes: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            prefix, colon, _ = route.path.partition(":")
+            methods = (self._prefixes if colon else self._exact).setdefault(prefix, {})
+            methods[route.method] = route
+
+    def find(self, path: str) -> tuple[Mapping[str, Route], str]:
+        """Routes by method and the name in the path. Raises NotFound."""
+        if path in self._exact:
+            return self._exact[path], ""
+        end = len(path)
+        while (end := path.rfind("/", 0, end)) > 0:
+            if methods := self._prefixes.get(path[: end + 1]):
+                return methods, path[end + 1 :]
+        raise NotFound(UNKNOWN if path.startswith("/v1/") else WITHOUT_V1)
+
+    def route(self, method: str, path: str) -> tuple[Route, str]:
+        """The route and the name in the path. Raises NotFound, WrongMethod."""
+        methods, name = self.find(path)
+        if method not in methods:
+            raise WrongMethod(method, sorted(methods))
+        return methods[method], name

@@ -1,0 +1,207 @@
+"""weft.mesh.v1: certificates and configuration, for whoever holds an instance's credential."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+
+from weft.aio import Tasks
+from weft.credential import METADATA_KEY
+from weft.pb.mesh.v1 import mesh_pb2 as pb
+from weft.pb.mesh.v1 import mesh_pb2_grpc
+
+from ..catalog import watches
+from ..catalog.model import CredentialRecord
+from ..catalog.state import State
+from ..catalog.watches import WatchKey
+from ..identity.credentials import REFUSED, authenticate, still_valid
+from ..identity.errors import Unauthenticated
+from ..identity.issuer import Issuer
+from ..replica.port import Log
+from .respond import abort
+from .session import ProtocolViolation, Session
+
+log = structlog.get_logger(__name__)
+
+HELLO_TIMEOUT_S = 10.0  # between opening the stream and saying Hello
+STREAMS_PER_INSTANCE_MAX = 4  # one in use, one that a dead connection left, and room
+RECHECK_S = 600.0  # a parked stream looks again, should a wake-up ever be lost
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """What one proxy must do, and what that depends on."""
+
+    resources: Callable[[State, str], dict[str, pb.Resource]]
+    depends: Callable[[State, str], frozenset[WatchKey]]
+
+
+class Mesh(mesh_pb2_grpc.MeshServicer):
+    """Every call proves its credential; nothing in a message can name another instance."""
+
+    def __init__(self, replica: Log, issuer: Issuer, compiler: Compiler) -> None:
+        self._log = replica
+        self._issuer = issuer
+        self._compiler = compiler
+        self._streams: Counter[str] = Counter()
+        self._tasks = Tasks()
+        self.compilations = 0
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+    async def SignCertificate(
+        self, request: pb.SignCertificateRequest, context: Context
+    ) -> pb.SignCertificateResponse:
+        try:
+            record = self._authenticate(context)
+            leaf = await self._issuer.sign(record, request.csr_der)
+        except Exception as error:
+            await abort(context, error)
+        return pb.SignCertificateResponse(
+            chain_der=leaf.chain_der,
+            spiffe_id=leaf.identity.uri,
+            not_before_unix_s=int(leaf.issued.not_before.timestamp()),
+            not_after_unix_s=int(leaf.issued.not_after.timestamp()),
+        )
+
+    async def Subscribe(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
+        try:
+            record = self._authenticate(context)
+            session = Session(await _hello(context))
+            await self._serve(record, session, context)
+        except Exception as error:
+            await abort(context, error)
+
+    def _authenticate(self, context: Context) -> CredentialRecord:
+        for key, value in context.invocation_metadata() or ():
+            if key == METADATA_KEY:
+                return authenticate(self._log.view(), value if isinstance(value, str) else None)
+        return authenticate(self._log.view(), None)
+
+    async def _serve(self, record: CredentialRecord, session: Session, context: Context) -> None:
+        key = record.instance_key
+        if self._streams[key] >= STREAMS_PER_INSTANCE_MAX:
+            raise ProtocolViolation(f"more than {STREAMS_PER_INSTANCE_MAX} subscriptions of one instance")
+        self._streams[key] += 1
+        stream = _Stream(self, record, session, context)
+        try:
+            await stream.run()
+        finally:
+            await stream.close()
+            self._streams[key] -= 1
+            if not self._streams[key]:
+                del self._streams[key]
+
+    def compiled(self, state: State, key: str) -> dict[str, pb.Resource]:
+        self.compilations += 1
+        return self._compiler.resources(state, key)
+
+    def depends(self, state: State, key: str) -> frozenset[WatchKey]:
+        return self._compiler.depends(state, key)
+
+    @property
+    def replica(self) -> Log:
+        return self._log
+
+    @property
+    def tasks(self) -> Tasks:
+        return self._tasks
+
+
+class _Stream:
+    """One subscription under way: an open read, a wait for change, and what follows from either."""
+
+    def __init__(self, mesh: Mesh, record: CredentialRecord, session: Session, context: Context) -> None:
+        self._mesh = mesh
+        self._record = record
+        self._key = record.instance_key
+        self._session = session
+        self._context = context
+        self._identity_keys = frozenset((watches.credential(self._key), watches.instance(self._key)))
+        self._keys: frozenset[WatchKey] = frozenset()
+        self._resources: dict[str, pb.Resource] = {}
+        self._compiled_at = -1
+        self._reading = self._read()
+        self._waiting: asyncio.Task[None] | None = None
+
+    def _read(self) -> asyncio.Task[Any]:
+        return self._mesh.tasks.spawn(_receive(self._context), f"subscription {self._key}")
+
+    async def close(self) -> None:
+        for task in (self._reading, self._waiting):
+            if task is not None:
+                task.cancel()
+
+    async def run(self) -> None:
+        """Until the sidecar hangs up. Raises Unauthenticated when the credential is withdrawn."""
+        while True:
+            state = self._mesh.replica.view()
+            if not still_valid(state, self._record):
+                raise Unauthenticated(REFUSED)
+            await self._send(state)
+            # Without an Ack nothing can be sent, but a withdrawn credential ends the stream even then.
+            keys = self._identity_keys if self._session.waiting else self._identity_keys | self._keys
+            if not await self._next_event(keys, state.index):
+                return
+
+    async def _send(self, state: State) -> None:
+        if self._session.waiting:
+            return
+        self._compile(state)
+        delta = self._session.next(self._resources, state.index)
+        if delta is not None:
+            await self._context.write(delta)
+
+    def _compile(self, state: State) -> None:
+        """Only when something that the last result depends on has moved."""
+        if self._compiled_at >= 0 and all(state.index_of(key) <= self._compiled_at for key in self._keys):
+            return
+        self._keys = self._mesh.depends(state, self._key)
+        self._resources = self._mesh.compiled(state, self._key)
+        self._compiled_at = state.index
+
+    async def _next_event(self, keys: frozenset[WatchKey], index: int) -> bool:
+        """Waits for an Ack or a change; False when the sidecar has hung up."""
+        wait = self._mesh.replica.wait(keys, index, RECHECK_S)
+        self._waiting = self._mesh.tasks.spawn(wait, f"watch {self._key}")
+        await asyncio.wait((self._reading, self._waiting), return_when=asyncio.FIRST_COMPLETED)
+        if not self._reading.done():
+            self._waiting.result()  # raises NotReady when the log has closed
+            return True
+        self._waiting.cancel()
+        request = self._reading.result()
+        if request is None:
+            return False
+        self._acked(request)
+        self._reading = self._read()
+        return True
+
+    def _acked(self, request: pb.SubscribeRequest) -> None:
+        if request.WhichOneof("kind") != "ack":
+            raise ProtocolViolation("after Hello, a sidecar sends Ack only")
+        if reason := self._session.acked(request.ack):
+            log.warning("configuration refused", instance=self._key, reason=reason)
+
+
+async def _receive(context: Context) -> pb.SubscribeRequest | None:
+    """The next request; None at the end of the stream."""
+    message = await context.read()
+    return message if isinstance(message, pb.SubscribeRequest) else None
+
+
+async def _hello(context: Context) -> dict[str, str]:
+    """The versions that the sidecar holds. Raises ProtocolViolation."""
+    try:
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            first = await _receive(context)
+    except TimeoutError:
+        raise ProtocolViolation(f"no Hello within {HELLO_TIMEOUT_S:g} s") from None
+    if first is None or first.WhichOneof("kind") != "hello":
+        raise ProtocolViolation("the first message of a subscription is Hello")
+    return dict(first.hello.versions)

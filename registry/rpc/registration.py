@@ -1,0 +1,59 @@
+"""weft.registration.v1: registration over gRPC, with the model and the checks of the HTTP API."""
+
+from typing import Any
+
+import grpc
+
+from weft.pb.registration.v1 import registration_pb2 as pb
+from weft.pb.registration.v1 import registration_pb2_grpc
+
+from ..agent.local import Agent
+from ..agent.runner import Runner
+from ..identity.credentials import Credentials
+from .respond import abort
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Registration(registration_pb2_grpc.RegistrationServicer):
+    """Registers instances of this node and mints their credentials."""
+
+    def __init__(self, agent: Agent, runner: Runner, credentials: Credentials) -> None:
+        self._agent = agent
+        self._runner = runner
+        self._credentials = credentials
+
+    async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
+        try:
+            key = await self._agent.register(request.definition_json)
+            self._runner.sync()
+            credential = await self._credentials.mint(key)
+        except Exception as error:
+            await abort(context, error)
+        return pb.RegisterResponse(
+            credential=pb.Credential(
+                instance_key=credential.instance_key,
+                secret=credential.secret,
+                registry_ca_pem=credential.registry_ca_pem,
+                registry_addresses=credential.registry_addresses,
+                trust_domain=credential.trust_domain,
+            )
+        )
+
+    async def Deregister(self, request: pb.DeregisterRequest, context: Context) -> pb.DeregisterResponse:
+        try:
+            await self._agent.deregister(request.service_id)
+            self._runner.sync()
+        except Exception as error:
+            await abort(context, error)
+        return pb.DeregisterResponse()
+
+    async def RevokeCredential(
+        self, request: pb.RevokeCredentialRequest, context: Context
+    ) -> pb.RevokeCredentialResponse:
+        try:
+            self._agent.service(request.service_id)
+            await self._credentials.revoke(self._agent.instance_key(request.service_id))
+        except Exception as error:
+            await abort(context, error)
+        return pb.RevokeCredentialResponse()

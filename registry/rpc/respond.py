@@ -1,0 +1,47 @@
+"""The one mapping from errors to gRPC statuses."""
+
+from typing import Any, NoReturn
+
+import grpc
+import structlog
+
+from weft.errors import Unavailable, UsageError, WeftError
+
+from ..agent.errors import NoPortLeft, UnknownCheck, UnknownService
+from ..errors import Conflict, CredentialRefused, DiskFull, NotFound
+from ..identity.errors import SignTooOften, Unauthenticated
+
+log = structlog.get_logger(__name__)
+Code = grpc.StatusCode
+
+# The first class that fits decides.
+_STATUSES: tuple[tuple[type[WeftError], grpc.StatusCode], ...] = (
+    (Unauthenticated, Code.UNAUTHENTICATED),
+    (CredentialRefused, Code.UNAUTHENTICATED),
+    (SignTooOften, Code.RESOURCE_EXHAUSTED),
+    (NoPortLeft, Code.RESOURCE_EXHAUSTED),
+    (DiskFull, Code.RESOURCE_EXHAUSTED),
+    (UnknownService, Code.NOT_FOUND),
+    (UnknownCheck, Code.NOT_FOUND),
+    (NotFound, Code.NOT_FOUND),
+    (Conflict, Code.ABORTED),
+    (Unavailable, Code.UNAVAILABLE),
+    (UsageError, Code.INVALID_ARGUMENT),
+    (WeftError, Code.INTERNAL),
+)
+
+
+def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """Status and details; what is no WeftError is a bug, and logged."""
+    for kind, code in _STATUSES:
+        if isinstance(error, kind):
+            return code, str(error)
+    log.error("call failed", exc_info=error)
+    return Code.INTERNAL, "internal error: see the registry's log"
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+    """Ends the call with the status of the error."""
+    code, details = status_of(error)
+    await context.abort(code, details)
+    raise AssertionError("abort returned")

@@ -1,0 +1,52 @@
+"""The gRPC listener: TLS with the registry's own certificate, bounded messages, keepalive."""
+
+import grpc
+
+from weft.errors import PortTaken
+from weft.pb.mesh.v1 import mesh_pb2_grpc
+from weft.pb.registration.v1 import registration_pb2_grpc
+
+from .mesh import Mesh
+from .registration import Registration
+
+REQUEST_BYTES_MAX = 4 * 1024 * 1024  # a Hello of 50,000 names, and no more
+GRACE_S = 1.0
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a second registry on the port must fail, not share it
+    ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.keepalive_time_ms", 20_000),  # sidecars behind a dead link are noticed in half a minute
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class GrpcServer:
+    """Serves both contracts on one port."""
+
+    def __init__(self, mesh: Mesh, registration: Registration) -> None:
+        self._mesh = mesh
+        self._server = grpc.aio.server(options=_OPTIONS)
+        mesh_pb2_grpc.add_MeshServicer_to_server(mesh, self._server)
+        registration_pb2_grpc.add_RegistrationServicer_to_server(registration, self._server)
+
+    def bind(self, host: str, port: int, credentials: grpc.ServerCredentials) -> int:
+        """Takes the port and answers it; 0 takes a free one. Raises PortTaken."""
+        try:
+            bound = self._server.add_secure_port(f"{host}:{port}", credentials)
+        except RuntimeError as error:
+            raise PortTaken(
+                f"gRPC cannot listen on {host}:{port}: choose another with --grpc-port"
+            ) from error
+        if not bound:
+            raise PortTaken(f"gRPC cannot listen on {host}:{port}: choose another with --grpc-port")
+        return bound
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def close(self) -> None:
+        """Ends the subscriptions and stops listening."""
+        await self._server.stop(GRACE_S)
+        await self._mesh.close()
