@@ -1,0 +1,44 @@
+"""Bounds on what costs us more than it costs the peer (CVE-2023-44487, CVE-2019-9511 to 9518).
+
+Each kind of event fills its own bucket, which leaks once a second. Over the brim the connection ends with
+ENHANCE_YOUR_CALM. The numbers leave room for what real clients do: a thousand calls cancelled at once, a
+keepalive or bandwidth-probe PING with every window update.
+"""
+
+from .errors import ConnectionFault, ErrorCode
+
+RESETS_MAX, RESETS_PER_S = 4000, 400  # streams that the peer opened and reset, or that were malformed
+CONTROL_MAX, CONTROL_PER_S = 1000, 500  # PING and SETTINGS: each makes us answer
+EMPTY_MAX, EMPTY_PER_S = 1000, 500  # frames that say nothing: empty DATA, PRIORITY, unknown types
+CONTINUATIONS_MAX = 32  # frames of one header block
+BLOCK_BYTES_MAX = 128 * 1024  # of one header block as encoded; a list of 64 KiB is never longer
+
+
+class Abuse:
+    """The buckets of one connection."""
+
+    __slots__ = ("control", "empty", "resets")
+
+    def __init__(self) -> None:
+        self.resets = self.control = self.empty = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+        if self.resets > RESETS_MAX:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many streams reset")
+
+    def controlled(self) -> None:
+        self.control += 1
+        if self.control > CONTROL_MAX:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many PING or SETTINGS frames")
+
+    def said_nothing(self) -> None:
+        self.empty += 1
+        if self.empty > EMPTY_MAX:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many empty frames")
+
+    def second_passed(self) -> None:
+        """The buckets leak."""
+        self.resets = max(0, self.resets - RESETS_PER_S)
+        self.control = max(0, self.control - CONTROL_PER_S)
+        self.empty = max(0, self.empty - EMPTY_PER_S)

@@ -1,0 +1,343 @@
+# Hot path: bench/switch.py
+"""One HTTP/2 connection: the walk over what was received, and DATA forwarded as it passes.
+
+Sans-IO: a subclass is given bytes by an asyncio transport and gives bytes to it. `Connection` knows frames,
+streams and windows; what a header block means is its role's business (`sidecar.proxy.downstream` and
+`.upstream`). RFC 9113 throughout.
+"""
+
+from typing import ClassVar, Protocol
+
+from . import control, frames, settings
+from .abuse import Abuse
+from .decoder import Decoder
+from .encoder import Encoder
+from .errors import ConnectionFault, ErrorCode
+from .flow import CREDIT_BYTES, discard, park, pump, pump_blocked
+from .frames import DATA, END_HEADERS, END_STREAM, FRAME_BYTES_MAX, HEADER, HEADERS, PADDED, WINDOW_MAX
+from .outbox import Outbox
+from .stream import CLOSED, RECV_DONE, SENT_DONE, Stream
+
+# Taken from the connection's window while its socket takes no bytes, so that the one comparison that the
+# fast path makes anyway also answers "can we write".
+PAUSED = 1 << 40
+NO_LIMIT = 1 << 31  # RFC 9113 section 6.5.2: initially there is none
+# A replay is for requests that fit one stream window; whatever is larger is not sent twice.
+REPLAY_BYTES_MAX = 64 * 1024
+# Streams that we reset are remembered until stragglers cannot come any more; a peer with more in flight
+# than this gets an error for them.
+RESETS_REMEMBERED_MAX = 4096
+
+_unpack = HEADER.unpack_from
+_pack = HEADER.pack
+
+
+class Transport(Protocol):
+    """What is needed of asyncio.Transport."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Connection:
+    """State of one connection, both roles."""
+
+    client: ClassVar[bool]  # we opened it
+
+    def __init__(self, outbox: Outbox, decoder: Decoder, encoder: Encoder) -> None:
+        self.outbox = outbox
+        self.dirty = outbox.dirty
+        self.decoder = decoder
+        self.encoder = encoder
+        self.memo = decoder.memo
+        self.trailer_memo = decoder.trailer_memo
+        self.transport: Transport | None = None
+        self.out: list[bytes] = []
+        self.tail = b""  # an incomplete frame
+        self.partial: control.Partial | None = None  # a header block without END_HEADERS yet
+        self.greeted = False  # the peer's preface has come
+        self.settled = False  # and its SETTINGS
+        self.streams: dict[int, Stream] = {}
+        self.last_sid = 0  # highest that the peer opened
+        self.next_sid = 1 if self.client else 2  # lowest that we did not
+        self.streams_max = NO_LIMIT  # the peer's SETTINGS_MAX_CONCURRENT_STREAMS
+        self.window = settings.STREAM_WINDOW_BYTES  # RFC 9113 section 6.9.2: the same default
+        self.stream_window = settings.STREAM_WINDOW_BYTES  # initial, by the peer's SETTINGS
+        self.owed = 0
+        self.blocked: dict[Stream, None] = {}  # streams that wait for the connection's window, in order
+        self.resets: dict[int, None] = {}  # ids that we reset, oldest first
+        self.abuse = Abuse()
+        self.paused = False
+        self.closing = False
+        self.heard = True  # anything since the last look
+        self.silent_s = 0
+        self.age_s = 0
+        self.closing_s = 0
+
+    # --- roles ---------------------------------------------------------------------------------------
+
+    def on_block(self, sid: int, block: bytes, end: int) -> None:
+        """A whole header block came on stream `sid`, with END_STREAM or not."""
+        raise NotImplementedError
+
+    def closed(self, stream: Stream) -> None:
+        """The stream is CLOSED in good order."""
+        raise NotImplementedError
+
+    def on_reset(self, stream: Stream, code: int) -> None:
+        """The peer reset the stream; it is out of the table already."""
+        raise NotImplementedError
+
+    def on_stream_fault(self, stream: Stream, code: ErrorCode, reason: str) -> None:
+        """The peer broke a rule on this stream: reset it, and end its other half."""
+        raise NotImplementedError
+
+    def on_settings(self) -> None:
+        """The peer's SETTINGS were applied."""
+
+    def on_goaway(self, last_sid: int, code: int) -> None:
+        """The peer opens or takes no more streams above `last_sid`."""
+
+    def on_ping_ack(self, payload: bytes) -> None:
+        """The peer answered a PING of ours."""
+
+    # --- receiving -----------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the peer; all that they cause is written before this returns."""
+        outbox = self.outbox
+        outbox.now = outbox.clock()
+        self.heard = True
+        if self.closing:
+            return
+        if self.tail:
+            data = self.tail + data
+            self.tail = b""
+        try:
+            if self.greeted:
+                self._walk(data, 0)
+            elif (at := control.greet(self, data)) >= 0:
+                self._walk(data, at)
+            else:
+                self.tail = data
+        except ConnectionFault as fault:
+            self.fail(fault)
+        outbox.flush()
+
+    def _walk(self, data: bytes, at: int) -> None:
+        # One loop, no object per frame, no call for a forwarded DATA frame: 1.1 µs per frame against 2.5
+        # with a method per type. Locals are bound once per read.
+        size = len(data)
+        streams = self.streams
+        dirty = self.dirty
+        partial = self.partial
+        received = 0
+        while size - at >= 9:
+            high, low, kind, flags, sid = _unpack(data, at)
+            start = at + 9
+            stop = start + (high << 16 | low)
+            if stop - start > FRAME_BYTES_MAX:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "frame longer than SETTINGS_MAX_FRAME_SIZE")
+            if stop > size:
+                break
+            at = stop
+            if partial is not None or kind == frames.CONTINUATION:
+                partial = control.continuation(self, kind, flags, sid, data[start:stop])
+            elif kind == DATA:
+                length = stop - start
+                received += length
+                stream = streams.get(sid)
+                if stream is None:
+                    sid &= 0x7FFF_FFFF  # the reserved bit is ignored (section 4.1)
+                    stream = streams.get(sid)
+                    if stream is None:
+                        control.stray_data(self, sid)
+                        continue
+                if flags & PADDED:
+                    if start == stop or data[start] >= length:
+                        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "padding longer than the frame")
+                    stop -= data[start]
+                    start += 1
+                # Padding is credited by being counted as passed on at once (it is never parked).
+                stream.recv_window -= length
+                payload = data[start:stop]
+                passed = stop - start
+                end = flags & END_STREAM
+                if stream.recv_window < 0 or stream.state & RECV_DONE or not stream.headed:
+                    control.refuse_data(stream)
+                    continue
+                if not length and not end:
+                    self.abuse.said_nothing()
+                if stream.left >= 0:
+                    stream.left -= passed
+                    if stream.left < 0 or (end and stream.left):
+                        self.on_stream_fault(
+                            stream, ErrorCode.PROTOCOL_ERROR, "content-length differs from the DATA sent"
+                        )
+                        continue
+                if stream.replay is not None:
+                    self.keep(stream, payload)
+                peer = stream.peer
+                there = peer.conn
+                if peer.parked is None and passed <= peer.window and passed <= there.window:
+                    peer.window -= passed
+                    there.window -= passed
+                    out = there.out
+                    if not out:
+                        dirty.append(there)
+                    out.append(_pack(passed >> 16, passed & 0xFFFF, DATA, end, peer.sid))
+                    out.append(payload)
+                    if end:
+                        state = stream.state = stream.state | RECV_DONE
+                        peer.state |= SENT_DONE
+                        if peer.state == CLOSED:
+                            there.closed(peer)
+                        if state == CLOSED:
+                            self.closed(stream)
+                    else:
+                        stream.owed += length
+                        if stream.owed >= CREDIT_BYTES:
+                            self.send(frames.window_update(sid, stream.owed))
+                            stream.recv_window += stream.owed
+                            stream.owed = 0
+                else:
+                    self._park_data(stream, payload, end, length - passed)
+            elif kind == HEADERS:
+                # END_HEADERS and nothing but END_STREAM besides: what every client sends.
+                if flags & ~END_STREAM == END_HEADERS and sid and sid < 0x8000_0000:
+                    self.on_block(sid, data[start:stop], flags & END_STREAM)
+                else:
+                    partial = control.headers(self, flags, sid & 0x7FFF_FFFF, data[start:stop])
+            elif kind == frames.WINDOW_UPDATE and stop - start == 4:
+                increment = int.from_bytes(data[start:stop], "big") & WINDOW_MAX
+                if sid == 0 and increment:
+                    self.window += increment
+                    if self.window > WINDOW_MAX:
+                        raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "connection window over 2^31-1")
+                    if self.blocked:
+                        pump_blocked(self)
+                else:
+                    control.window_update(self, sid & 0x7FFF_FFFF, increment)
+            else:
+                control.FRAMES.get(kind, control.unknown)(self, flags, sid & 0x7FFF_FFFF, data[start:stop])
+                if self.closing:
+                    return
+        if received:
+            self.owed += received
+            if self.owed > settings.CONNECTION_WINDOW_BYTES // 2:
+                control.credit_connection(self)
+        if at < size:
+            self.tail = data[at:]
+
+    def _park_data(self, stream: Stream, payload: bytes, end: int, padding: int) -> None:
+        """DATA that cannot be written now waits on the other half."""
+        peer = stream.peer
+        if end:
+            stream.state |= RECV_DONE
+        if peer.state & SENT_DONE:  # the other half is over: nobody wants it
+            if stream.state == CLOSED:
+                self.closed(stream)
+            return
+        self.outbox.held += len(payload)
+        park(peer, DATA, payload, end)
+        if padding and not end:
+            stream.owed += padding
+        if self.outbox.held > self.outbox.held_max:
+            self.on_overflow(stream)
+            return
+        pump(peer)
+        if stream.state == CLOSED and self.streams.get(stream.sid) is stream:
+            self.closed(stream)
+
+    def on_overflow(self, stream: Stream) -> None:
+        """This process holds all it may; the stream whose DATA came last is ended."""
+        self.on_stream_fault(stream, ErrorCode.ENHANCE_YOUR_CALM, "too many bytes wait for slow readers")
+
+    def keep(self, stream: Stream, payload: bytes) -> None:
+        """Remembers DATA for a retry, while it is little."""
+        outbox = self.outbox
+        assert stream.replay is not None
+        if stream.replay_bytes + len(payload) > REPLAY_BYTES_MAX or outbox.held > outbox.held_max // 2:
+            stream.replay = None
+            outbox.held -= stream.replay_bytes
+        else:
+            stream.replay.append(payload)
+            stream.replay_bytes += len(payload)
+            outbox.held += len(payload)
+
+    # --- sending -------------------------------------------------------------------------------------
+
+    def send(self, frame: bytes) -> None:
+        """Adds to what the next flush writes."""
+        if not self.out:
+            self.dirty.append(self)
+        self.out.append(frame)
+
+    def write_block(self, sid: int, block: bytes, end: int) -> None:
+        """HEADERS with an encoded block. It must be the last one that the encoder made."""
+        self.send(frames.block_frames(block, end, sid))
+
+    def reset_stream(self, stream: Stream, code: int) -> None:
+        """Sends RST_STREAM and forgets the stream; stragglers will be ignored."""
+        if stream.state == CLOSED and stream.sid not in self.streams:
+            return
+        discard(stream, self.outbox)
+        self.send(frames.rst_stream(stream.sid, code))
+        self.remember_reset(stream.sid)
+        if stream.state != CLOSED:
+            stream.state = CLOSED
+        self.closed(stream)
+
+    def remember_reset(self, sid: int) -> None:
+        resets = self.resets
+        resets[sid] = None
+        if len(resets) > RESETS_REMEMBERED_MAX:
+            del resets[next(iter(resets))]
+
+    def flush(self) -> None:
+        """One write of all that has collected."""
+        out = self.out
+        if self.transport is not None and not self.closing:
+            self.transport.write(b"".join(out))
+        out.clear()
+
+    def fail(self, fault: ConnectionFault) -> None:
+        """RFC 9113 section 5.4.1: GOAWAY with the code, then the end."""
+        if not self.closing:
+            self.send(frames.goaway(self.last_sid, fault.code, fault.reason.encode()))
+            self.finish()
+
+    def finish(self) -> None:
+        """Closes once what is written has left."""
+        if self.closing:
+            return
+        if self.out:
+            if self in self.dirty:
+                self.dirty.remove(self)
+            self.flush()
+        self.closing = True
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Cuts the connection without a word; `connection_lost` follows."""
+        self.closing = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        """asyncio's call: the socket takes no more for now."""
+        if not self.paused:
+            self.paused = True
+            self.window -= PAUSED
+
+    def resume_writing(self) -> None:
+        """asyncio's call: the socket takes bytes again."""
+        if self.paused:
+            self.paused = False
+            self.window += PAUSED
+            pump_blocked(self)
+            self.outbox.flush()

@@ -1,0 +1,268 @@
+# Hot path: bench/switch.py
+"""Connections that callers open to us: the application on an outbound listener, peers on the inbound one."""
+
+import asyncio
+from bisect import bisect_left
+from typing import TYPE_CHECKING, cast
+
+from ..h2 import control, frames
+from ..h2.block import Block
+from ..h2.connection import Connection
+from ..h2.decoder import Decoder
+from ..h2.encoder import Encoder
+from ..h2.errors import ConnectionFault, ErrorCode, HeaderListTooLarge, StreamFault
+from ..h2.flow import discard, park, pump
+from ..h2.frames import HEADERS
+from ..h2.outbox import Outbox
+from ..h2.settings import STREAMS_MAX
+from ..h2.stream import CLOSED, GONE, RECV_DONE, Stream
+from ..policy.outlier import is_failure
+from ..telemetry import BOUNDS_S, GRPC_STATUS_MAX, UNKNOWN
+from .exchange import Exchange, Plan, answer, end_upstream, release_replay
+from .refusals import TOO_LARGE, refuse_unplanned
+
+if TYPE_CHECKING:
+    from ..policy.authorize import Verdict
+    from .peer import Peer
+    from .sides import Side
+
+# Fields that a decision reads, or that must not pass: always decoded into the head.
+PROMOTED = frozenset((b"x-forwarded-client-cert", b"host", b"content-type"))
+# What a caller may leave unread of answers and control frames before we stop reading its requests.
+BACKLOG_BYTES_MAX = 1024 * 1024
+WRITE_HIGH_BYTES = 256 * 1024
+_CANCELLED = 1
+
+
+class Downstream(Connection, asyncio.Protocol):
+    """The server role."""
+
+    client = False
+
+    def __init__(self, outbox: Outbox, side: "Side") -> None:
+        super().__init__(outbox, Decoder(requests=True, promoted=PROMOTED), Encoder())
+        self.side = side
+        self.verdict: Verdict | None = None  # of the intentions on the caller, under `side.epoch`
+        self.proven: Peer | None = None  # who proved an identity on it; None on loopback
+        self.draining = 0  # 1: GOAWAY without a limit was sent, 2: the final one
+        self.drain_s = 0
+        self.reading = True
+        self.aio: asyncio.Transport | None = None
+
+    # --- asyncio -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.aio = self.transport = cast(asyncio.Transport, transport)
+        self.aio.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        if not self.side.admit(self):
+            self.closing = True
+            self.aio.abort()
+            return
+        control.open_connection(self)
+        self.outbox.flush()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closing = True
+        self.transport = None
+        self.side.lost(self)
+        for stream in list(self.streams.values()):
+            self.streams.pop(stream.sid, None)
+            self.on_reset(stream, ErrorCode.CANCEL)
+        self.out.clear()
+        self.outbox.flush()
+
+    def eof_received(self) -> bool:
+        return False
+
+    # --- requests ------------------------------------------------------------------------------------
+
+    def on_block(self, sid: int, block: bytes, end: int) -> None:
+        streams = self.streams
+        if sid <= self.last_sid or not sid & 1:
+            self._later_block(sid, block, end)
+            return
+        self.last_sid = sid
+        decoded = self.memo.get(block)
+        if decoded is None:
+            try:
+                decoded = self.decoder.decode(block)
+            except StreamFault as fault:
+                self._refuse_block(sid, end, fault)
+                return
+        head = decoded.head
+        side = self.side
+        if head.plan_for is not side.epoch:
+            side.plan(self, head)
+        plan = cast(Plan, head.plan)
+        exchange = Exchange(self, sid, self.stream_window, plan, decoded, self.outbox.now)
+        exchange.headed = True
+        if end:
+            exchange.state = RECV_DONE
+        exchange.left = head.content_length
+        if (
+            plan.refusal is not None
+            or self.draining == 2
+            or len(streams) >= STREAMS_MAX
+            or (end and head.content_length > 0)
+        ):
+            self._refuse(exchange, plan)
+            return
+        streams[sid] = exchange
+        series = plan.series
+        series.requests += 1
+        series.active += 1
+        pool = plan.pool
+        target = pool.only or pool.pick()
+        if target is not None:
+            for upstream in target.conns:
+                if len(upstream.streams) < upstream.room:
+                    exchange.replay = []
+                    upstream.open(exchange, target)
+                    return
+        exchange.replay = []
+        pool.enqueue(exchange, target)
+
+    def _refuse(self, exchange: Exchange, plan: Plan) -> None:
+        if self.draining == 2:  # above the last stream id of our GOAWAY: not processed, not answered
+            self.remember_reset(exchange.sid)
+            return
+        if len(self.streams) >= STREAMS_MAX:
+            self.abuse.reset()
+            self.send(frames.rst_stream(exchange.sid, ErrorCode.REFUSED_STREAM))
+            self.remember_reset(exchange.sid)
+            return
+        self.streams[exchange.sid] = exchange
+        plan.series.requests += 1
+        plan.series.active += 1
+        if plan.refusal is not None:
+            answer(exchange, plan.refusal)
+        else:
+            self.on_stream_fault(exchange, ErrorCode.PROTOCOL_ERROR, "content-length without DATA")
+
+    def _refuse_block(self, sid: int, end: int, fault: StreamFault) -> None:
+        """The head is malformed or too large; the connection goes on."""
+        if self.draining == 2:
+            self.remember_reset(sid)
+            return
+        self.abuse.reset()
+        if isinstance(fault, HeaderListTooLarge):
+            refuse_unplanned(self, sid, TOO_LARGE)
+            if not end:
+                self.send(frames.rst_stream(sid, ErrorCode.NO_ERROR))
+        else:
+            self.send(frames.rst_stream(sid, fault.code))
+        self.remember_reset(sid)
+
+    def _later_block(self, sid: int, block: bytes, end: int) -> None:
+        """Trailers of a request, or a block on a stream that is no more: decoded in any case."""
+        stream = self.streams.get(sid)
+        try:
+            decoded: Block | None = self.trailer_memo.get(block) or self.decoder.decode(block, trailers=True)
+        except StreamFault as fault:
+            if stream is not None:
+                self.on_stream_fault(stream, fault.code, fault.reason)
+                return
+            decoded = None
+        if stream is None:
+            if not sid & 1:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client opened an even stream")
+            if sid not in self.resets:
+                raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
+        elif stream.state & RECV_DONE:
+            self.on_stream_fault(stream, ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM")
+        elif not end:
+            self.on_stream_fault(stream, ErrorCode.PROTOCOL_ERROR, "trailers without END_STREAM")
+        elif stream.left > 0:
+            self.on_stream_fault(
+                stream, ErrorCode.PROTOCOL_ERROR, "content-length differs from the DATA sent"
+            )
+        else:
+            stream.state |= RECV_DONE
+            release_replay(cast(Exchange, stream))
+            park(stream.peer, HEADERS, decoded, end)
+            pump(stream.peer)
+            if stream.state == CLOSED and sid in self.streams:
+                self.closed(stream)
+
+    # --- ends ----------------------------------------------------------------------------------------
+
+    def closed(self, stream: Stream) -> None:
+        exchange = cast(Exchange, stream)
+        self.streams.pop(exchange.sid, None)
+        status = exchange.grpc_status
+        series = exchange.plan.series
+        seconds = self.outbox.now - exchange.started
+        series.active -= 1
+        series.by_status[status if status <= GRPC_STATUS_MAX else UNKNOWN] += 1
+        series.buckets[bisect_left(BOUNDS_S, seconds)] += 1
+        series.sum_s += seconds
+        target = exchange.target
+        if target is not None:
+            if (status > 0 or exchange.http_status >= 500) and is_failure(status, exchange.http_status):
+                exchange.plan.pool.failed(target)
+            elif target.failing and exchange.answered:
+                exchange.plan.pool.succeeded(target)
+        if exchange.replay is not None:
+            release_replay(exchange)
+        exchange.peer = GONE
+        if self.draining == 2 and not self.streams:
+            self.finish()
+
+    def on_reset(self, stream: Stream, code: int) -> None:
+        """The caller cancelled, or went away."""
+        exchange = cast(Exchange, stream)
+        discard(exchange, self.outbox)
+        exchange.state = CLOSED
+        if exchange.grpc_status < 0:
+            exchange.grpc_status = _CANCELLED
+        end_upstream(exchange, ErrorCode(code) if code in _PASSED_ON else ErrorCode.CANCEL)
+        self.closed(exchange)
+
+    def on_stream_fault(self, stream: Stream, code: ErrorCode, reason: str) -> None:
+        self.abuse.reset()
+        exchange = cast(Exchange, stream)
+        end_upstream(exchange, ErrorCode.CANCEL)
+        exchange.plan.series.refuse("malformed")
+        self.reset_stream(exchange, code)
+
+    # --- going away ----------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """RFC 9113 section 6.8: first a GOAWAY that refuses nothing, as requests may be on their way."""
+        if not self.draining and not self.closing:
+            self.draining = 1
+            self.send(frames.goaway(frames.STREAM_ID_MAX, ErrorCode.NO_ERROR))
+            self.send(frames.ping(_DRAIN_PING))
+
+    def on_ping_ack(self, payload: bytes) -> None:
+        if payload == _DRAIN_PING and self.draining == 1:
+            self.drain_finally()
+
+    def drain_finally(self) -> None:
+        """The second GOAWAY names the last stream that we serve; what is above may be sent elsewhere."""
+        self.draining = 2
+        self.send(frames.goaway(self.last_sid, ErrorCode.NO_ERROR))
+        if not self.streams:
+            self.finish()
+
+    # --- back-pressure -------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        out = self.out
+        if self.transport is not None and not self.closing:
+            self.transport.write(b"".join(out))
+        out.clear()
+        if self.paused and self.reading and self.aio and self.aio.get_write_buffer_size() > BACKLOG_BYTES_MAX:
+            # Answers and control frames are not flow-controlled: who does not read them is not read either.
+            self.reading = False
+            self.aio.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self.reading and self.aio and not self.closing:
+            self.reading = True
+            self.aio.resume_reading()
+        super().resume_writing()
+
+
+_DRAIN_PING = b"weftGOAW"
+_PASSED_ON = frozenset((ErrorCode.NO_ERROR, ErrorCode.CANCEL))

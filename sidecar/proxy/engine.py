@@ -1,0 +1,252 @@
+"""The data plane of one sidecar: its listeners, pools and connections, under one snapshot at a time."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Iterator
+
+import structlog
+
+from weft.aio import Tasks
+from weft.clock import Clock
+from weft.errors import WeftError
+
+from .. import errors
+from ..h2.connection import Connection
+from ..h2.outbox import Outbox
+from ..identity import TlsContexts
+from ..snapshot import Snapshot, Upstream
+from ..telemetry import Telemetry
+from . import watch
+from .dial import Mesh, Plain
+from .downstream import Downstream
+from .listener import Listener
+from .peer import Peer
+from .pool import Pool, Target
+from .sides import InboundSide, Outbound
+from .upstream import Upstream as UpstreamConnection
+
+TICK_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Engine:
+    """Serves `snapshot`. All methods belong to the event loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Snapshot,
+        tls: TlsContexts,
+        telemetry: Telemetry,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self.snapshot = snapshot
+        self._tls = tls
+        self._telemetry = telemetry
+        self._clock = clock
+        self._rng = rng
+        self._tasks = Tasks()
+        self.outbox = Outbox(clock.monotonic)
+        self.app = self._pool("the application", Plain(), errors.AppUnreachable)
+        self.inbound = InboundSide(
+            self.outbox, self.app, telemetry, own=snapshot.identity, tls=lambda: self._tls, clock=clock
+        )
+        self._inbound_listener = Listener(snapshot.inbound.listen, self.inbound.accept)
+        self.outbound: dict[str, Outbound] = {}
+        self._listeners: dict[str, Listener] = {}
+        self._leaving: set[Outbound] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._binding = asyncio.Lock()
+        self._closed = False
+
+    # --- life ----------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Binds all listeners. Raises weft.errors.PortTaken or EnvironmentProblem; then nothing is bound."""
+        try:
+            self._apply(self.snapshot)
+            await self._inbound_listener.start(self._tls.server)
+            for name, upstream in self.snapshot.upstreams.items():
+                await self._listen(name, upstream)
+        except WeftError:
+            self._close_listeners()
+            raise
+        self._tick()
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """Serves another configuration from now on. Listeners that are new are bound in the background."""
+        self.snapshot = snapshot
+        self._apply(snapshot)
+        watch.drop_revoked(self._tls_connections(), snapshot)
+        self._tasks.spawn(self._rebind(snapshot), "bind listeners")
+        self.outbox.flush()
+
+    def rotate(self, tls: TlsContexts) -> None:
+        """A new leaf or new bundles: for new handshakes at once; old connections are judged by them, and
+        go before their own certificates end."""
+        self._tls = tls
+        watch.drop_untrusted(self._tls_connections(), tls)
+        self._tasks.spawn(self._inbound_listener.rotate(tls.server), "rotate the inbound listener")
+        self.outbox.flush()
+
+    async def drain(self, grace_s: float) -> None:
+        """Accepts no more, lets open streams end for up to `grace_s` seconds, then closes everything."""
+        self._close_listeners()
+        for conn in self._downstreams():
+            conn.drain()
+        self.outbox.flush()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                for side in list(self._sides()):
+                    await side.empty()
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends everything now."""
+        self._closed = True
+        self._close_listeners()
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._tasks.close()
+        for conn in self._connections():
+            conn.abort()
+        await asyncio.sleep(0)  # connection_lost is called in the next turn
+
+    # --- configuration -------------------------------------------------------------------------------
+
+    def _apply(self, snapshot: Snapshot) -> None:
+        app = snapshot.inbound.app
+        self.app.configure([Target(str(app), app)])
+        self.inbound.configure(snapshot.inbound)
+        for name in self.outbound.keys() - snapshot.upstreams.keys():
+            self._drop(name)
+        for name, upstream in snapshot.upstreams.items():
+            self._configure(name, upstream)
+
+    def _configure(self, name: str, upstream: Upstream) -> None:
+        known = self.outbound.get(name)
+        if known is not None:
+            assert isinstance(known.pool.dialer, Mesh)
+            if known.pool.dialer.spiffe_id != upstream.spiffe_id:  # another destination under the old name
+                self._drop(name)
+                known = None
+        if known is None:
+            pool = self._pool(
+                name, Mesh(upstream.spiffe_id, lambda: self._tls, self._clock), errors.ConnectFailed
+            )
+            known = Outbound(self.outbox, pool, self._telemetry, self.snapshot.identity.service)
+            self.outbound[name] = known
+        pool = known.pool
+        pool.pending_max = upstream.pending_max
+        pool.connect_timeout_s = upstream.connect_timeout_s
+        pool.configure(
+            [Target(i.key, i.address, max(1, i.weight), healthy=i.healthy) for i in upstream.instances],
+            balance=upstream.balance,
+            ejection=upstream.ejection,
+        )
+
+    def _drop(self, name: str) -> None:
+        side = self.outbound.pop(name)
+        if listener := self._listeners.pop(name, None):
+            listener.close()
+        for conn in side.connections:
+            conn.drain()
+        side.pool.close()
+        self._leaving.add(side)
+
+    def _pool(self, name: str, dialer: Plain | Mesh, no_connection: type[errors.RequestRefused]) -> Pool:
+        return Pool(
+            name,
+            dialer,
+            outbox=self.outbox,
+            tasks=self._tasks,
+            series=self._telemetry.pool(name),
+            draw=self._rng.random,
+            no_connection=no_connection,
+        )
+
+    # --- listeners -----------------------------------------------------------------------------------
+
+    async def _listen(self, name: str, upstream: Upstream) -> None:
+        listener = self._listeners.get(name)
+        if listener is not None:
+            if listener.declared == upstream.listen:
+                return
+            listener.close()
+        listener = Listener(upstream.listen, self.outbound[name].accept)
+        await listener.start(None)
+        self._listeners[name] = listener
+
+    async def _rebind(self, snapshot: Snapshot) -> None:
+        async with self._binding:
+            for name, upstream in snapshot.upstreams.items():
+                if self.snapshot is not snapshot or self._closed:
+                    return
+                try:
+                    await self._listen(name, upstream)
+                except WeftError as error:
+                    log.error("listener not bound", upstream=name, error=str(error))
+
+    def _close_listeners(self) -> None:
+        self._inbound_listener.close()
+        for listener in self._listeners.values():
+            listener.close()
+        self._listeners.clear()
+
+    # --- every second --------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        monotonic = self._clock.monotonic()
+        for conn in list(self._connections()):
+            watch.second_passed(conn, self._clock.wall())
+        for pool in self._pools():
+            pool.second_passed(monotonic)
+        self._leaving = {side for side in self._leaving if side.connections}
+        self.outbox.flush()
+
+    # --- what there is -------------------------------------------------------------------------------
+
+    def _sides(self) -> Iterator[InboundSide | Outbound]:
+        yield self.inbound
+        yield from self.outbound.values()
+        yield from self._leaving
+
+    def _pools(self) -> Iterator[Pool]:
+        return (side.pool for side in self._sides())
+
+    def _downstreams(self) -> list[Downstream]:
+        return [conn for side in self._sides() for conn in side.connections]
+
+    def _connections(self) -> list[Downstream | UpstreamConnection]:
+        return [*self._downstreams(), *(conn for pool in self._pools() for conn in pool.connections())]
+
+    def _tls_connections(self) -> list[tuple[Connection, Peer]]:
+        proven: list[tuple[Connection, Peer]] = []
+        for conn in self._connections():
+            if conn.proven is not None:
+                proven.append((conn, conn.proven))
+        return proven
+
+    def listening(self) -> dict[str, str]:
+        """Where each listener is bound: "" is the inbound one, the others by upstream."""
+        bound = {name: str(listener.address) for name, listener in self._listeners.items()}
+        return {"": str(self._inbound_listener.address), **bound}
+
+    def status(self) -> dict[str, object]:
+        """For people and for /config: no secrets."""
+        return {
+            "index": self.snapshot.index,
+            "identity": str(self.snapshot.identity),
+            "listeners": self.listening(),
+            "inbound": {
+                "connections": len(self.inbound.connections),
+                "callers": sorted({str(c.proven.identity) for c in self.inbound.connections if c.proven}),
+                "app": self.app.status(),
+            },
+            "upstreams": {name: side.pool.status() for name, side in self.outbound.items()},
+            "held_bytes": self.outbox.held,
+        }

@@ -1,0 +1,142 @@
+# Hot path: bench/switch.py
+"""One request on its way: the caller's stream, and what is known about its other half."""
+
+from collections import deque
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from ..h2 import frames
+from ..h2.block import Block, Field
+from ..h2.errors import ErrorCode
+from ..h2.flow import discard, park
+from ..h2.stream import CLOSED, GONE, RECV_DONE, SENT_DONE, Stream, no_connection
+from ..respond import NOT_RESET, Answer
+from ..telemetry import Series
+
+if TYPE_CHECKING:
+    from .downstream import Downstream
+    from .pool import Pool, Target
+
+# gRPC's PROTOCOL-HTTP2: grpc-message is percent-encoded, printable ASCII stays but for "%".
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
+
+class Plan:
+    """What is to be done with requests of one head, on one connection, under one snapshot."""
+
+    __slots__ = ("fields", "grpc", "head_only", "pool", "refusal", "series")
+
+    def __init__(
+        self, fields: tuple[Field, ...], pool: "Pool", series: Series, grpc: bool, head_only: bool
+    ) -> None:
+        self.fields = fields  # the request's head as it goes on
+        self.pool = pool
+        self.series = series
+        self.grpc = grpc
+        self.head_only = head_only  # a HEAD request: the response has no body, whatever it declares
+        self.refusal: Answer | None = None
+
+
+class Exchange(Stream):
+    """The caller's stream of one proxied request; its `peer` is the stream to the instance."""
+
+    __slots__ = (
+        "answered",
+        "attempts",
+        "block",
+        "grpc_status",
+        "http_status",
+        "plan",
+        "started",
+        "target",
+        "waits_at",
+    )
+
+    conn: "Downstream"
+    target: "Target | None"
+    waits_at: "Target | None"
+
+    def __init__(
+        self, conn: "Downstream", sid: int, window: int, plan: Plan, block: Block, started: float
+    ) -> None:
+        Stream.__init__(self, conn, sid, window)
+        self.peer = GONE
+        self.plan = plan
+        self.block = block
+        self.started = started
+        self.answered = False  # a response head has been passed on
+        self.attempts = 1
+        self.target = None  # the instance that it was sent to
+        self.waits_at = None  # the instance whose connection it waits for
+        self.grpc_status = -1
+        self.http_status = 0
+
+
+def answer(exchange: Exchange, how: Answer, message: str = "") -> None:
+    """Ends the exchange from here: trailers for gRPC, a bare status for others, RST_STREAM where the
+    answer says so or nothing else is possible any more."""
+    end_upstream(exchange, ErrorCode.CANCEL)
+    if exchange.state == CLOSED:
+        return
+    exchange.plan.series.refuse(how.reason)
+    discard(exchange, exchange.conn.outbox)
+    exchange.grpc_status = how.grpc_status
+    if how.reset_code != NOT_RESET and not exchange.answered:
+        exchange.conn.reset_stream(exchange, how.reset_code)
+    elif fields := _ending(exchange, how, message or how.grpc_message):
+        exchange.conn.write_block(exchange.sid, exchange.conn.encoder.encode(fields), frames.END_STREAM)
+        exchange.state |= SENT_DONE
+        if exchange.state == CLOSED:
+            exchange.conn.closed(exchange)
+        else:  # RFC 9113 section 8.1: the caller may stop sending without having failed
+            exchange.conn.reset_stream(exchange, ErrorCode.NO_ERROR)
+    else:
+        exchange.conn.reset_stream(exchange, ErrorCode.INTERNAL_ERROR)
+
+
+def _ending(exchange: Exchange, how: Answer, message: str) -> tuple[Field, ...]:
+    if not exchange.plan.grpc:
+        if exchange.answered:
+            return ()
+        return ((b":status", b"%d" % how.http_status), (b"content-length", b"0"))
+    trailers = (
+        (b"grpc-status", b"%d" % how.grpc_status),
+        (b"grpc-message", quote(message, safe=_PRINTABLE).encode()),
+    )
+    if exchange.answered:
+        return trailers
+    return ((b":status", b"200"), (b"content-type", b"application/grpc"), *trailers)
+
+
+def end_upstream(exchange: Exchange, code: ErrorCode) -> None:
+    """The other half is not wanted any more: reset it, or take it out of the queue for a connection."""
+    half = exchange.peer
+    if half.state == CLOSED:
+        return
+    if half.conn is None:
+        discard(half, exchange.conn.outbox)
+        half.state = CLOSED
+        exchange.plan.pool.abandoned(exchange)
+    else:
+        half.conn.reset_stream(half, code)
+
+
+def release_replay(exchange: Exchange) -> None:
+    """Nothing will be sent again."""
+    if exchange.replay is not None:
+        exchange.replay = None
+        exchange.conn.outbox.held -= exchange.replay_bytes
+
+
+def waiting_half(exchange: Exchange) -> None:
+    """The exchange waits for a connection: what the caller sends meanwhile is parked, and what it sent
+    before is parked again. `replay` must hold all of it."""
+    half = Stream(no_connection(), 0, 0)
+    half.peer = exchange
+    half.parked = deque()
+    exchange.peer = half
+    sent = exchange.replay or []
+    end = exchange.state & RECV_DONE
+    for at, payload in enumerate(sent, 1):
+        park(half, frames.DATA, payload, end if at == len(sent) else 0)
+    exchange.conn.outbox.held += half.parked_bytes
