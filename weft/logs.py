@@ -34,8 +34,9 @@ def configure(level: str = "info", stream: TextIO | None = None, style: str = "a
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # Redaction is last before rendering, so that it also sees formatted exceptions.
-    ending = [*_exceptions(out), redact, _renderer(out, style)]
+    # Plain tracebacks: the pretty ones print local variables, and those hold secrets. Redaction is last
+    # before rendering, so that it also reads them.
+    ending = [structlog.processors.format_exc_info, redact, _renderer(out, style)]
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -64,11 +65,6 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 def _hide(found: re.Match[str]) -> str:
     return (found[1] or found[2] or "") + REDACTED
-
-
-def _exceptions(out: TextIO) -> list[Processor]:
-    # Plain tracebacks: the pretty ones print local variables, and those hold secrets.
-    return [structlog.processors.format_exc_info]
 
 
 def _renderer(out: TextIO, style: str) -> Processor:
