@@ -78,6 +78,7 @@ class _Exchange(BaseHTTPRequestHandler):
     """One request. The base class parses the head and writes the response's; there is no socket."""
 
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # the base class's HTTP/0.9 would answer without a status line
     server_version = f"weft/{__version__}"
     sys_version = ""
 

@@ -194,6 +194,8 @@ class Sidecar:
         drain = self._tasks.spawn(self._serving.drain(self._config.drain_timeout_s), "drain")
         hurried = self._tasks.spawn(self._hurried.wait(), "hurried")
         await asyncio.wait((drain, hurried), return_when=asyncio.FIRST_COMPLETED)
+        if not drain.done():
+            await self._serving.drain(0.0)
 
     async def _cut_off(self) -> None:
         """The registry withdrew who we are: nobody is served any more, from the cache neither."""

@@ -1,0 +1,58 @@
+"""Traps 1 and 3: to the registry with a credential, to the pinned root only."""
+
+from dataclasses import replace
+
+import pytest
+
+from ca.bundle import der_to_pem
+from sidecar.errors import CredentialRejected, RegistryUnreachable
+from sidecar.session import Session
+from tests.support.fake_registry import FakeRegistry
+from tests.support.pki import csr
+from tests.support.processes import free_port
+from weft.pb.mesh.v1 import mesh_pb2
+
+
+async def sign(session: Session) -> mesh_pb2.SignCertificateResponse:
+    try:
+        return await session.sign(csr())
+    finally:
+        await session.close()
+
+
+async def test_the_credential_signs_in(registry: FakeRegistry) -> None:
+    answer = await sign(Session(registry.credential))
+    assert answer.spiffe_id == registry.identity.uri
+
+
+async def test_a_wrong_secret_is_final_and_not_repeated(registry: FakeRegistry) -> None:
+    credential = replace(registry.credential, secret="x" * 43)
+    with pytest.raises(CredentialRejected, match="register the service again") as refused:
+        await sign(Session(credential))
+    assert "x" * 43 not in str(refused.value)
+
+
+async def test_only_the_pinned_root_is_the_registry(registry: FakeRegistry) -> None:
+    """Not even the mesh's own root will do."""
+    pem = der_to_pem(registry.domain.root_der)
+    with pytest.raises(RegistryUnreachable):
+        await sign(Session(replace(registry.credential, registry_ca_pem=pem)))
+    assert not registry.heard.csrs
+
+
+async def test_a_registry_that_is_not_there_is_one_line() -> None:
+    registry = FakeRegistry()
+    registry.port = free_port()
+    with pytest.raises(
+        RegistryUnreachable, match=f"registry 127.0.0.1:{registry.port}: UNAVAILABLE"
+    ) as error:
+        await sign(Session(registry.credential))
+    assert "\n" not in str(error.value)
+
+
+async def test_the_next_address_is_tried(registry: FakeRegistry) -> None:
+    session = Session(registry.credential, (f"127.0.0.1:{free_port()}", f"127.0.0.1:{registry.port}"))
+    with pytest.raises(RegistryUnreachable):
+        await session.sign(csr())
+    await session.next_address()
+    assert (await sign(session)).spiffe_id
