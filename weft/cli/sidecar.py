@@ -96,6 +96,7 @@ def command(
     _slim()
     from sidecar import app
     from sidecar.config import SidecarConfig, parse_admin_address, parse_registry
+
     from .. import logs
 
     logs.configure(log_level, style=log_format)
