@@ -61,7 +61,7 @@ class Agent:
     async def register(self, definition: bytes, *, replace_checks: bool = False) -> str:
         """Registers a service and its sidecar, all or nothing; checks that exist keep their status.
 
-        Answers the key of the instance that takes part in the mesh: the sidecar where there is one.
+        Answers the key of the instance, which its sidecar's credential is bound to.
         Raises Undecodable, InvalidDefinition, NoPortLeft, and what Log.propose raises.
         """
         spec = parse_service(definition, self.home)
@@ -71,7 +71,7 @@ class Agent:
         if spec.sidecar is not None:
             specs.append(expand(spec, self._sidecar_port(spec)))
         await self._propose(specs, replace_checks)
-        return specs[-1].service.instance_key
+        return spec.service.instance_key
 
     async def _propose(self, specs: list[ServiceSpec], replace_checks: bool) -> None:
         view = self._view()

@@ -1,7 +1,6 @@
 """Credentials: minted for one instance, shown once, checked at every call."""
 
 import hmac
-from collections.abc import Sequence
 
 from weft.credential import SECRET_ENTROPY_BYTES, Credential, new_secret, parse_metadata, secret_digest
 from weft.errors import ConfigError
@@ -16,22 +15,14 @@ REFUSED = "credential is not (or no longer) valid: register the service again"
 
 
 class Credentials:
-    """Mints and checks. `registry_ca_pem` and `addresses` are what a sidecar needs to come back with it."""
+    """Mints. `registry_ca_pem` and `addresses` are what a sidecar needs to come back with its credential."""
 
-    def __init__(
-        self,
-        writer: Writer,
-        entropy: Entropy,
-        *,
-        registry_ca_pem: str,
-        addresses: Sequence[str],
-        trust_domain: str,
-    ) -> None:
+    def __init__(self, writer: Writer, entropy: Entropy, registry_ca_pem: str, trust_domain: str) -> None:
         self._writer = writer
         self._entropy = entropy
-        self.registry_ca_pem = registry_ca_pem
-        self.addresses = tuple(addresses)
-        self.trust_domain = trust_domain
+        self._registry_ca_pem = registry_ca_pem
+        self._trust_domain = trust_domain
+        self.addresses: tuple[str, ...] = ()  # known once the gRPC listener is bound
 
     async def mint(self, instance_key: str) -> Credential:
         """A new credential of a registered instance; an earlier one ends. Raises what propose raises."""
@@ -39,7 +30,7 @@ class Credentials:
         await self._writer.propose(
             lambda stamp: commands.mint_credential(stamp, instance_key, secret_digest(secret))
         )
-        return Credential(instance_key, secret, self.registry_ca_pem, self.addresses, self.trust_domain)
+        return Credential(instance_key, secret, self._registry_ca_pem, self.addresses, self._trust_domain)
 
     async def revoke(self, instance_key: str) -> None:
         """Withdraws the credential and revokes its leaves. Raises what propose raises."""

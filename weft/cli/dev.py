@@ -1,0 +1,166 @@
+"""`weft dev`: the whole control plane in one process on loopback."""
+
+import asyncio
+import signal
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from registry.process import Registry, Settings
+
+EPILOG = """
+\b
+Look around:
+  weft catalog services
+  weft intention create --deny web orders
+  curl http://127.0.0.1:8500/v1/catalog/services
+
+Without --data-dir everything ends with the process, identities included.
+"""
+
+
+def _ttl(_context: click.Context, _option: click.Parameter, text: str) -> timedelta:
+    from ca.authority import LEAF_TTL_MAX, LEAF_TTL_MIN
+    from weft.durations import InvalidDuration, format_duration, parse_duration_s
+
+    try:
+        ttl = timedelta(seconds=parse_duration_s(text))
+    except (InvalidDuration, OverflowError) as error:
+        raise click.BadParameter(str(error)) from None
+    if not LEAF_TTL_MIN <= ttl <= LEAF_TTL_MAX:
+        least, most = (format_duration(limit.total_seconds()) for limit in (LEAF_TTL_MIN, LEAF_TTL_MAX))
+        raise click.BadParameter(f"must be between {least} and {most}")
+    return ttl
+
+
+def _name(_context: click.Context, _option: click.Parameter, text: str) -> str:
+    from weft.spiffe import InvalidSpiffeId, SpiffeId
+
+    try:
+        return text and SpiffeId("trust-domain", text, "service").datacenter
+    except InvalidSpiffeId:
+        raise click.BadParameter("use 1 to 128 letters, digits, '.', '-', '_'") from None
+
+
+@click.command(epilog=EPILOG, context_settings={"auto_envvar_prefix": "WEFT"})
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep everything here, keys included (mode 0600). A write is answered once it is on disk.",
+)
+@click.option(
+    "--http-port", type=click.IntRange(0, 65535), default=8500, show_default=True, help="0 takes a free one."
+)
+@click.option(
+    "--grpc-port", type=click.IntRange(0, 65535), default=8502, show_default=True, help="0 takes a free one."
+)
+@click.option("--datacenter", default="dc1", show_default=True, callback=_name, metavar="NAME")
+@click.option(
+    "--node-name", default="", callback=_name, metavar="NAME", help="This node.  [default: the host name]"
+)
+@click.option(
+    "--leaf-ttl",
+    default="72h",
+    show_default=True,
+    callback=_ttl,
+    metavar="DURATION",
+    help="How long a service's certificate is valid.",
+)
+@click.option(
+    "--default-intention",
+    type=click.Choice(["allow", "deny"]),
+    default="allow",
+    show_default=True,
+    help="What is decided about a call that no intention names.",
+)
+@click.option(
+    "--ready-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write where to connect as JSON once everything listens: http, grpc, registry_ca_pem.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="warning",
+    show_default=True,
+)
+def command(
+    data_dir: Path | None,
+    http_port: int,
+    grpc_port: int,
+    datacenter: str,
+    node_name: str,
+    leaf_ttl: timedelta,
+    default_intention: str,
+    ready_file: Path | None,
+    log_level: str,
+) -> None:
+    """Run registry, CA and API on this machine, from nothing.
+
+    Listens on 127.0.0.1 only. SIGINT and SIGTERM end it.
+    """
+    from registry.process import Settings
+    from weft import logs
+
+    logs.configure(log_level)
+    settings = Settings(
+        data_dir=data_dir,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        datacenter=datacenter,
+        node_name=node_name,
+        leaf_ttl=leaf_ttl,
+        default_allow=default_intention == "allow",
+    )
+    asyncio.run(_run(settings, ready_file))
+
+
+async def _run(settings: "Settings", ready_file: Path | None) -> None:
+    from registry.process import Registry
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    registry = await Registry.start(settings)
+    try:
+        _tell(registry, settings, ready_file)
+        await _until(stop, registry)
+    finally:
+        await registry.close()
+
+
+async def _until(stop: asyncio.Event, registry: "Registry") -> None:
+    """Returns on a signal. Raises EnvironmentProblem when the log had to stop."""
+    from weft.errors import EnvironmentProblem
+
+    stopped = registry.tasks.spawn(stop.wait(), "signals")
+    failed = registry.tasks.spawn(registry.log.failed(), "log failure")
+    await asyncio.wait((stopped, failed), return_when=asyncio.FIRST_COMPLETED)
+    if failed.done():
+        raise EnvironmentProblem(f"the log had to stop: {failed.result()}; start again once it is mended")
+
+
+def _tell(registry: "Registry", settings: "Settings", ready_file: Path | None) -> None:
+    import orjson
+
+    from weft.files import write_private
+
+    kept = f"data in {settings.data_dir}" if settings.data_dir else "nothing is kept"
+    click.echo(
+        f"weft dev is ready: HTTP http://{registry.http}, gRPC {registry.grpc} (TLS), "
+        f"datacenter {settings.datacenter}, node {registry.node}, {kept}"
+    )
+    if ready_file is not None:
+        told = {
+            "http": registry.http,
+            "grpc": registry.grpc,
+            "registry_ca_pem": registry.registry_ca_pem,
+            "trust_domain": registry.trust_domain,
+        }
+        write_private(ready_file, orjson.dumps(told))
