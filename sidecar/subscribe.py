@@ -43,9 +43,8 @@ class Subscription:
         self._take = take
         self._rng = rng
         self._telemetry = telemetry
-        self._good: Resources = dict(resources or {})
-        # What the registry has sent on this stream, refused deltas included: the next one adds to it.
-        self._sent: dict[str, mesh_pb2.Resource] = {}
+        # What is served. The registry counts a refused delta as not held, so the next one starts from here.
+        self._held: Resources = dict(resources or {})
         self._failures = 0
 
     async def run(self) -> None:
@@ -59,8 +58,7 @@ class Subscription:
                 self._telemetry.registry_connected = False
 
     async def _follow(self) -> None:
-        self._sent = dict(self._good)
-        versions = {name: resource.version for name, resource in self._good.items()}
+        versions = {name: resource.version for name, resource in self._held.items()}
         hello = mesh_pb2.Hello(versions=versions, sidecar_version=__version__)
         await self._session.subscribe(hello, self._apply)
 
@@ -74,24 +72,29 @@ class Subscription:
     async def _apply(self, delta: mesh_pb2.Delta) -> mesh_pb2.Ack:
         self._failures = 0
         self._telemetry.registry_connected = True
-        for name in delta.removed:
-            self._sent.pop(name, None)
-        self._sent.update((resource.name, resource) for resource in delta.upserts)
+        resources = merged(self._held, delta)
         try:
-            await self._take(compile_snapshot(self._sent, delta.index), self._sent)
+            await self._take(compile_snapshot(resources, delta.index), resources)
         except InvalidResource as error:
             self._telemetry.deltas_refused += 1
             log.error("configuration refused", error=str(error), index=delta.index)
             return mesh_pb2.Ack(nonce=delta.nonce, error=str(error))
+        self._held = resources
         self._note(delta.index)
         return mesh_pb2.Ack(nonce=delta.nonce)
 
     def _note(self, index: int) -> None:
-        self._good = dict(self._sent)
         self._telemetry.deltas_applied += 1
         self._telemetry.config_index = index
-        self._telemetry.config_version = version_of(self._good)
+        self._telemetry.config_version = version_of(self._held)
         log.info("configuration applied", index=index, version=self._telemetry.config_version)
+
+
+def merged(held: Resources, delta: mesh_pb2.Delta) -> dict[str, mesh_pb2.Resource]:
+    """What `delta` makes of the resources held."""
+    removed = frozenset(delta.removed)
+    kept = {name: resource for name, resource in held.items() if name not in removed}
+    return kept | {resource.name: resource for resource in delta.upserts}
 
 
 def version_of(resources: Resources) -> str:

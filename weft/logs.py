@@ -36,7 +36,7 @@ def configure(level: str = "info", stream: TextIO | None = None, style: str = "a
     ]
     # Plain tracebacks: the pretty ones print local variables, and those hold secrets. Redaction is last
     # before rendering, so that it also reads them.
-    ending = [structlog.processors.format_exc_info, redact, _renderer(out, style)]
+    ending: list[Processor] = [structlog.processors.format_exc_info, redact, _renderer(out, style)]
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),

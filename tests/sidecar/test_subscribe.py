@@ -70,6 +70,17 @@ async def test_what_is_removed_goes(follower: Follower) -> None:
     assert not follower.taken[-1].upstreams
 
 
+async def test_a_refused_delta_changes_nothing(follower: Follower) -> None:
+    """Neither what it set nor what it removed: the registry builds the next one on what was acknowledged."""
+    await follower.acks(1)
+    follower.registry.push(make.proxy(public_port=70000), removed=("upstream/orders", "endpoints/orders"))
+    await follower.acks(2)
+    follower.registry.push(make.intentions())
+    assert (await follower.acks(3))[2].error == ""
+    assert list(follower.taken[-1].upstreams) == ["orders"]
+    assert follower.taken[-1].inbound.listen.port == 20000
+
+
 async def test_a_delta_that_cannot_be_obeyed_is_refused_and_the_next_one_mends_it(follower: Follower) -> None:
     await follower.acks(1)
     version = follower.telemetry.config_version
