@@ -4,6 +4,7 @@ Keys are compared without case and underscores, as Consul's decoder does. A key 
 is echoed and has no effect; a key that it reads must have a valid value.
 """
 
+import ipaddress
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,10 @@ from .limits import JSON_BYTES_MAX
 PROTOCOLS = ("grpc", "http2")
 DEFAULT_PROTOCOL = "grpc"
 BALANCES = ("least_request", "round_robin")
+# What sidecars take (sidecar/policy/upstreams.py): more would make them refuse the whole upstream.
+CONNECT_TIMEOUT_MS_MAX = 60_000
+PENDING_MAX = 65_536
+FAILURES_MAX = 10_000
 DURATION_MS_MAX = 24 * 60 * 60 * 1000  # longer than a day is a unit mistaken (seconds for nanoseconds)
 _JSON_DEPTH_MAX = 32  # json.loads recurses per level; nothing sensible nests deeper
 
@@ -48,7 +53,7 @@ def read_proxy(config_json: bytes, field: str) -> ProxySettings:
     config = _Section(config_json, field)
     return ProxySettings(
         protocol=config.choice("protocol", PROTOCOLS, DEFAULT_PROTOCOL),
-        bind_address=config.text("bind_address"),
+        bind_address=config.ip_address("bind_address"),
         bind_port=config.integer("bind_port", 0, 65_535, 0),
     )
 
@@ -61,12 +66,12 @@ def read_upstream(config_json: bytes, field: str) -> UpstreamSettings:
     return UpstreamSettings(
         protocol=config.choice("protocol", PROTOCOLS, DEFAULT_PROTOCOL),
         balance=config.choice("balance", BALANCES, "least_request"),
-        connect_timeout_ms=config.integer("connect_timeout_ms", 1, DURATION_MS_MAX, 5_000),
-        pending_max=limits.integer("max_pending_requests", 0, 1_000_000, 1024),
-        ejection_failures=health.integer("max_failures", 0, 1_000_000, 5),
+        connect_timeout_ms=config.integer("connect_timeout_ms", 1, CONNECT_TIMEOUT_MS_MAX, 5_000),
+        pending_max=limits.integer("max_pending_requests", 1, PENDING_MAX, 1024),
+        ejection_failures=health.integer("max_failures", 1, FAILURES_MAX, 5),
         ejection_base_ms=base,
         ejection_max_ms=health.duration_ms("max_ejection_time", max(base, 300_000)),
-        ejection_percent=health.integer("max_ejection_percent", 0, 100, 50),
+        ejection_percent=health.integer("max_ejection_percent", 1, 100, 50),
     )
 
 
@@ -95,6 +100,13 @@ class _Section:
         if not isinstance(value, str | None):
             raise self._refuse(key, "must be a string")
         return value or ""
+
+    def ip_address(self, key: str) -> str:
+        value = self.text(key)
+        try:
+            return str(ipaddress.ip_address(value)) if value else ""
+        except ValueError:
+            raise self._refuse(key, f"{value[:64]!r} is not an IP address") from None
 
     def choice(self, key: str, known: tuple[str, ...], default: str) -> str:
         value = self.text(key).lower() or default

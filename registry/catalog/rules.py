@@ -8,12 +8,15 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
+from weft.limits import CERTIFICATE_BYTES_MAX
+
 from ..errors import InvalidCommand
 from . import limits
 from .model import CONNECT_PROXY, STATUSES, WILDCARD, CaRoot, Check, Intention, Node, Proxy, Service, Upstream
 from .proxy_config import parse_object, read_proxy, read_upstream
 
 _NAME = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._-]{{1,{limits.NAME_CHARS_MAX}}}")
+_HOST = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9_.-]{{0,{limits.ADDRESS_CHARS_MAX - 2}}}[A-Za-z0-9])?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _META_KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{limits.META_KEY_CHARS_MAX}}}")
 _MODE = re.compile(r"0?[0-7]{3}")
@@ -55,14 +58,19 @@ def port(field: str, value: int) -> None:
 def address(field: str, value: str) -> None:
     """A host name or IP address, or nothing. The unspecified addresses reach nobody."""
     refuse_unless(
-        len(value) <= limits.ADDRESS_CHARS_MAX and value.isascii() and _has_no_space(value),
+        not value or _HOST.fullmatch(value) or is_ip(value),
         f"{field} {value[:64]!r}: must be a host name or an IP address",
     )
-    refuse_unless(value not in ("0.0.0.0", "::", "[::]"), f"{field} {value!r}: others cannot reach it")
+    refuse_unless(value not in ("0.0.0.0", "::"), f"{field} {value!r}: others cannot reach it")
 
 
-def _has_no_space(value: str) -> bool:
-    return value.isprintable() and " " not in value and "/" not in value
+def is_ip(value: str) -> bool:
+    """Whether the text is an IP address, not a name."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
 
 
 def socket_path(field: str, value: str) -> None:
@@ -128,6 +136,7 @@ def _mesh_side(row: Service) -> None:
     )
     if row.connect_native:
         name("Service Name", row.name)
+        refuse_unless(row.port, "Port: missing; a native service needs the port that its peers connect to")
         refuse_unless(row.kind == "", "Connect.Native: a proxy cannot be native too; leave one out")
     if row.kind == CONNECT_PROXY:
         refuse_unless(row.proxy, "Proxy: missing; a connect-proxy needs Proxy.DestinationServiceName")
@@ -161,7 +170,8 @@ def _proxy(row: Proxy, datacenter: str) -> None:
 
 
 def bind_address(row: Upstream) -> str:
-    return row.local_bind_address or "127.0.0.1"
+    """The IP address that the upstream's listener binds."""
+    return "127.0.0.1" if row.local_bind_address in ("", "localhost") else row.local_bind_address
 
 
 def _upstream(where: str, row: Upstream, datacenter: str) -> None:
@@ -194,10 +204,7 @@ def _upstream(where: str, row: Upstream, datacenter: str) -> None:
 
 
 def _is_loopback(value: str) -> bool:
-    try:
-        return ipaddress.ip_address(value).is_loopback
-    except ValueError:
-        return value == "localhost"
+    return is_ip(value) and ipaddress.ip_address(value).is_loopback
 
 
 def check(row: Check) -> None:
@@ -235,5 +242,9 @@ def intention(row: Intention) -> None:
 def root(row: CaRoot) -> None:
     label("Root ID", row.id)
     label("Root Name", row.name)
-    refuse_unless(row.certificate_der, "RootCert: missing")
+    refuse_unless(
+        0 < len(row.certificate_der) <= CERTIFICATE_BYTES_MAX,
+        f"RootCert: must have 1 to {CERTIFICATE_BYTES_MAX} bytes",
+    )
+    label("TrustDomain", row.trust_domain)
     refuse_unless(row.not_after_ms > row.not_before_ms, "NotAfter: must be after NotBefore")

@@ -14,7 +14,7 @@ from weft.spiffe import SpiffeId
 from ..catalog import codec, watches
 from ..catalog.model import CONNECT_PROXY, Cluster, Proxy, Service, Upstream
 from ..catalog.proxy_config import read_proxy, read_upstream
-from ..catalog.rules import bind_address
+from ..catalog.rules import bind_address, is_ip
 from ..catalog.state import State
 from ..catalog.watches import WatchKey
 from ..errors import NotFound
@@ -23,6 +23,9 @@ from ..intentions.precedence import precedence
 from .endpoints import endpoints
 
 _VERSION_CHARS = 16  # 64 bits of SHA-256: versions of one resource are compared, not versions of all
+
+
+_ANY_ADDRESS = "0.0.0.0"  # where the registered address is a name: a listener needs an IP address
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ def _spiffe_id(cluster: Cluster, service: str) -> str:
 def _proxy(state: State, cluster: Cluster, instance_key: str, row: Service, proxy: Proxy) -> pb.Resource:
     node = state.nodes.get((row.node,))
     settings = read_proxy(proxy.config_json, "Proxy.Config")
+    reached_at = row.address or (node.address if node else "")
     return pb.Resource(
         proxy=pb.Proxy(
             instance_key=instance_key,
@@ -104,7 +108,7 @@ def _proxy(state: State, cluster: Cluster, instance_key: str, row: Service, prox
             datacenter=cluster.datacenter,
             trust_domain=cluster.trust_domain,
             spiffe_id=_spiffe_id(cluster, proxy.destination_service),
-            public_address=settings.bind_address or row.address or (node.address if node else ""),
+            public_address=settings.bind_address or (reached_at if is_ip(reached_at) else _ANY_ADDRESS),
             public_port=settings.bind_port or row.port,
             app_address=proxy.local_address or "127.0.0.1",
             app_port=proxy.local_port,
