@@ -2,11 +2,13 @@
 """The memoising HPACK decoder of one connection direction (RFC 7541).
 
 A block that inserts nothing into the dynamic table and does not resize it decodes to the same fields as
-long as that table is unchanged. On this rest two memos, which a change of the table empties:
+long as that table is unchanged. On this rest three memos, which a change of the table empties:
 
 - of whole blocks: the exact repeat is one dict lookup;
 - of block beginnings: where a new block differs from an old one only in literals at its end, as those of
-  gRPC clients do, the beginning is looked up and only the literals are walked.
+  gRPC clients do, the beginning is looked up and only the literals are walked;
+- of the shapes of such endings: where the new values are as long as the old ones, as trace ids are, the
+  octets between the values are compared and nothing is walked at all.
 
 Heads depend on their fields alone, so those stay interned when the table changes.
 """
@@ -31,20 +33,33 @@ from .table import TABLE_SIZE_DEFAULT
 HEADER_LIST_BYTES_MAX = 64 * 1024
 # No list within its bound needs more octets on the wire: the longest Huffman code has 30 bits.
 BLOCK_PER_LIST_MAX = 4
+# What an octet of literals may count for in the list: a field takes 4 octets or more and counts for 32 more
+# than its strings, which Huffman code may make almost twice as long.
+LIST_PER_LITERALS_MAX = 10
+FIELDS_UNCOUNTED_MAX = 64  # a list of no more fields is summed up only when its head is made
 
 # Bounds of the memos. A client has some tens of distinct blocks, of 10 to 500 octets; a memo that is full is
 # emptied, which costs a refill per 128 novel blocks and no bookkeeping on a hit. So what one decoder holds is
-# under 2 * 128 * 3 KiB for blocks and their beginnings, and 2 * 64 * 4 KiB for heads.
+# under 2 * 128 * 3 KiB for blocks and their beginnings, 2 * 64 * 2 KiB for shapes,
+# and 2 * 64 * 4 KiB for heads.
 MEMO_ENTRIES_MAX = 128
 MEMO_BLOCK_BYTES_MAX = 1024
+SHAPES_MAX = 64
 HEADS_MAX = 64
 HEAD_BYTES_MAX = 4096
+
+# The ending of a block: octets before it, header list size that the head may have, the constant octets
+# (position, end, octets), and where among all of the ending's octets a suspect one stands.
+Constant = tuple[int, int, bytes]
+Shape = tuple[int, int, tuple[Constant, ...], bytes]
+
+_new = object.__new__
 
 
 class Section:
     """The memos of one place in a message: header blocks and trailers mean different things."""
 
-    __slots__ = ("beginnings", "heads", "list_max", "make_head", "memo", "run")
+    __slots__ = ("beginnings", "heads", "list_max", "make_head", "memo", "run", "shapes")
 
     def __init__(self, make_head: Callable[[tuple[Field, ...]], Head], list_max: int) -> None:
         self.make_head = make_head
@@ -52,11 +67,14 @@ class Section:
         self.memo: dict[bytes, Block] = {}
         self.beginnings: dict[bytes, Head] = {}
         self.run = 0  # length of the beginning that was met last, so probably of the next one
+        self.shapes: dict[int, Shape] = {}  # by the length of the whole block
         self.heads: dict[tuple[Field, ...], Head] = {}
 
     def forget_blocks(self) -> None:
-        self.memo.clear()
-        self.beginnings.clear()
+        if self.memo or self.beginnings:  # often not: some clients insert in every block
+            self.memo.clear()
+            self.beginnings.clear()
+            self.shapes.clear()
 
     def keep_block(self, octets: bytes, block: Block) -> None:
         if len(octets) <= MEMO_BLOCK_BYTES_MAX:
@@ -71,12 +89,23 @@ class Section:
             self.beginnings[octets] = head
             self.run = len(octets)
 
+    def keep_shape(self, block: bytes, run: int, constants: tuple[Constant, ...]) -> None:
+        """Keeps the shape of `block`, none of whose values has a suspect octet, if its length is new.
+
+        Only then do equal marks prove that the values of another block have none either.
+        """
+        if (
+            len(block) <= MEMO_BLOCK_BYTES_MAX
+            and len(block) not in self.shapes
+            and len(self.shapes) < SHAPES_MAX
+        ):
+            room = self.list_max - LIST_PER_LITERALS_MAX * (len(block) - run)
+            self.shapes[len(block)] = run, room, constants, block[run:].translate(SUSPECT)
+
     def head(self, fields: tuple[Field, ...]) -> Head:
-        """The one head of these fields. Raises StreamFault where they are malformed or too many."""
+        """The one head of these fields. Raises StreamFault where they are malformed."""
         head = self.heads.get(fields)
         if head is None:
-            if size_of(fields) > self.list_max:
-                raise HeaderListTooLarge("the header list is too large")
             head = self.make_head(fields)
             if head.size <= HEAD_BYTES_MAX:
                 if len(self.heads) >= HEADS_MAX:
@@ -123,73 +152,111 @@ class Decoder:
             section.heads.clear()
 
     def decode(self, block: bytes, trailers: bool = False) -> Block:
-        """What `block` says, by the memo of beginnings or in full.
+        """What `block` says, by the memos of its parts or in full.
 
         Raises ConnectionFault(COMPRESSION_ERROR or ENHANCE_YOUR_CALM), and StreamFault or
         HeaderListTooLarge after the dynamic table has been updated.
         """
         section = self._trailer_section if trailers else self._header_section
+        shape = section.shapes.get(len(block))
+        if shape is None:
+            return self._decode_by_beginning(block, section)
+        run, room, constants, marks = shape
+        head = section.beginnings.get(block[:run])
+        if head is None or head.size > room:
+            return self._decode_by_beginning(block, section)
+        for start, end, octets in constants:
+            if block[start:end] != octets:
+                return self._decode_by_beginning(block, section)
+        wire = block[run:]
+        if wire.translate(SUSPECT) != marks:
+            return self._decode_by_beginning(block, section)
+        # Without their __init__ the two objects cost 220 ns instead of 380.
+        extra = _new(Extra)
+        extra.wire = wire
+        decoded = _new(Block)
+        decoded.head = head
+        decoded.extra = extra
+        section.keep_block(block, decoded)
+        return decoded
+
+    def _decode_by_beginning(self, block: bytes, section: Section) -> Block:
+        """Walks only the literals behind a beginning that is known."""
         run = section.run
         head = section.beginnings.get(block[:run])
-        if head is None or not self._may_follow(block, run, head):
+        if head is None or not self._may_follow(block, run, head, section):
             return self._decode_in_full(block, section)
         decoded = Block(head, Extra(block[run:]) if run < len(block) else NO_EXTRA)
         section.keep_block(block, decoded)
         return decoded
 
-    def _may_follow(self, block: bytes, at: int, head: Head) -> bool:
-        """Whether all from `at` on is valid literals of names that are known to be free.
+    def _may_follow(self, block: bytes, run: int, head: Head, section: Section) -> bool:
+        """Whether all from `run` on is valid literals of names that are known to be free.
 
         That is decided on the octets; whatever is unusual is left to the full path, which judges it.
         """
         size = len(block)
-        # A field takes 4 octets and counts for 32 more than its strings, which Huffman code may double.
-        if head.size + 10 * (size - at) > self._list_max:
+        if head.size + LIST_PER_LITERALS_MAX * (size - run) > self._list_max:
             return False
         free_names = self._reader.free_names
+        constants: list[Constant] = []
+        alike = True  # all values are plain and have nothing suspect, so others may be compared with them
+        at = run
         try:
             while at < size:
                 start = at + 2 + (block[at + 1] & 0x7F)
                 if block[at] & 0xEF or block[at + 1 : start] not in free_names:
                     return False
                 length = block[start]
+                constants.append((at, start + 1, block[at : start + 1]))
                 if length < 0x7F:
                     at = start + 1 + length
                     value = block[start + 1 : at]
                 elif 0x80 <= length < 0xFF:
                     at = start + 1 + length - 0x80
                     value = huffman.decode(block[start + 1 : at])
+                    alike = False
                 else:
                     return False
-                if 1 in value.translate(SUSPECT) and not is_value(value):
-                    return False
+                if 1 in value.translate(SUSPECT):
+                    if not is_value(value):
+                        return False
+                    alike = False
         except IndexError:
             return False
-        return at == size
+        if at != size:
+            return False
+        if alike and constants:
+            section.keep_shape(block, run, tuple(constants))
+        return True
 
     def _decode_in_full(self, octets: bytes, section: Section) -> Block:
         """Decodes without memos, and teaches them."""
         if len(octets) > self._list_max * BLOCK_PER_LIST_MAX:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block is far over the limit")
-        walk = self._reader.read(octets)
-        if not walk.still:
+        fields, strays, run, still = self._reader.read(octets)
+        if not still:
             self._header_section.forget_blocks()
             self._trailer_section.forget_blocks()
-        if (len(walk.fields) + len(walk.strays)) * FIELD_OVERHEAD_BYTES > self._list_max:
-            raise HeaderListTooLarge("the header list has too many fields")
-        if walk.strays and walk.strays[0].anchor < len(walk.fields):
-            walk = in_order(walk)._replace(run=0)
-        head = section.head(tuple(walk.fields))
-        if head.size + _size_of_strays(walk.strays) > self._list_max:
+        # Before anything looks at all the fields: a block of indices can name the same 4 KiB 60,000 times.
+        if (count := len(fields) + len(strays)) > FIELDS_UNCOUNTED_MAX and (
+            count * FIELD_OVERHEAD_BYTES > self._list_max or size_of(fields) > self._list_max
+        ):
             raise HeaderListTooLarge("the header list is too large")
-        block = Block(
-            head, Extra(b"".join([stray.wire for stray in walk.strays])) if walk.strays else NO_EXTRA
-        )
-        if walk.still:
-            section.keep_beginning(octets[: walk.run], head)
+        if strays and strays[0][0] < len(fields):
+            run = 0
+            merged = in_order(fields, strays)
+            if merged is not None:
+                fields, strays = merged, []
+        head = section.head(tuple(fields))
+        if head.size + _size_of_strays(strays) > self._list_max:
+            raise HeaderListTooLarge("the header list is too large")
+        block = Block(head, Extra(b"".join([stray[3] for stray in strays])) if strays else NO_EXTRA)
+        if still:
+            section.keep_beginning(octets[:run], head)
             section.keep_block(octets, block)
         return block
 
 
 def _size_of_strays(strays: list[Stray]) -> int:
-    return sum([len(stray.name) + stray.value_size + FIELD_OVERHEAD_BYTES for stray in strays])
+    return sum([len(name) + size + FIELD_OVERHEAD_BYTES for _, name, size, _ in strays])

@@ -1,11 +1,9 @@
 # Hot path: bench/hpack.py
 """Walks the representations of a header block (RFC 7541 section 6) and keeps the dynamic table."""
 
-from typing import NamedTuple
-
-from .block import Extra, Field, Literal, NeverIndexed
+from .block import Extra, Field, NeverIndexed
 from .errors import compression_error
-from .fields import is_value
+from .fields import SUSPECT, is_value
 from .primitives import decode_integer, decode_raw, decode_string
 from .table import FIRST_DYNAMIC, DecoderTable, Entry, Name
 
@@ -14,22 +12,14 @@ NAMES_MAX = 128
 NAME_BYTES_MAX = 64
 
 
-class Stray(NamedTuple):
-    """A field that stands beside the head."""
+# A field that stands beside the head: how many of the head's came before it, its name, the octets of its
+# decoded value, and its representation for the next hop. Plain tuples: a NamedTuple takes three times as
+# long.
+Stray = tuple[int, bytes, int, bytes]
 
-    anchor: int  # how many fields of the head came before it
-    name: bytes
-    value_size: int  # octets, decoded
-    wire: bytes  # its representation for the next hop
-
-
-class Walk(NamedTuple):
-    """A block taken apart, in wire order."""
-
-    fields: list[Field]  # of the head, not yet validated
-    strays: list[Stray]
-    run: int  # octets before the first stray
-    still: bool  # the block left the table as it was
+# A block taken apart, in wire order: the head's fields, not yet validated; the strays; the octets before the
+# first stray; and whether the block left the table as it was.
+Walk = tuple[list[Field], list[Stray], int, bool]
 
 
 class Reader:
@@ -55,7 +45,10 @@ class Reader:
 
         Raises ConnectionFault(COMPRESSION_ERROR).
         """
+        # One function, one handler for IndexError and the short forms of integers and strings inline: calls,
+        # and a test per octet and per index, made it three times as dear.
         entries = self._table.entries
+        names = self._names
         fields: list[Field] = []
         strays: list[Stray] = []
         still = True
@@ -64,58 +57,79 @@ class Reader:
         try:
             while at < size:
                 octet = block[at]
-                if octet > 0x80:  # an indexed field; 0x80 itself is index 0, which means nothing
+                if octet > 0x80:  # an indexed field
                     if octet == 0xFF:
                         index, at = decode_integer(block, at, 0x7F)
                         fields.append(entries[index].field)
                     else:
                         fields.append(entries[octet - 0x80].field)
                         at += 1
-                elif octet & 0xE0 == 0x20:
-                    if fields or strays:
-                        raise compression_error("a table size update does not open its block")
-                    capacity, at = decode_integer(block, at, 0x1F)
-                    self._table.resize(capacity)
+                    continue
+                if octet == 0x80 or octet & 0xE0 == 0x20:
+                    at = self._resize(block, at, fields or strays)
                     still = False
-                elif octet == 0x80:
-                    raise compression_error("index 0 is used")
+                    continue
+                # A literal: where its name is,
+                start = at
+                inserts = octet >= 0x40
+                mask = 0x3F if inserts else 0x0F
+                index = octet & mask
+                at += 1
+                if index == mask:
+                    index, at = decode_integer(block, start, mask)
+                if index:
+                    name = entries[index].name
                 else:
-                    if octet >= 0x40:
-                        still = False
-                    start = at
-                    at = self._literal(block, at, fields, strays)
-                    if run == size and strays:
+                    end = at + 1 + (block[at] & 0x7F)
+                    known = names.get(block[at:end])
+                    if known is None:
+                        raw, end = decode_raw(block, at)
+                        known = self._name(raw)
+                    name = known
+                    at = end
+                # what its value is,
+                length = block[at]
+                if length < 0x7F:
+                    end = at + 1 + length
+                    value = block[at + 1 : end]
+                    if end > size:
+                        raise IndexError
+                else:
+                    raw, end = decode_raw(block, at)
+                    value = decode_string(raw)
+                # and where it belongs. What was inserted will be referred to and so belongs to the head,
+                # unless that is known to be vain.
+                if inserts:
+                    self._table.insert(Entry(name, value))
+                    still = False
+                if (name.volatile if inserts else name.free) and (
+                    1 not in value.translate(SUSPECT) or is_value(value)
+                ):
+                    if inserts:
+                        wire = (b"\x10" if name.sensitive else b"\0") + name.wire + block[at:end]
+                    elif index >= FIRST_DYNAMIC:
+                        wire = (b"\x10" if octet & 0x10 else b"\0") + name.wire + block[at:end]
+                    else:
+                        wire = block[start:end]
+                    if not strays:
                         run = start
+                    strays.append((len(fields), name.text, len(value), wire))
+                elif octet & 0x10 and not inserts:
+                    fields.append(NeverIndexed((name.text, value)))
+                else:
+                    fields.append((name.text, value))
+                at = end
         except IndexError:
-            # One handler for the whole walk spares it a test per octet and per index.
             raise compression_error("a header block refers past its own end or its table's") from None
-        return Walk(fields, strays, run, still)
+        return fields, strays, run, still
 
-    def _literal(self, block: bytes, start: int, fields: list[Field], strays: list[Stray]) -> int:
-        """Reads one literal into `fields` or `strays` and returns the position after it."""
-        octet = block[start]
-        inserts = octet >= 0x40
-        index, at = decode_integer(block, start, 0x3F if inserts else 0x0F)
-        if index:
-            name = self._table.entries[index].name
-        else:
-            raw, at = decode_raw(block, at)
-            name = self._names.get(raw) or self._name(raw)
-        raw, at = decode_raw(block, at)
-        value = decode_string(raw)
-        never_indexed = not inserts and octet & 0x10 != 0
-        if inserts:
-            self._table.insert(Entry(name, value))
-        # What was inserted will be referred to, and belongs to the head; unless that is known to be vain.
-        if (name.volatile if inserts else name.free) and is_value(value):
-            if inserts or index >= FIRST_DYNAMIC:
-                wire = Literal(name.text, raw, never_indexed or name.sensitive).wire()
-            else:
-                wire = block[start:at]
-            strays.append(Stray(len(fields), name.text, len(value), wire))
-        else:
-            field = (name.text, value)
-            fields.append(NeverIndexed(field) if never_indexed else field)
+    def _resize(self, block: bytes, at: int, begun: object) -> int:
+        if block[at] == 0x80:
+            raise compression_error("a header block uses index 0")
+        if begun:
+            raise compression_error("a table size update does not open its block")
+        capacity, at = decode_integer(block, at, 0x1F)
+        self._table.resize(capacity)
         return at
 
     def _name(self, raw: bytes) -> Name:
@@ -130,20 +144,22 @@ class Reader:
         return name
 
 
-def in_order(walk: Walk) -> Walk:
-    """`walk`, with its strays moved into the head if keeping them apart would hide or change an order.
+def in_order(fields: list[Field], strays: list[Stray]) -> list[Field] | None:
+    """All fields of a walk in wire order, if keeping the strays apart would hide or change an order.
 
     Fields of one name must keep theirs, and a pseudo-header field after a regular one must be noticed.
     """
-    fields, strays = walk.fields, walk.strays
     last = {name if name[:1] != b":" else b":": position for position, (name, _) in enumerate(fields)}
     pseudo = last.get(b":", -1)
-    if all(max(last.get(stray.name, -1), pseudo) < stray.anchor for stray in strays):
-        return walk
-    merged = list(fields)
-    for stray in reversed(strays):
-        merged.insert(stray.anchor, _field(stray.wire))
-    return Walk(merged, [], 0, walk.still)
+    if all(max(last.get(name, -1), pseudo) < anchor for anchor, name, _, _ in strays):
+        return None
+    merged = []
+    done = 0
+    for anchor, _, _, wire in strays:
+        merged += fields[done:anchor]
+        merged.append(_field(wire))
+        done = anchor
+    return merged + fields[done:]
 
 
 def _field(wire: bytes) -> Field:
