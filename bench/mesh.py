@@ -63,5 +63,5 @@ def _put(url: str, body: dict[str, Any]) -> bytes:
 
 
 def _sidecar(stack: ExitStack, directory: Path, name: str, credential: Path) -> Child:
-    command = [*_WEFT, "sidecar", "--credential", str(credential), "--admin-port", str(free_port())]
+    command = [*_WEFT, "sidecar", "--credential", str(credential), "--admin-address", "127.0.0.1:0"]
     return stack.enter_context(Child(name, command, directory))
