@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from weft.pb.catalog.v1 import state_pb2 as pb
 
 from ..errors import LogCorrupt
@@ -55,7 +57,7 @@ def decode(records: Iterable[bytes]) -> State:
         tables = _Tables()
         for part in parts:
             tables.add(pb.SnapshotRow.FromString(part))
-    except (ValueError, TypeError, KeyError) as error:  # protobuf's DecodeError is a ValueError
+    except (DecodeError, KeyError) as error:
         raise LogCorrupt(f"the snapshot holds a record that does not decode ({error})") from error
     if head.version != SNAPSHOT_VERSION:
         raise LogCorrupt(f"the snapshot is of version {head.version}; this Weft reads {SNAPSHOT_VERSION}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import structlog
+from google.protobuf.message import DecodeError
 
 from weft.aio import Tasks
 from weft.errors import DataDirProblem, WeftError
@@ -243,7 +244,7 @@ def recover(store: Store) -> State:
     for index, encoded in store.commands(state.index):
         try:
             command = Command.FromString(encoded)
-        except ValueError as error:  # protobuf's DecodeError
+        except DecodeError as error:
             raise LogCorrupt(f"the log record at index {index} is not a command; restore a backup") from error
         state = apply(state, command, index).state
     return state

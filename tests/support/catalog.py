@@ -43,7 +43,9 @@ def proxy(service_id: str, name: str, on: str = "n1", **fields: Any) -> Service:
     )
 
 
-def check(check_id: str, service_id: str = "", status: str = "passing", on: str = "n1", **fields: Any) -> Check:
+def check(
+    check_id: str, service_id: str = "", status: str = "passing", on: str = "n1", **fields: Any
+) -> Check:
     return Check(node=on, id=check_id, name=check_id, status=status, service_id=service_id, **fields)
 
 

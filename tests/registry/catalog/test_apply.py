@@ -1,0 +1,222 @@
+"""The state machine as a whole: deterministic, total, and answering a retry once."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from registry.catalog import commands, snapshot
+from registry.catalog.apply import apply, ensure_known
+from registry.catalog.model import Upstream
+from registry.catalog.state import State
+from registry.catalog.tree import Tree
+from registry.errors import LogCorrupt, UnknownCommand
+from tests.support.catalog import World, check, digest, intention, node, proxy, root, service, stamp
+from weft.pb.catalog.v1 import command_pb2 as pb
+
+ROOT = Path(__file__).resolve().parents[3]
+_names = st.sampled_from(["a", "b", "c", "*", "", "no name"])
+_statuses = st.sampled_from(["passing", "warning", "critical", "odd"])
+_times = st.integers(-5, 10**8)
+_commands = st.one_of(
+    st.builds(
+        lambda time, on, it, name, status: commands.register(
+            stamp(time),
+            node(on),
+            [service(it, name, on, tags=(name,)), proxy(it, name, on, upstreams=(Upstream("a", 1),))],
+            [check("c" + it, it, status, on), check("n", "", status, on)],
+        ),
+        _times, _names, _names, _names, _statuses,
+    ),
+    st.builds(
+        lambda time, on, it: commands.deregister_services(stamp(time), on, [it]), _times, _names, _names
+    ),
+    st.builds(lambda on: commands.deregister_node(stamp(), on), _names),
+    st.builds(lambda on, it: commands.deregister_check(stamp(), on, "c" + it), _names, _names),
+    st.builds(
+        lambda on, it, to: commands.update_check(stamp(), on, "c" + it, to, "o"), _names, _names, _statuses
+    ),
+    st.builds(
+        lambda a, b, yes: commands.set_intention(stamp(), intention(a, b, yes)),
+        _names, _names, st.booleans(),
+    ),
+    st.builds(lambda a, b: commands.delete_intention(stamp(), a, b), _names, _names),
+    st.builds(lambda on, it: commands.mint_credential(stamp(), f"dc1/{on}/{it}", digest(it)), _names, _names),
+    st.builds(lambda on, it: commands.revoke_credential(stamp(), f"dc1/{on}/{it}"), _names, _names),
+    st.builds(
+        lambda on, it, serial, end: commands.record_leaf(stamp(), f"dc1/{on}/{it}", digest(it), serial, end),
+        _names, _names, st.integers(0, 2**160), _times,
+    ),
+    st.builds(lambda it, epoch: commands.set_roots(stamp(), [root(it)], epoch), _names, st.integers(0, 3)),
+    st.builds(lambda time: commands.expire(stamp(time)), _times),
+)  # fmt: skip
+
+
+def _content(state: State) -> dict[str, object]:
+    """Every field, trees as the lists of what they hold."""
+    fields = {name: getattr(state, name) for name in State.__dataclass_fields__}
+    return {name: list(it.items()) if isinstance(it, Tree) else it for name, it in fields.items()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_commands, max_size=40))
+def test_every_state_survives_a_snapshot_whole(steps: list[pb.Command]) -> None:
+    """Also the secondary indexes, tombstones and answers: the restored server goes on identically."""
+    world = World.set_up()
+    for step in steps:
+        world.attempt(step)
+    restored = snapshot.decode(snapshot.encode(world.state))
+    assert _content(restored) == _content(world.state)
+    assert list(snapshot.encode(restored)) == list(snapshot.encode(world.state))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_commands, max_size=30))
+def test_indexes_move_exactly_when_rows_change(steps: list[pb.Command]) -> None:
+    """What a query answers may change only if its index moved, and one of its keys was touched."""
+    world = World.set_up()
+    queries = [
+        lambda state: state.service_nodes("a"),
+        lambda state: state.connect_nodes("a"),
+        lambda state: state.node("a"),
+        lambda state: state.list_nodes(),
+        lambda state: state.service_names(),
+        lambda state: state.checks_in(),
+        lambda state: state.instance("dc1/a/a"),
+        lambda state: state.credential("dc1/a/a"),
+        lambda state: state.revoked(),
+        lambda state: state.ca_roots(),
+        lambda state: state.intention("a", "b"),
+    ]
+    for step in steps:
+        before = [query(world.state) for query in queries]
+        done = world.attempt(step)
+        for query, old in zip(queries, before, strict=True):
+            new = query(world.state)
+            assert new.index >= old.index
+            if new.rows != old.rows:
+                assert new.index == world.state.index
+                assert done.touched & set(new.keys)
+
+
+_wild = st.builds(lambda kind, data: (kind, data), st.sampled_from(range(10, 21)), st.binary(max_size=200))
+
+
+@settings(max_examples=400, deadline=None)
+@given(_wild)
+def test_trap_21_a_known_command_never_raises(wild: tuple[int, bytes]) -> None:
+    """Any bytes that parse as a known command have an outcome, or are unknown and say so."""
+    kind, data = wild
+    head = commands.expire(stamp())
+    head.ClearField("expire")
+    length = bytes([len(data) & 0x7F | 0x80, len(data) >> 7])
+    tag = (kind << 3) | 2
+    encoded = head.SerializeToString() + bytes([tag & 0x7F | 0x80, tag >> 7]) + length + data
+    try:
+        command = pb.Command.FromString(encoded)
+        ensure_known(command)
+    except (DecodeError, UnknownCommand):
+        return
+    assert apply(World.set_up().state, command, 3).state.index == 3
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        pb.Command(version=2, expire=pb.Expire()).SerializeToString(),
+        pb.Command(version=1).SerializeToString(),
+        pb.Command(version=1).SerializeToString() + b"\xfa\x06\x00",  # body of number 111
+        pb.Command(version=1, expire=pb.Expire()).SerializeToString() + b"\xf8\x06\x01",
+    ],
+)
+def test_trap_21_an_unknown_command_halts(encoded: bytes) -> None:
+    with pytest.raises(UnknownCommand):
+        apply(State(), pb.Command.FromString(encoded), 1)
+
+
+def test_a_retry_is_answered_and_not_applied_again() -> None:
+    world = World.set_up()
+    write = commands.set_intention(stamp(), intention("a", "b"))
+    first = world.attempt(write)
+    world.do(commands.delete_intention(stamp(), "a", "b"))
+    again = world.attempt(write)
+    assert again.answer == first.answer
+    assert again.touched == frozenset()
+    assert world.state.intention("a", "b").rows is None
+
+
+def test_a_retry_of_a_refused_write_is_refused_again() -> None:
+    world = World.set_up()
+    write = commands.update_check(stamp(), "n1", "c", "passing", "")
+    first = world.attempt(write)
+    world.register(check("c"))
+    assert world.attempt(write).answer == first.answer
+    assert first.answer.code
+
+
+def test_answers_are_forgotten_by_age_and_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World.set_up()
+    monkeypatch.setattr("registry.catalog.limits.ANSWERS_MAX", 5)
+    for _ in range(20):
+        world.do(commands.expire(stamp()))
+    assert len(world.state.answered) == len(world.state.answered_by_time) == 5
+    world.do(commands.expire(stamp(time_ms=10**9)))
+    assert len(world.state.answered) == len(world.state.answered_by_time) == 1
+
+
+def test_a_write_without_a_request_id_is_refused() -> None:
+    done = World().attempt(commands.expire(commands.Stamp(1, b"short")))
+    assert "request_id" in done.answer.message
+
+
+def test_old_views_do_not_change() -> None:
+    world = World.set_up()
+    old, content = world.state, _content(world.state)
+    world.register(service("web-1", "web"), check("c", "web-1"))
+    assert _content(old) == content
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff", b"\x08\x02"])
+def test_a_snapshot_that_does_not_decode_is_corrupt(damage: bytes) -> None:
+    with pytest.raises(LogCorrupt):
+        snapshot.decode([damage])
+    with pytest.raises(LogCorrupt):
+        snapshot.decode([next(snapshot.encode(State())), b"\x00"])
+
+
+def _replay() -> str:
+    """Digest of a snapshot after a fixed log that uses many sets and mappings."""
+    world = World.set_up()
+    for number in range(60):
+        name = f"s{number % 7}"
+        meta = {f"k{it}": str(number) for it in range(5)}
+        world.register(service(f"i{number}", name, meta=meta, tags=(f"t{number % 3}",)), check(f"c{number}"))
+        world.do(commands.set_intention(stamp(), intention(name, f"s{number % 5}")))
+        world.do(commands.mint_credential(stamp(), f"dc1/n1/i{number}", digest(name)))
+        world.do(commands.record_leaf(stamp(), f"dc1/n1/i{number}", digest(name), number + 1, 10**6 + number))
+        if number % 3 == 0:
+            world.do(commands.deregister_services(stamp(), "n1", [f"i{number}"]))
+    return hashlib.sha256(b"".join(snapshot.encode(world.state))).hexdigest()
+
+
+def test_trap_22_two_hash_seeds_give_the_same_snapshot() -> None:
+    script = "from tests.registry.catalog.test_apply import _replay; print(_replay())"
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            timeout=60,
+        ).stdout
+        for seed in ("1", "4242")
+    }
+    assert len(digests) == 1
+    assert len(digests.pop().strip()) == 64
