@@ -166,15 +166,19 @@ class Mesh:
         )  # fmt: skip
 
     def wait(self, *members: Member) -> None:
-        """Until the sidecars are ready and the catalog says that the instances are healthy."""
+        """Until the sidecars serve, the catalog says so, and those of `members` that call have heard."""
         for member in members:
             wait_for(member.is_ready, f"the sidecar of {member.id} is ready", member.sidecar)
         for member in members:
-            wait_for(
-                lambda member=member: member.id in self.registry.passing(member.service),  # type: ignore[misc]
-                f"{member.id} is healthy",
-                self.dev,
-            )
+            wait_for(self._passes(member), f"{member.id} is healthy", self.dev)
+        for caller in members:
+            for destination in caller.upstreams:
+                awaited = {member.id for member in members if member.service == destination}
+                wait_for(knows(caller, awaited), f"{caller.id} knows {awaited}", caller.sidecar)
+
+    def _passes(self, member: Member) -> Callable[[], bool]:
+        proxy = f"{member.service}-sidecar-proxy"
+        return lambda: f"{member.id}-sidecar-proxy" in self.registry.passing(proxy)
 
     def kill(self, *children: Child | None) -> tuple[float, float]:
         """Ends the processes as a crash would; between which monotonic seconds that happened."""
@@ -207,6 +211,22 @@ class Mesh:
     def close(self) -> list[str]:
         """Ends everything; answers who did not end well."""
         return self.processes.stop()
+
+
+def knows(caller: Member, instances: set[str]) -> Callable[[], bool]:
+    """Whether the caller's sidecar has these instances, and as healthy."""
+
+    def holds() -> bool:
+        upstreams = json.loads(caller.admin("/config"))["snapshot"]["upstreams"].values()
+        healthy = {
+            instance["service_id"]
+            for upstream in upstreams
+            for instance in upstream["instances"]
+            if instance["healthy"]
+        }
+        return instances <= healthy
+
+    return holds
 
 
 def wait_for(holds: Callable[[], Any], what: str, child: Child | None = None) -> None:
