@@ -7,6 +7,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.support import peers
 
+pytest.register_assert_rewrite("tests.support")  # its assertions, too, say what they compared
+
 # `quick` finds the same on every run, so that a red build stays red; `deep` searches.
 settings.register_profile(
     "quick",

@@ -270,12 +270,23 @@ async def has_no_such_method(target: str) -> None:
 
 
 async def is_refused_while_it_still_sends(target: str) -> None:
-    """The status of a call that ends early arrives although the client has more to send."""
+    """The status of a call that ends early arrives although the client has more to send.
+
+    With the blocking client: grpc.aio reports its own failed write (INTERNAL) in place of the status.
+    """
     wish = Wish(code=8, details="enough", deaf=True)
-    async with connect(target) as client:
-        call = client.start("client_stream", [bytes(MIB)] * 64, metadata=(wish.as_metadata(),))
-        error = await failure(client, "client_stream", call)
-        assert (error.code(), error.details()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "enough")
+
+    def call() -> tuple[grpc.StatusCode, str]:
+        with grpc.insecure_channel(target, options=UNLIMITED) as channel:
+            method = channel.stream_unary(f"/{SERVICE}/ClientStream")
+            with pytest.raises(grpc.RpcError) as caught:
+                method(
+                    (bytes(MIB) for _ in range(64)), metadata=(wish.as_metadata(),), timeout=CALL_TIMEOUT_S
+                )
+            return caught.value.code(), caught.value.details()
+
+    for _ in range(5):  # what the client has in flight when the status comes varies
+        assert await asyncio.to_thread(call) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "enough")
 
 
 async def carries_16_mib_both_ways_at_once(target: str) -> None:
