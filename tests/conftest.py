@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.support import peers
 
-pytest.register_assert_rewrite("tests.support")  # its assertions, too, say what they compared
+# Their assertions, too, say what they compared.
+pytest.register_assert_rewrite("tests.support.grpc_matrix", "tests.support.raw_h2")
 
 # `quick` finds the same on every run, so that a red build stays red; `deep` searches.
 settings.register_profile(
