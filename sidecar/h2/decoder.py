@@ -20,7 +20,7 @@ from .block import NO_EXTRA, Block, Extra, Field, Head
 from .errors import ConnectionFault, ErrorCode, HeaderListTooLarge
 from .fields import (
     FIELD_OVERHEAD_BYTES,
-    SUSPECT,
+    MARKS,
     is_value,
     request_head,
     response_head,
@@ -38,18 +38,20 @@ BLOCK_PER_LIST_MAX = 4
 LIST_PER_LITERALS_MAX = 10
 FIELDS_UNCOUNTED_MAX = 64  # a list of no more fields is summed up only when its head is made
 
-# Bounds of the memos. A client has some tens of distinct blocks, of 10 to 500 octets; a memo that is full is
-# emptied, which costs a refill per 128 novel blocks and no bookkeeping on a hit. So what one decoder holds is
-# under 2 * 128 * 3 KiB for blocks and their beginnings, 2 * 64 * 2 KiB for shapes,
-# and 2 * 64 * 4 KiB for heads.
+# Bounds of the memos. A client has some tens of distinct blocks, of 10 to 500 octets, or 2,000 with a JWT. A
+# memo that is full is emptied: that costs a refill per so many novel blocks and no bookkeeping on a hit.
 MEMO_ENTRIES_MAX = 128
-MEMO_BLOCK_BYTES_MAX = 1024
+MEMO_BLOCK_BYTES_MAX = 4096
+MEMO_BYTES_MAX = 64 * 1024  # of keys; what they map to is at most as large again
+BEGINNINGS_MAX = 64
+BEGINNING_BYTES_MAX = 512
 SHAPES_MAX = 64
+SHAPE_BYTES_MAX = 1024
 HEADS_MAX = 64
-HEAD_BYTES_MAX = 4096
+HEAD_BYTES_MAX = 2048
 
 # The ending of a block: octets before it, header list size that the head may have, the constant octets
-# (position, end, octets), and where among all of the ending's octets a suspect one stands.
+# (position, end, octets), and the marks of all of the ending's octets.
 Constant = tuple[int, int, bytes]
 Shape = tuple[int, int, tuple[Constant, ...], bytes]
 
@@ -59,12 +61,13 @@ _new = object.__new__
 class Section:
     """The memos of one place in a message: header blocks and trailers mean different things."""
 
-    __slots__ = ("beginnings", "heads", "list_max", "make_head", "memo", "run", "shapes")
+    __slots__ = ("beginnings", "heads", "list_max", "make_head", "memo", "memo_bytes", "run", "shapes")
 
     def __init__(self, make_head: Callable[[tuple[Field, ...]], Head], list_max: int) -> None:
         self.make_head = make_head
         self.list_max = list_max
         self.memo: dict[bytes, Block] = {}
+        self.memo_bytes = 0
         self.beginnings: dict[bytes, Head] = {}
         self.run = 0  # length of the beginning that was met last, so probably of the next one
         self.shapes: dict[int, Shape] = {}  # by the length of the whole block
@@ -73,26 +76,29 @@ class Section:
     def forget_blocks(self) -> None:
         if self.memo or self.beginnings:  # often not: some clients insert in every block
             self.memo.clear()
+            self.memo_bytes = 0
             self.beginnings.clear()
             self.shapes.clear()
 
     def keep_block(self, octets: bytes, block: Block) -> None:
         if len(octets) <= MEMO_BLOCK_BYTES_MAX:
-            if len(self.memo) >= MEMO_ENTRIES_MAX:
+            if len(self.memo) >= MEMO_ENTRIES_MAX or self.memo_bytes > MEMO_BYTES_MAX - len(octets):
                 self.memo.clear()
+                self.memo_bytes = 0
             self.memo[octets] = block
+            self.memo_bytes += len(octets)
 
     def keep_beginning(self, octets: bytes, head: Head) -> None:
-        if 0 < len(octets) <= MEMO_BLOCK_BYTES_MAX:
-            if len(self.beginnings) >= MEMO_ENTRIES_MAX:
+        if 0 < len(octets) <= BEGINNING_BYTES_MAX:
+            if len(self.beginnings) >= BEGINNINGS_MAX:
                 self.beginnings.clear()
             self.beginnings[octets] = head
             self.run = len(octets)
 
     def keep_shape(self, block: bytes, run: int, constants: tuple[Constant, ...]) -> None:
-        """Keeps the shape of `block`, none of whose values has a suspect octet, if its length is new.
+        """Keeps the shape of `block`, whose values are plain and valid, if its length is new.
 
-        Only then do equal marks prove that the values of another block have none either.
+        Values of the same lengths whose octets have the same marks are valid too.
         """
         if (
             len(block) <= MEMO_BLOCK_BYTES_MAX
@@ -100,7 +106,7 @@ class Section:
             and len(self.shapes) < SHAPES_MAX
         ):
             room = self.list_max - LIST_PER_LITERALS_MAX * (len(block) - run)
-            self.shapes[len(block)] = run, room, constants, block[run:].translate(SUSPECT)
+            self.shapes[len(block)] = run, room, constants, block[run:].translate(MARKS)
 
     def head(self, fields: tuple[Field, ...]) -> Head:
         """The one head of these fields. Raises StreamFault where they are malformed."""
@@ -169,7 +175,7 @@ class Decoder:
             if block[start:end] != octets:
                 return self._decode_by_beginning(block, section)
         wire = block[run:]
-        if wire.translate(SUSPECT) != marks:
+        if wire.translate(MARKS) != marks:
             return self._decode_by_beginning(block, section)
         # Without their __init__ the two objects cost 220 ns instead of 380.
         extra = _new(Extra)
@@ -177,7 +183,10 @@ class Decoder:
         decoded = _new(Block)
         decoded.head = head
         decoded.extra = extra
-        section.keep_block(block, decoded)
+        # Where endings vary, the memo fills up with blocks that never come back; filling it anew for ever
+        # would be a tenth of the cost. A block that does come back is in it from the full path.
+        if len(section.memo) < MEMO_ENTRIES_MAX:
+            section.keep_block(block, decoded)
         return decoded
 
     def _decode_by_beginning(self, block: bytes, section: Section) -> Block:
@@ -200,7 +209,7 @@ class Decoder:
             return False
         free_names = self._reader.free_names
         constants: list[Constant] = []
-        alike = True  # all values are plain and have nothing suspect, so others may be compared with them
+        plain = True  # no value is Huffman coded
         at = run
         try:
             while at < size:
@@ -215,18 +224,16 @@ class Decoder:
                 elif 0x80 <= length < 0xFF:
                     at = start + 1 + length - 0x80
                     value = huffman.decode(block[start + 1 : at])
-                    alike = False
+                    plain = False
                 else:
                     return False
-                if 1 in value.translate(SUSPECT):
-                    if not is_value(value):
-                        return False
-                    alike = False
+                if not is_value(value):
+                    return False
         except IndexError:
             return False
         if at != size:
             return False
-        if alike and constants:
+        if plain and constants:
             section.keep_shape(block, run, tuple(constants))
         return True
 

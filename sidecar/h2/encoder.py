@@ -22,8 +22,9 @@ INSERTED = 0x40
 
 # Bounds of the memo of blocks and of the fields met once; each is emptied when full.
 MEMO_ENTRIES_MAX = 128
-MEMO_BLOCK_BYTES_MAX = 1024
-SEEN_MAX = 256
+MEMO_BLOCK_BYTES_MAX = 4096
+MEMO_BYTES_MAX = 64 * 1024
+SEEN_MAX = 128
 SEEN_FIELD_BYTES_MAX = 512
 
 
@@ -35,6 +36,7 @@ class Encoder:
         "_fields",
         "_indexed",
         "_kept",
+        "_memo_bytes",
         "_seen",
         "_size",
         "_size_max",
@@ -55,6 +57,7 @@ class Encoder:
         self._seen: set[Field] = set()
         # The block of a field list by the identity of its tuple, which _kept keeps from being reused.
         self.memo: dict[int, bytes] = {}
+        self._memo_bytes = 0
         self._kept: list[tuple[Field, ...]] = []
 
     def set_table_size(self, peer_setting: int) -> None:
@@ -128,16 +131,20 @@ class Encoder:
         self._indexed = {
             field: encode_integer(newest - position, 7, 0x80) for position, field in enumerate(self._fields)
         }
-        self.memo.clear()
-        self._kept.clear()
+        self._forget_blocks()
 
     def _keep(self, fields: tuple[Field, ...], block: bytes) -> None:
         if len(block) <= MEMO_BLOCK_BYTES_MAX:
-            if len(self.memo) >= MEMO_ENTRIES_MAX:
-                self.memo.clear()
-                self._kept.clear()
+            if len(self.memo) >= MEMO_ENTRIES_MAX or self._memo_bytes > MEMO_BYTES_MAX - len(block):
+                self._forget_blocks()
             self.memo[id(fields)] = block
+            self._memo_bytes += len(block)
             self._kept.append(fields)
+
+    def _forget_blocks(self) -> None:
+        self.memo.clear()
+        self._memo_bytes = 0
+        self._kept.clear()
 
 
 def _entry_size(field: Field) -> int:

@@ -3,7 +3,7 @@
 
 from .block import Extra, Field, NeverIndexed
 from .errors import compression_error
-from .fields import SUSPECT, is_value
+from .fields import is_value
 from .primitives import decode_integer, decode_raw, decode_string
 from .table import FIRST_DYNAMIC, DecoderTable, Entry, Name
 
@@ -102,9 +102,7 @@ class Reader:
                 if inserts:
                     self._table.insert(Entry(name, value))
                     still = False
-                if (name.volatile if inserts else name.free) and (
-                    1 not in value.translate(SUSPECT) or is_value(value)
-                ):
+                if (name.volatile if inserts else name.free) and is_value(value):
                     if inserts:
                         wire = (b"\x10" if name.sensitive else b"\0") + name.wire + block[at:end]
                     elif index >= FIRST_DYNAMIC:

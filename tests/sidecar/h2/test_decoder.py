@@ -4,10 +4,13 @@ import pytest
 
 from sidecar.h2.block import Block, Kind, NeverIndexed
 from sidecar.h2.decoder import (
+    BEGINNINGS_MAX,
     BLOCK_PER_LIST_MAX,
     HEADS_MAX,
     MEMO_BLOCK_BYTES_MAX,
+    MEMO_BYTES_MAX,
     MEMO_ENTRIES_MAX,
+    SHAPES_MAX,
     Decoder,
 )
 from sidecar.h2.errors import ConnectionFault, ErrorCode, HeaderListTooLarge, StreamFault
@@ -220,6 +223,67 @@ class TestTraps:
             assert extras(decoder.decode(STABLE + literal(b"x-a", value))) == [(b"x-a", value)]
 
 
+class TestShapes:
+    """Values of a known length are compared, not walked: only what is surely right may pass that way."""
+
+    def known(self, decoder: Decoder) -> None:
+        for number in range(3):
+            decoder.decode(STABLE + literal(b"x-a", b"a b%d" % number) + literal(b"x-b", b"%d" % number))
+        assert decoder._header_section.shapes
+
+    def test_new_values_of_the_old_length(self, decoder: Decoder) -> None:
+        self.known(decoder)
+        block = decoder.decode(STABLE + literal(b"x-a", b"c d4") + literal(b"x-b", b"5"))
+        assert extras(block) == [(b"x-a", b"c d4"), (b"x-b", b"5")]
+        assert block.head is decoder.decode(STABLE).head
+
+    def test_the_beginning_may_be_any_known_one(self, decoder: Decoder) -> None:
+        self.known(decoder)
+        for octets in (STABLE, b"\x83\x87\xbf\xbe", STABLE, b"\x83\x87\xbf\xbe"):
+            block = decoder.decode(octets + literal(b"x-a", b"c d5") + literal(b"x-b", b"6"))
+            assert block.head.scheme == {0x86: b"http", 0x87: b"https"}[octets[1]]
+
+    @pytest.mark.parametrize(
+        "octets",
+        [
+            literal(b"x-a", b"a\nb0") + literal(b"x-b", b"0"),
+            literal(b"x-a", b"a b\r") + literal(b"x-b", b"0"),
+            literal(b"x-a", b"a b ") + literal(b"x-b", b"0"),
+            literal(b"x-a", b" a b") + literal(b"x-b", b"0"),
+            literal(b"x-a", b"a b0") + literal(b"x-b", b"\0"),
+            literal(b"x-a", b"a b0") + literal(b"x-b", b"\t"),
+            literal(b"x-A", b"a b0") + literal(b"x-b", b"0"),
+            literal(b"x-a", b"a b0") + literal(b"x:b", b"0"),
+            literal(b"x-a", b"a b0") + literal(b"te", b"00"),
+            literal(b":me", b"a b0") + literal(b"x-b", b"0"),
+        ],
+    )
+    def test_trap_13_bad_octets_of_the_old_length(self, decoder: Decoder, octets: bytes) -> None:
+        self.known(decoder)
+        with pytest.raises(StreamFault):
+            decoder.decode(STABLE + octets)
+
+    def test_another_split_of_the_same_length(self, decoder: Decoder) -> None:
+        self.known(decoder)
+        block = decoder.decode(STABLE + literal(b"x-a", b"a") + literal(b"x-b", b"0234"))
+        assert extras(block) == [(b"x-a", b"a"), (b"x-b", b"0234")]
+        never = decoder.decode(STABLE + literal(b"x-a", b"a b0", never=True) + literal(b"x-b", b"0"))
+        assert [field.never_indexed for field in never.extra] == [True, False]
+
+    def test_trap_12_a_change_of_the_table_empties_them(self, decoder: Decoder) -> None:
+        self.known(decoder)
+        decoder.decode(b"\x83\x86\x44\x02/b\x41\x06orders")
+        assert decoder._header_section.shapes == {}
+        assert decoder.decode(STABLE + literal(b"x-a", b"a b9") + literal(b"x-b", b"9")).head.path == b"/b"
+
+    def test_trap_11_promotion_empties_them(self, decoder: Decoder) -> None:
+        self.known(decoder)
+        decoder.promote(frozenset({b"x-b"}))
+        for user in (b"1", b"2", b"3", b"2"):
+            block = decoder.decode(STABLE + literal(b"x-a", b"a b9") + literal(b"x-b", user))
+            assert block.head.value(b"x-b") == user
+
+
 class TestCompressionErrors:
     @pytest.mark.parametrize(
         "octets",
@@ -309,9 +373,20 @@ class TestLimits:
             decoder.decode(b"\x83\x86\xbe\x04" + string(b"/" + text))
         assert len(decoder.memo) <= MEMO_ENTRIES_MAX
         section = decoder._header_section
-        assert len(section.beginnings) <= MEMO_ENTRIES_MAX
+        assert len(section.beginnings) <= BEGINNINGS_MAX
+        assert len(section.shapes) <= SHAPES_MAX
         assert len(section.heads) <= HEADS_MAX
         assert len(decoder._reader.free_names) <= len(decoder._reader._names) <= MEMO_ENTRIES_MAX
+
+    @pytest.mark.parametrize("vary", ["value", "length", "path"])
+    def test_the_memo_is_bounded_in_octets(self, decoder: Decoder, vary: str) -> None:
+        for number in range(100):
+            large = literal(
+                b"x-a", b"%03d" % number + b"v" * (number if vary == "length" else 0) + b"v" * 3000
+            )
+            path = b"\x04" + string(b"/%d" % number) if vary == "path" else b"\xbf"
+            decoder.decode(b"\x83\x86" + path + b"\xbe" + large)
+            assert 0 < sum(map(len, decoder.memo)) <= MEMO_BYTES_MAX
 
     def test_large_blocks_are_not_memoised(self, decoder: Decoder) -> None:
         decoder.decode(STABLE + literal(b"x-a", b"v" * MEMO_BLOCK_BYTES_MAX))

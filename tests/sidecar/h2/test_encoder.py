@@ -4,7 +4,7 @@ import hpack
 import pytest
 
 from sidecar.h2.block import Extra, Literal, NeverIndexed
-from sidecar.h2.encoder import MEMO_BLOCK_BYTES_MAX, MEMO_ENTRIES_MAX, SEEN_MAX, Encoder
+from sidecar.h2.encoder import MEMO_BLOCK_BYTES_MAX, MEMO_BYTES_MAX, MEMO_ENTRIES_MAX, SEEN_MAX, Encoder
 from tests.support.hpack_peer import Field, literal, string
 
 REQUEST = (
@@ -182,6 +182,9 @@ def test_the_memos_are_bounded(pair: Pair) -> None:
         pair.send(((b":status", b"200"), (b"date", b"%d" % number)))
         assert len(pair.encoder.memo) == len(pair.encoder._kept) <= MEMO_ENTRIES_MAX
         assert len(pair.encoder._seen) <= SEEN_MAX
+    for number in range(100):
+        pair.send(((b":status", b"200"), (b"date", b"%d" % number + b"v" * 3000)))
+        assert 0 < sum(map(len, pair.encoder.memo.values())) <= MEMO_BYTES_MAX
     pair.send(((b":status", b"200"), (b"date", b"v" * MEMO_BLOCK_BYTES_MAX)))
     assert all(len(block) <= MEMO_BLOCK_BYTES_MAX for block in pair.encoder.memo.values())
 
