@@ -5,7 +5,6 @@ new certificate rotates the contexts. SIGTERM drains and ends with 0; a withdraw
 """
 
 import asyncio
-import gc
 import json
 import random
 import signal
@@ -19,6 +18,7 @@ from weft.aio import Tasks
 from weft.clock import Clock, SystemClock
 from weft.errors import EnvironmentProblem
 
+from . import memory
 from .admin import Admin
 from .config import SidecarConfig
 from .errors import CredentialRejected, RegistryUnreachable
@@ -164,9 +164,7 @@ class Sidecar:
             await self._serving.use_cached(compile_snapshot(resources, index))
 
     def _announce(self, admin_address: str) -> None:
-        # What lives now lives as long as the process: the collector need not walk it again.
-        gc.collect()
-        gc.freeze()
+        memory.settle()
         log.info("ready", admin=admin_address, instance=self._credential.instance_key)
         if path := self._config.ready_file:
             try:
