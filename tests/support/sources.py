@@ -11,7 +11,7 @@ ROOTS = ("weft", "registry", "sidecar", "ca")
 
 @dataclass(frozen=True)
 class Import:
-    """One imported module, absolute. `lazy` is one inside a function."""
+    """One imported module, absolute. `lazy` is one inside a function, or for the type checker only."""
 
     module: str
     relative: bool
@@ -49,7 +49,7 @@ class Source:
     def _imports(self, node: ast.AST, lazy: bool) -> list[Import]:
         found = []
         for child in ast.iter_child_nodes(node):
-            inside = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+            inside = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) or _for_types(child)
             if isinstance(child, ast.Import):
                 found += [Import(alias.name, False, lazy, child.lineno) for alias in child.names]
             elif isinstance(child, ast.ImportFrom):
@@ -69,6 +69,10 @@ class Source:
         package = self.name.split(".") if self.is_package else self.name.split(".")[:-1]
         kept = package[: len(package) - node.level + 1]
         return ".".join([*kept, node.module] if node.module else kept)
+
+
+def _for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def sources(*roots: str) -> list[Source]:
