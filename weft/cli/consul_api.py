@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import click
 import orjson
 
-from weft.errors import ConfigError, Unavailable, UsageError, WeftError
+from ..errors import ConfigError, Unavailable, UsageError, WeftError
 
 ADDRESS_DEFAULT = "127.0.0.1:8500"
 ADDRESS_VARIABLES = ("WEFT_HTTP_ADDR", "CONSUL_HTTP_ADDR")

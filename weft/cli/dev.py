@@ -24,7 +24,8 @@ Without --data-dir everything ends with the process, identities included.
 
 def _ttl(_context: click.Context, _option: click.Parameter, text: str) -> timedelta:
     from ca.authority import LEAF_TTL_MAX, LEAF_TTL_MIN
-    from weft.durations import InvalidDuration, format_duration, parse_duration_s
+
+    from ..durations import InvalidDuration, format_duration, parse_duration_s
 
     try:
         ttl = timedelta(seconds=parse_duration_s(text))
@@ -37,7 +38,7 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str) -> timede
 
 
 def _name(_context: click.Context, _option: click.Parameter, text: str) -> str:
-    from weft.spiffe import InvalidSpiffeId, SpiffeId
+    from ..spiffe import InvalidSpiffeId, SpiffeId
 
     try:
         return text and SpiffeId("trust-domain", text, "service").datacenter
@@ -105,7 +106,8 @@ def command(
     Listens on 127.0.0.1 only. SIGINT and SIGTERM end it.
     """
     from registry.process import Settings
-    from weft import logs
+
+    from .. import logs
 
     logs.configure(log_level)
     settings = Settings(
@@ -137,7 +139,7 @@ async def _run(settings: "Settings", ready_file: Path | None) -> None:
 
 async def _until(stop: asyncio.Event, registry: "Registry") -> None:
     """Returns on a signal. Raises EnvironmentProblem when the log had to stop."""
-    from weft.errors import EnvironmentProblem
+    from ..errors import EnvironmentProblem
 
     stopped = registry.tasks.spawn(stop.wait(), "signals")
     failed = registry.tasks.spawn(registry.log.failed(), "log failure")
@@ -149,7 +151,7 @@ async def _until(stop: asyncio.Event, registry: "Registry") -> None:
 def _tell(registry: "Registry", settings: "Settings", ready_file: Path | None) -> None:
     import orjson
 
-    from weft.files import write_private
+    from ..files import write_private
 
     kept = f"data in {settings.data_dir}" if settings.data_dir else "nothing is kept"
     click.echo(

@@ -6,8 +6,7 @@ from typing import Any
 import click
 import orjson
 
-from weft.errors import ConfigError
-
+from ..errors import ConfigError
 from .consul_api import Api, takes_address
 from .tables import show, takes_format
 
@@ -83,7 +82,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, answer: Any) -> None:
-    from weft.credential import Credential
+    from ..credential import Credential
 
     Credential.from_json(orjson.dumps(answer)).write(path)
 
