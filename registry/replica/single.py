@@ -76,12 +76,24 @@ class SingleServer:
         return cls(State(), address=address)
 
     @classmethod
-    async def open(cls, path: Path, *, address: str = _DEFAULT_ADDRESS) -> Self:
+    async def open(
+        cls,
+        path: Path,
+        *,
+        address: str = _DEFAULT_ADDRESS,
+        snapshot_after_bytes: int = limits.SNAPSHOT_AFTER_BYTES,
+    ) -> Self:
         """A durable log. Raises DataDirProblem (LogCorrupt included) or UnknownCommand."""
         directory = DataDir.open(path)
         try:
             store = Store(DirectoryDisk(directory.log))
-            return cls(recover(store), store, address=address, release=directory.close)
+            return cls(
+                recover(store),
+                store,
+                address=address,
+                snapshot_after_bytes=snapshot_after_bytes,
+                release=directory.close,
+            )
         except LogCorrupt as error:
             directory.close()
             raise LogCorrupt(f"data directory {path}: {error}") from None
@@ -230,7 +242,7 @@ class SingleServer:
 
     def _fail(self, error: BaseException) -> None:
         if not self._failure.done():
-            log.critical("the log has to stop", error=str(error), exc_info=error)
+            log.critical("the log has to stop", error=repr(error))
             self._failure.set_result(error)
             self._watchers.close(self._not_ready())
 

@@ -1,0 +1,292 @@
+"""The log of one server: order, durability, waiting, and what it does when the disk gives up."""
+
+import asyncio
+import errno
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.catalog import commands, watches
+from registry.errors import (
+    DiskFull,
+    InvalidCommand,
+    LogCorrupt,
+    NotFound,
+    NotReady,
+    OutcomeUnknown,
+    UnknownCommand,
+)
+from registry.replica import disk, limits
+from registry.replica.port import Log
+from registry.replica.single import SingleServer, recover
+from registry.replica.store import Store
+from tests.support.catalog import intention, node, service, stamp
+from tests.support.sim_disk import SimDisk
+from weft.pb.catalog.v1.command_pb2 import Command
+
+DEADLINE_S = 20.0
+
+
+def _write(name: str = "web") -> Command:
+    return commands.register(stamp(), node(), [service(f"{name}-1", name)])
+
+
+async def _soon(work: Coroutine[Any, Any, Any]) -> Any:
+    return await asyncio.wait_for(work, DEADLINE_S)
+
+
+async def _on(sim: SimDisk, **options: Any) -> SingleServer:
+    store = Store(sim)
+    return SingleServer(recover(store), store, **options)
+
+
+@pytest.fixture(params=["memory", "disk"])
+async def log(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    made = await (SingleServer.in_memory() if request.param == "memory" else SingleServer.open(tmp_path))
+    yield made
+    await made.close()
+
+
+async def test_a_write_is_in_the_view_once_it_is_answered(log: Log) -> None:
+    result = await log.propose(_write())
+    assert result.index == log.view().index == await log.read_index() == 1
+    assert [entry.service.id for entry in log.view().service_nodes("web").rows] == ["web-1"]
+    assert (await log.propose(commands.set_intention(stamp(), intention("a", "b")))).value
+
+
+async def test_a_refused_write_raises_and_takes_an_index(log: Log) -> None:
+    with pytest.raises(NotFound):
+        await log.propose(commands.deregister_node(stamp(), "nope"))
+    with pytest.raises(InvalidCommand):
+        await log.propose(commands.register(stamp(), node("no name")))
+    assert (await log.propose(_write())).index == 3
+
+
+async def test_an_unknown_or_too_large_command_never_gets_into_the_log(log: Log) -> None:
+    with pytest.raises(UnknownCommand):
+        await log.propose(Command(version=9))
+    huge = commands.update_check(stamp(), "n1", "c", "passing", "x" * (4 * 1024 * 1024))
+    with pytest.raises(InvalidCommand, match="bytes"):
+        await log.propose(huge)
+    assert log.view().index == 0
+
+
+async def test_writes_are_applied_in_the_order_of_their_indexes(log: Log) -> None:
+    results = await asyncio.gather(*(log.propose(_write(f"s{number}")) for number in range(50)))
+    assert [result.index for result in results] == list(range(1, 51))
+
+
+async def test_status_names_the_leader(log: Log) -> None:
+    await log.propose(_write())
+    status = log.status()
+    assert (status.leader, status.peers, status.is_leader) == ("127.0.0.1:8300", ("127.0.0.1:8300",), True)
+    assert (status.last_index, status.applied_index) == (1, 1)
+
+
+async def test_a_change_wakes_only_those_who_read_it(log: Log) -> None:
+    await log.propose(_write("web"))
+    web = asyncio.ensure_future(log.wait([watches.service("web")], 1, DEADLINE_S))
+    others = [
+        asyncio.ensure_future(log.wait([watches.service(f"s{number}")], 1, DEADLINE_S))
+        for number in range(100)
+    ]
+    await asyncio.sleep(0)
+    await log.propose(commands.deregister_services(stamp(), "n1", ["web-1"]))
+    await _soon(web)
+    await asyncio.sleep(0)
+    assert not any(other.done() for other in others)
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+async def test_waiting_for_what_has_already_moved_returns_at_once(log: Log) -> None:
+    await log.propose(_write())
+    await _soon(log.wait([watches.service("web"), watches.ROOTS], 0, 3600.0))
+
+
+async def test_waiting_ends_when_the_time_is_out(log: Log) -> None:
+    await _soon(log.wait([watches.ROOTS], 99, 0.0))
+    await _soon(log.wait([watches.ROOTS], 99, 0.01))
+
+
+async def test_waiters_leave_nothing_behind(log: SingleServer) -> None:
+    waiting = asyncio.ensure_future(log.wait([watches.ROOTS, watches.NODES], 1, DEADLINE_S))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await log.wait([watches.ROOTS], 1, 0.01)
+    assert len(log._watchers) == 0
+
+
+async def test_closing_finishes_writes_and_ends_waiting(log: Log) -> None:
+    write = asyncio.ensure_future(log.propose(_write()))
+    waiting = asyncio.ensure_future(log.wait([watches.ROOTS], 99, DEADLINE_S))
+    await asyncio.sleep(0)
+    await log.close()
+    assert (await write).index == 1
+    with pytest.raises(NotReady):
+        await waiting
+    with pytest.raises(NotReady):
+        await log.propose(_write())
+    with pytest.raises(NotReady):
+        await log.read_index()
+    assert log.status().leader == ""
+
+
+async def test_a_cancelled_caller_does_not_disturb_the_others(log: Log) -> None:
+    first, second = (asyncio.ensure_future(log.propose(_write(name))) for name in ("a", "b"))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await _soon(second)).index == 2
+    assert (await log.propose(_write("c"))).index == 3
+
+
+async def test_the_state_survives_a_restart(tmp_path: Path) -> None:
+    first = await SingleServer.open(tmp_path)
+    for number in range(20):
+        await first.propose(_write(f"s{number}"))
+    before = first.view()
+    await first.close()
+    second = await SingleServer.open(tmp_path)
+    assert second.view().service_names() == before.service_names()
+    assert (await second.propose(_write())).index == 21
+    await second.close()
+
+
+async def test_an_answer_comes_only_after_fdatasync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write is in the file but not synced: neither an answer nor a view of it may be had."""
+    log = await SingleServer.open(tmp_path)
+    entered, allowed, real = threading.Event(), threading.Event(), disk.os.fdatasync
+
+    def gated(handle: int) -> None:
+        entered.set()
+        assert allowed.wait(DEADLINE_S)
+        real(handle)
+
+    monkeypatch.setattr(disk.os, "fdatasync", gated)
+    write = asyncio.ensure_future(log.propose(_write()))
+    await asyncio.to_thread(entered.wait, DEADLINE_S)
+    assert entered.is_set()
+    assert b"web-1" in next((tmp_path / "log").iterdir()).read_bytes()
+    assert not write.done()
+    assert log.view().index == 0
+    allowed.set()
+    assert (await _soon(write)).index == 1
+    await log.close()
+
+
+async def test_writes_that_wait_share_a_sync() -> None:
+    sim = SimDisk()
+    log = await _on(sim)
+    sim.calls.clear()
+    await asyncio.gather(*(log.propose(_write(f"s{number}")) for number in range(200)))
+    assert sim.calls.count("sync") <= 2
+    await log.close()
+
+
+async def test_every_write_is_durable_when_answered() -> None:
+    sim = SimDisk()
+    log = await _on(sim, snapshot_after_bytes=2_000)
+
+    async def write(number: int) -> None:
+        await log.propose(_write(f"s{number}"))
+        again = recover(Store(_copy_of_synced(sim)))
+        assert again.service_nodes(f"s{number}").rows
+
+    for start in range(0, 60, 6):
+        await asyncio.gather(*(write(start + number) for number in range(6)))
+    await log.close()
+
+
+def _copy_of_synced(sim: SimDisk) -> SimDisk:
+    """The disk after a crash in which everything unsynced is lost."""
+    copy = SimDisk()
+    for name, content in sim._durable.items():
+        copy.create(name).append(content.synced)
+    return copy
+
+
+async def test_snapshots_replace_the_log_and_never_stop_writes() -> None:
+    sim = SimDisk()
+    log = await _on(sim, snapshot_after_bytes=3_000)
+    for number in range(300):
+        await log.propose(_write(f"s{number % 9}") if number % 2 else commands.expire(stamp()))
+    await log.close()
+    assert sum(name.startswith("snapshot-") for name in sim.names()) == 1
+    assert len(sim.names()) < 10
+    restored = recover(Store(sim))
+    assert restored.index == 300
+    assert restored.service_names() == log.view().service_names()
+
+
+async def test_a_snapshot_that_cannot_be_written_costs_no_write(caplog: Any) -> None:
+    class NoSnapshots(SimDisk):
+        def rename(self, old: str, new: str) -> None:
+            raise OSError(errno.EACCES, "Permission denied")
+
+    sim = NoSnapshots()
+    log = await _on(sim, snapshot_after_bytes=1_000)
+    for number in range(100):
+        await log.propose(_write(f"s{number}"))
+    await log.close()
+    assert recover(Store(sim)).index == 100
+
+
+async def test_trap_20_a_full_disk_refuses_writes_and_serves_reads() -> None:
+    sim = SimDisk()
+    log = await _on(sim)
+    await log.propose(_write())
+    sim.capacity_bytes = sim.used_bytes() + 10
+    with pytest.raises(DiskFull, match="make space"):
+        await log.propose(_write("db"))
+    assert [*log.view().service_names().rows] == ["web"]
+    sim.capacity_bytes = None
+    assert (await log.propose(_write("db"))).index == 2
+    await log.close()
+    assert recover(Store(sim)).index == 2
+
+
+async def test_trap_20_a_failed_sync_stops_the_log() -> None:
+    sim = SimDisk()
+    log = await _on(sim)
+    waiting = asyncio.ensure_future(log.wait([watches.ROOTS], 99, DEADLINE_S))
+    sim.fail_syncs = True
+    with pytest.raises(OutcomeUnknown):
+        await log.propose(_write())
+    assert isinstance(await _soon(log.failed()), OSError)
+    sim.fail_syncs = False
+    with pytest.raises(NotReady, match="had to stop"):
+        await log.propose(_write())
+    with pytest.raises(NotReady):
+        await _soon(waiting)
+    assert log.view().index == 0
+    await log.close()
+
+
+async def test_too_many_waiting_writes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PENDING_COMMANDS_MAX", 3)
+    log = await SingleServer.in_memory()
+    done = await asyncio.gather(*(log.propose(_write()) for _ in range(5)), return_exceptions=True)
+    assert [isinstance(it, NotReady) for it in done] == [False, False, False, True, True]
+    await log.close()
+
+
+async def test_a_log_with_an_unknown_command_is_not_opened() -> None:
+    """Written by a newer version: skipping it would make this server's state another one."""
+    sim = SimDisk()
+    store = Store(sim)
+    assert list(store.commands(store.snapshot()[0])) == []
+    store.append(1, [Command(version=9).SerializeToString()])
+    with pytest.raises(UnknownCommand):
+        recover(Store(sim))
+    broken = SimDisk()
+    store = Store(broken)
+    assert list(store.commands(store.snapshot()[0])) == []
+    store.append(1, [b"\xff"])
+    with pytest.raises(LogCorrupt, match="index 1"):
+        recover(Store(broken))
+    assert recover(Store(SimDisk())).index == 0

@@ -1,0 +1,120 @@
+"""A disk behind `registry.replica.disk.Disk` that forgets what was not synced.
+
+`crash` keeps of each file what was synced and a random part of the rest: a prefix, possibly with
+sectors zeroed. Creations, renames and removals that were not followed by `sync_names` are undone by
+chance. Synced bytes are never touched: damage to them is done by tests on purpose.
+"""
+
+import errno
+import random
+from dataclasses import dataclass, field
+
+SECTOR_BYTES = 512
+
+
+@dataclass
+class _Content:
+    data: bytearray = field(default_factory=bytearray)
+    synced: bytes = b""
+
+
+class SimDisk:
+    """`capacity_bytes` bounds all files together; None is endless."""
+
+    def __init__(self, capacity_bytes: int | None = None) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.files: dict[str, _Content] = {}
+        self.fail_syncs = False
+        self.calls: list[str] = []  # what was asked of the disk, in order
+        self._durable: dict[str, _Content] = {}  # names as of the last sync_names
+
+    # The port
+
+    def names(self) -> list[str]:
+        return sorted(self.files)
+
+    def read(self, name: str) -> bytes:
+        return bytes(self.files[name].data)
+
+    def create(self, name: str) -> "SimFile":
+        if name in self.files:
+            raise OSError(errno.EEXIST, "exists")
+        self.calls.append(f"create {name}")
+        self.files[name] = _Content()
+        return SimFile(self, self.files[name])
+
+    def open(self, name: str) -> "SimFile":
+        return SimFile(self, self.files[name])
+
+    def rename(self, old: str, new: str) -> None:
+        self.calls.append(f"rename {new}")
+        self.files[new] = self.files.pop(old)
+
+    def remove(self, name: str) -> None:
+        self.calls.append(f"remove {name}")
+        del self.files[name]
+
+    def sync_names(self) -> None:
+        self.calls.append("sync_names")
+        self._durable = dict(self.files)
+
+    # What tests do to it
+
+    def used_bytes(self) -> int:
+        return sum(len(content.data) for content in self.files.values())
+
+    def unsynced_bytes(self) -> int:
+        return sum(len(content.data) - len(content.synced) for content in self.files.values())
+
+    def crash(self, draw: random.Random) -> "SimDisk":
+        """The disk as the next start finds it."""
+        after = SimDisk(self.capacity_bytes)
+        for name in sorted(self.files.keys() | self._durable.keys()):
+            now, then = self.files.get(name), self._durable.get(name)
+            content = now if now is then or draw.random() < 0.5 else then
+            if content is not None:
+                kept = _after_crash(content, draw)
+                after.files[name] = _Content(bytearray(kept), kept)
+        after.sync_names()
+        return after
+
+
+def _after_crash(content: _Content, draw: random.Random) -> bytes:
+    synced, written = content.synced, bytes(content.data)
+    if not written.startswith(synced):  # truncated, not synced: either length may come back
+        return draw.choice((synced, written))
+    kept = bytearray(written[: draw.randint(len(synced), len(written))])
+    if draw.random() < 0.5:  # blocks were allotted, but not all of them written
+        for start in range(len(synced) - len(synced) % SECTOR_BYTES, len(kept), SECTOR_BYTES):
+            if draw.random() < 0.5:
+                first = max(start, len(synced))
+                last = min(start + SECTOR_BYTES, len(kept))
+                kept[first:last] = bytes(last - first)
+    return bytes(kept)
+
+
+class SimFile:
+    def __init__(self, disk: SimDisk, content: _Content) -> None:
+        self._disk = disk
+        self._content = content
+
+    def append(self, data: bytes) -> None:
+        room = len(data)
+        if self._disk.capacity_bytes is not None:
+            room = max(0, self._disk.capacity_bytes - self._disk.used_bytes())
+        self._disk.calls.append("append")
+        self._content.data += data[:room]
+        if room < len(data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def sync(self) -> None:
+        if self._disk.fail_syncs:
+            raise OSError(errno.EIO, "Input/output error")
+        self._disk.calls.append("sync")
+        self._content.synced = bytes(self._content.data)
+
+    def truncate(self, size: int) -> None:
+        del self._content.data[size:]
+
+    def close(self) -> None:
+        pass
