@@ -13,10 +13,8 @@ long as that table is unchanged. On this rest three memos, which a change of the
 Heads depend on their fields alone, so those stay interned when the table changes.
 """
 
-from collections.abc import Callable
-
 from . import huffman
-from .block import NO_EXTRA, Block, Extra, Field, Head
+from .block import NO_EXTRA, Block, Extra, Head
 from .errors import ConnectionFault, ErrorCode, HeaderListTooLarge
 from .fields import (
     FIELD_OVERHEAD_BYTES,
@@ -27,97 +25,16 @@ from .fields import (
     size_of,
     trailers_head,
 )
+from .memos import LIST_PER_LITERALS_MAX, MEMO_ENTRIES_MAX, Constant, Section
 from .reader import Reader, Stray, in_order
 from .table import TABLE_SIZE_DEFAULT
 
 HEADER_LIST_BYTES_MAX = 64 * 1024
 # No list within its bound needs more octets on the wire: the longest Huffman code has 30 bits.
 BLOCK_PER_LIST_MAX = 4
-# What an octet of literals may count for in the list: a field takes 4 octets or more and counts for 32 more
-# than its strings, which Huffman code may make almost twice as long.
-LIST_PER_LITERALS_MAX = 10
 FIELDS_UNCOUNTED_MAX = 64  # a list of no more fields is summed up only when its head is made
 
-# Bounds of the memos. A client has some tens of distinct blocks, of 10 to 500 octets, or 2,000 with a JWT. A
-# memo that is full is emptied: that costs a refill per so many novel blocks and no bookkeeping on a hit.
-MEMO_ENTRIES_MAX = 128
-MEMO_BLOCK_BYTES_MAX = 4096
-MEMO_BYTES_MAX = 64 * 1024  # of keys; what they map to is at most as large again
-BEGINNINGS_MAX = 64
-BEGINNING_BYTES_MAX = 512
-SHAPES_MAX = 64
-SHAPE_BYTES_MAX = 1024
-HEADS_MAX = 64
-HEAD_BYTES_MAX = 2048
-
-# The ending of a block: octets before it, header list size that the head may have, the constant octets
-# (position, end, octets), and the marks of all of the ending's octets.
-Constant = tuple[int, int, bytes]
-Shape = tuple[int, int, tuple[Constant, ...], bytes]
-
 _new = object.__new__
-
-
-class Section:
-    """The memos of one place in a message: header blocks and trailers mean different things."""
-
-    __slots__ = ("beginnings", "heads", "list_max", "make_head", "memo", "memo_bytes", "run", "shapes")
-
-    def __init__(self, make_head: Callable[[tuple[Field, ...]], Head], list_max: int) -> None:
-        self.make_head = make_head
-        self.list_max = list_max
-        self.memo: dict[bytes, Block] = {}
-        self.memo_bytes = 0
-        self.beginnings: dict[bytes, Head] = {}
-        self.run = 0  # length of the beginning that was met last, so probably of the next one
-        self.shapes: dict[int, Shape] = {}  # by the length of the whole block
-        self.heads: dict[tuple[Field, ...], Head] = {}
-
-    def forget_blocks(self) -> None:
-        if self.memo or self.beginnings:  # often not: some clients insert in every block
-            self.memo.clear()
-            self.memo_bytes = 0
-            self.beginnings.clear()
-            self.shapes.clear()
-
-    def keep_block(self, octets: bytes, block: Block) -> None:
-        if len(octets) <= MEMO_BLOCK_BYTES_MAX:
-            if len(self.memo) >= MEMO_ENTRIES_MAX or self.memo_bytes > MEMO_BYTES_MAX - len(octets):
-                self.memo.clear()
-                self.memo_bytes = 0
-            self.memo[octets] = block
-            self.memo_bytes += len(octets)
-
-    def keep_beginning(self, octets: bytes, head: Head) -> None:
-        if 0 < len(octets) <= BEGINNING_BYTES_MAX:
-            if len(self.beginnings) >= BEGINNINGS_MAX:
-                self.beginnings.clear()
-            self.beginnings[octets] = head
-            self.run = len(octets)
-
-    def keep_shape(self, block: bytes, run: int, constants: tuple[Constant, ...]) -> None:
-        """Keeps the shape of `block`, whose values are plain and valid, if its length is new.
-
-        Values of the same lengths whose octets have the same marks are valid too.
-        """
-        if (
-            len(block) <= MEMO_BLOCK_BYTES_MAX
-            and len(block) not in self.shapes
-            and len(self.shapes) < SHAPES_MAX
-        ):
-            room = self.list_max - LIST_PER_LITERALS_MAX * (len(block) - run)
-            self.shapes[len(block)] = run, room, constants, block[run:].translate(MARKS)
-
-    def head(self, fields: tuple[Field, ...]) -> Head:
-        """The one head of these fields. Raises StreamFault where they are malformed."""
-        head = self.heads.get(fields)
-        if head is None:
-            head = self.make_head(fields)
-            if head.size <= HEAD_BYTES_MAX:
-                if len(self.heads) >= HEADS_MAX:
-                    self.heads.clear()
-                self.heads[fields] = head
-        return head
 
 
 class Decoder:

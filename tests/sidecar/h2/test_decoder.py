@@ -3,17 +3,16 @@
 import pytest
 
 from sidecar.h2.block import Block, Kind, NeverIndexed
-from sidecar.h2.decoder import (
+from sidecar.h2.decoder import BLOCK_PER_LIST_MAX, Decoder
+from sidecar.h2.errors import ConnectionFault, ErrorCode, HeaderListTooLarge, StreamFault
+from sidecar.h2.memos import (
     BEGINNINGS_MAX,
-    BLOCK_PER_LIST_MAX,
     HEADS_MAX,
     MEMO_BLOCK_BYTES_MAX,
     MEMO_BYTES_MAX,
     MEMO_ENTRIES_MAX,
     SHAPES_MAX,
-    Decoder,
 )
-from sidecar.h2.errors import ConnectionFault, ErrorCode, HeaderListTooLarge, StreamFault
 from tests.support.hpack_peer import Field, How, Peer, Saying, integer, literal, string
 
 POST = b"\x83\x86\x44\x02/a\x41\x06orders"  # the second half inserts
