@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import load, procfs
+from .bystanders import Bystanders
 from .errors import LoadFailed
 from .pair import Pair
 from .processes import Child
@@ -15,6 +16,7 @@ _REQUESTS_MIN, _REQUESTS_MAX = 200, 500_000
 _WARM_REQUESTS_PER_CALL = 20  # per call in flight: enough to open connections and fill memos
 _WARM_S = 0.5
 _FIRST_ANSWER_TIMEOUT_S = 30.0
+_QUIET = 0.05  # what others may take of the machine without being mentioned
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Sample:
 
     load: Load
     hops: tuple[Hop, ...]
+    others: float = 0.0  # share (0..1) of the machine that went to processes of no concern
 
     @property
     def cpu_us_per_request(self) -> float:
@@ -39,6 +42,13 @@ class Sample:
     @property
     def rss_mb(self) -> float:
         return sum(hop.rss_mb for hop in self.hops)
+
+    def __str__(self) -> str:
+        busy = f" (others: {self.others:.0%} of the machine)" if self.others > _QUIET else ""
+        return (
+            f"{self.cpu_us_per_request:6.1f} µs CPU/request, p50 {self.load.p50_ms:.2f} ms, "
+            f"{self.load.rps:,.0f} requests/s{busy}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +96,7 @@ class Bench:
             for name in names if number % 2 == 0 else reversed(names):
                 sample = self._sample(workload, sides[name], requests[name])
                 samples[name].append(sample)
-                progress(
-                    f"{workload.name} round {number + 1}/{count} {name:>6}: "
-                    f"{sample.cpu_us_per_request:6.1f} µs CPU/request, p50 {sample.load.p50_ms:.2f} ms, "
-                    f"{sample.load.rps:,.0f} requests/s"
-                )
+                progress(f"{workload.name} round {number + 1}/{count} {name:>6}: {sample}")
         return samples
 
     def _calibrated(self, workload: Workload, side: Side) -> int:
@@ -123,14 +129,16 @@ class Bench:
             raise LoadFailed(f"{side.name}: {requests} requests were answered, but the backend saw {seen}")
 
     def _sample(self, workload: Workload, side: Side, requests: int) -> Sample:
+        bystanders = Bystanders([self._backend.pid, *(proxy.pid for proxy in side.proxies)])
         before = [procfs.cpu_s(proxy.pid) for proxy in side.proxies]
         seen = self._run(workload, side, requests)
         after = [procfs.cpu_s(proxy.pid) for proxy in side.proxies]
+        others = bystanders.share()
         hops = tuple(
             Hop((now - then) / requests * 1e6, procfs.rss_mb(proxy.pid))
             for proxy, then, now in zip(side.proxies, before, after, strict=True)
         )
-        return Sample(seen, hops)
+        return Sample(seen, hops, others)
 
     def _watched(self, side: Side) -> Child:
         return side.proxies[0] if side.proxies else self._backend

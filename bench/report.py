@@ -13,8 +13,8 @@ from .workloads import WORKLOADS
 Json = dict[str, Any]
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-_COLUMNS = ("", "side", "CPU µs/request", "by hop", "p50 ms", "p99 ms", "requests/s", "RSS MB")
-_WIDTH = 120  # of the table, also where the output is not a terminal
+_COLUMNS = ("", "side", "CPU µs/request", "by hop", "p50 ms", "p99 ms", "requests/s", "RSS MB", "others' CPU")
+_WIDTH = 130  # of the table, also where the output is not a terminal
 _SIDES = {"weft": "Weft pair", "envoy": "Envoy pair", "direct": "no proxy"}
 
 
@@ -37,6 +37,7 @@ def _figures(side: Json) -> Iterator[str]:
     yield f"{side['p99_ms']:.2f}"
     yield f"{side['rps']:,}"
     yield " + ".join(f"{hop['rss_mb']:.0f}" for hop in hops)
+    yield f"{side['others_cpu_share']:.0%}" if "others_cpu_share" in side else ""
 
 
 def _ratios(ratio: Json) -> Iterator[str]:
@@ -45,6 +46,7 @@ def _ratios(ratio: Json) -> Iterator[str]:
     yield f"rounds {min(per_round):.2f}–{max(per_round):.2f}"
     for key in ("p50_ms", "p99_ms", "rps", "rss_mb"):
         yield f"{ratio[key]:.2f}×"
+    yield ""
 
 
 def print_table(parts: Mapping[str, Json]) -> None:

@@ -30,6 +30,7 @@ def figures(samples: list[Sample]) -> Json:
         "p50_ms": _rounded(median(s.load.p50_ms for s in samples)),
         "p99_ms": _rounded(median(s.load.p99_ms for s in samples)),
         "rps": round(median(s.load.rps for s in samples)),
+        "others_cpu_share": _rounded(median(s.others for s in samples)),
     }
     hops = list(zip(*(s.hops for s in samples), strict=True))
     if not hops:

@@ -1,11 +1,15 @@
 """Medians, ratios, and a record that later parts extend."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from bench import procfs, report, results
+from bench import bystanders, procfs, report, results
 from bench.errors import BenchError
 from bench.measure import Hop, Sample
 from bench.workloads import Load, percentile
@@ -32,7 +36,7 @@ def test_a_pair_counts_as_the_sum_of_both() -> None:
 
 
 def test_a_side_without_proxies_has_no_cpu() -> None:
-    assert set(results.figures(samples(0.0, hops=0))) == {"p50_ms", "p99_ms", "rps"}
+    assert set(results.figures(samples(0.0, hops=0))) == {"p50_ms", "p99_ms", "rps", "others_cpu_share"}
 
 
 def test_ratios_are_weft_over_envoy() -> None:
@@ -84,7 +88,7 @@ def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
 def test_the_table_has_a_row_per_side_and_the_ratios() -> None:
     found = results.compared({"weft": samples(10.0), "envoy": samples(40.0), "direct": samples(0.0, hops=0)})
     text = report.markdown({"W1": found}, {})
-    assert "| W1 10×10 | Weft pair | 10.0 | 5.0 + 5.0 | 2.00 | 4.00 | 2,000 | 50 + 50 |" in text
+    assert "| W1 10×10 | Weft pair | 10.0 | 5.0 + 5.0 | 2.00 | 4.00 | 2,000 | 50 + 50 | 0% |" in text
     assert "| Envoy pair | 40.0 |" in text
     assert "| no proxy |  |  | 2.00 |" in text
     assert "| Weft/Envoy | 0.25× | rounds 0.25–0.25 |" in text
@@ -93,3 +97,24 @@ def test_the_table_has_a_row_per_side_and_the_ratios() -> None:
 def test_rss_is_in_megabytes_of_a_million_bytes() -> None:
     assert procfs.parse_rss_mb("Name:\tx\nVmRSS:\t   50000 kB\n") == pytest.approx(51.2)
     assert procfs.parse_rss_mb("Name:\tx\n") == 0.0
+
+
+def test_busy_time_is_all_but_idle_and_waiting() -> None:
+    stat = "cpu  100 20 300 4000 500 6 7 8 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n"
+    assert bystanders.parse_busy_s(stat) == pytest.approx(
+        (100 + 20 + 300 + 6 + 7 + 8) / os.sysconf("SC_CLK_TCK")
+    )
+
+
+def test_bystanders_are_seen_and_own_processes_are_not() -> None:
+    seen = bystanders.Bystanders([])
+    own = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        told = bystanders.Bystanders([own.pid])
+        deadline = time.monotonic() + 30
+        while procfs.cpu_s(own.pid) < 0.5 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert told.share() < seen.share() <= 1.0
+    finally:
+        own.kill()
+        own.wait()
