@@ -173,7 +173,9 @@ class Mesh:
             wait_for(self._passes(member), f"{member.id} is healthy", self.dev)
         for caller in members:
             for destination in caller.upstreams:
-                awaited = {member.id for member in members if member.service == destination}
+                awaited = {
+                    f"{HOST}:{member.public_port}" for member in members if member.service == destination
+                }
                 wait_for(knows(caller, awaited), f"{caller.id} knows {awaited}", caller.sidecar)
 
     def _passes(self, member: Member) -> Callable[[], bool]:
@@ -213,18 +215,18 @@ class Mesh:
         return self.processes.stop()
 
 
-def knows(caller: Member, instances: set[str]) -> Callable[[], bool]:
-    """Whether the caller's sidecar has these instances, and as healthy."""
+def knows(caller: Member, addresses: set[str]) -> Callable[[], bool]:
+    """Whether the caller's sidecar has the instances at these addresses, and as healthy."""
 
     def holds() -> bool:
         upstreams = json.loads(caller.admin("/config"))["snapshot"]["upstreams"].values()
         healthy = {
-            instance["service_id"]
+            instance["address"]
             for upstream in upstreams
             for instance in upstream["instances"]
             if instance["healthy"]
         }
-        return instances <= healthy
+        return addresses <= healthy
 
     return holds
 
