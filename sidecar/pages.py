@@ -8,7 +8,7 @@ from typing import Any
 from .admin import Page, json_page
 from .exposition import CONTENT_TYPE, Exposition
 from .serving import Serving
-from .snapshot import Snapshot
+from .snapshot import Snapshot, Upstream
 from .telemetry import Telemetry
 
 
@@ -60,17 +60,40 @@ def _certificate(serving: Serving) -> dict[str, Any] | None:
 
 
 def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
+    inbound = snapshot.inbound
     return {
         "index": snapshot.index,
         "identity": snapshot.identity.uri,
-        "inbound": asdict(snapshot.inbound),
-        "upstreams": {
-            name: asdict(upstream) | {"spiffe_id": upstream.spiffe_id.uri, "balance": upstream.balance.value}
-            for name, upstream in snapshot.upstreams.items()
+        "inbound": {
+            "listen": str(inbound.listen),
+            "app": str(inbound.app),
+            "default_allow": inbound.default_allow,
+            "rules": [asdict(rule) for rule in inbound.rules],
         },
+        "upstreams": {name: _upstream(upstream) for name, upstream in snapshot.upstreams.items()},
         "bundles": {
             domain: [hashlib.sha256(root).hexdigest() for root in roots]
             for domain, roots in snapshot.bundles.items()
         },
         "revoked": sorted(f"{domain} {serial:x}" for domain, serial in snapshot.revoked),
+    }
+
+
+def _upstream(upstream: Upstream) -> dict[str, Any]:
+    return {
+        "listen": str(upstream.listen),
+        "spiffe_id": upstream.spiffe_id.uri,
+        "balance": upstream.balance.value,
+        "connect_timeout_s": upstream.connect_timeout_s,
+        "pending_max": upstream.pending_max,
+        "ejection": asdict(upstream.ejection),
+        "instances": [
+            {
+                "key": instance.key,
+                "address": str(instance.address),
+                "weight": instance.weight,
+                "healthy": instance.healthy,
+            }
+            for instance in upstream.instances
+        ],
     }

@@ -95,11 +95,12 @@ class Session:
         return mesh_pb2_grpc.MeshStub(self._channel)
 
     def _translated(self, error: grpc.aio.AioRpcError) -> CredentialRejected | RegistryUnreachable:
-        detail = " ".join((error.details() or "").split())[:DETAIL_CHARS_MAX]
         if error.code() is grpc.StatusCode.UNAUTHENTICATED:
             return CredentialRejected(
-                f"registry {self.address} rejected the credential ({detail}); register the service again"
+                f"registry {self.address} rejected the credential: it was withdrawn, or its instance "
+                "deregistered; register the service again"
             )
+        detail = " ".join((error.details() or "").split())[:DETAIL_CHARS_MAX]
         return RegistryUnreachable(f"registry {self.address}: {error.code().name} {detail}")
 
 

@@ -140,7 +140,7 @@ async def test_a_withdrawn_credential_ends_it(registry: FakeRegistry) -> None:
         await registry.revoke()
 
     running.tasks.spawn(withdraw(), "withdraw")
-    with pytest.raises(CredentialRejected, match="credential withdrawn"):
+    with pytest.raises(CredentialRejected, match="rejected the credential"):
         await running.subscription.run()
     assert not running.telemetry.registry_connected
     await running.tasks.close()

@@ -8,16 +8,15 @@ import click
 
 EPILOG = """
 \b
-A first sidecar, next to a service `web` on port 8080:
+A first sidecar, next to a service `web` on port 8080 that calls `orders`:
   weft dev &
-  curl -X PUT 'http://127.0.0.1:8500/v1/agent/service/register?credential' -d '{
-    "Name": "web", "Port": 8080, "Connect": {"SidecarService": {"Proxy": {"Upstreams": [
-      {"DestinationName": "orders", "LocalBindPort": 9191}]}}}}' > web.json
-  chmod 600 web.json
-  weft sidecar --credential web.json
+  echo '{"Name": "web", "Port": 8080, "Connect": {"SidecarService": {"Proxy": {
+    "Upstreams": [{"DestinationName": "orders", "LocalBindPort": 9191}]}}}}' > web.json
+  weft services register --credential web.credential web.json
+  weft sidecar --credential web.credential
 
-`web` now calls orders at 127.0.0.1:9191, and is called by others through the sidecar's public port only.
-Each option is also read from the environment, as WEFT_CREDENTIAL, WEFT_REGISTRY, and so on.
+`web` now calls orders at 127.0.0.1:9191, and others call it through the sidecar's public port. Each
+option is also read from the environment: WEFT_CREDENTIAL, WEFT_REGISTRY, and so on.
 """
 
 
@@ -93,25 +92,24 @@ def command(
     balancing, ejection and retries. When the registry is gone it keeps serving what it knows. SIGTERM
     finishes open streams and exits 0.
     """
-    _slim()
-    from sidecar import app
     from sidecar.config import SidecarConfig, parse_admin_address, parse_registry
 
-    from .. import logs
+    admin_host, admin_port = parse_admin_address(admin_address)
+    config = SidecarConfig(
+        credential=credential,
+        registry=tuple(parse_registry(address) for address in registry),
+        admin_host=admin_host,
+        admin_port=admin_port,
+        state_dir=state_dir,
+        ready_file=ready_file,
+        drain_timeout_s=drain_timeout,
+    )
+    _slim()
+    from sidecar import app
+    from weft import logs
 
     logs.configure(log_level, style=log_format)
-    admin_host, admin_port = parse_admin_address(admin_address)
-    app.run(
-        SidecarConfig(
-            credential=credential,
-            registry=tuple(parse_registry(address) for address in registry),
-            admin_host=admin_host,
-            admin_port=admin_port,
-            state_dir=state_dir,
-            ready_file=ready_file,
-            drain_timeout_s=drain_timeout,
-        )
-    )
+    app.run(config)
 
 
 def _slim() -> None:
