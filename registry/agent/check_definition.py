@@ -82,6 +82,7 @@ def read_check(fields: Fields) -> CheckSpec | None:
     )
     if definition == CheckDefinition() and not (spec.id or spec.name or spec.status):
         return None
+    fields.done()  # a misspelt field is the better message than the one it leaves missing
     _validate(spec)
     return spec
 

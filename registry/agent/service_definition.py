@@ -242,6 +242,7 @@ def _upstream(fields: Fields) -> Upstream:
         config_json=_json(fields.mapping("Config")),
         rest_json=_rest(fields, ("MeshGateway",)),
     )
+    fields.done()  # a misspelt field is the better message than the one it leaves missing
     _validate_upstream(upstream, fields)
     return upstream
 
