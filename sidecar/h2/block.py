@@ -39,8 +39,7 @@ class NeverIndexed(tuple[bytes, bytes]):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    def __hash__(self) -> int:
-        return hash((NeverIndexed, self[0], self[1]))
+    __hash__ = tuple.__hash__
 
 
 class Head:

@@ -198,6 +198,24 @@ class TestTraps:
         with pytest.raises(StreamFault):
             decoder.decode(STABLE + literal(b"x-a", b"1") + bad)
 
+    def test_trap_13_a_pseudo_header_field_after_a_regular_one(self, decoder: Decoder) -> None:
+        """Although the head, which is kept apart, would be in order."""
+        for _ in range(2):
+            with pytest.raises(StreamFault, match="not at this place"):
+                decoder.decode(b"\x83\x86\xbe" + literal(b"x-a", b"1") + b"\xbf")
+
+    def test_trap_12_a_known_name_may_still_be_inserted(self, decoder: Decoder) -> None:
+        for number in range(3):
+            decoder.decode(STABLE + literal(b"x-a", b"%d" % number))
+        inserted = b"\x40" + string(b"x-a") + string(b"3")
+        assert decoder.decode(STABLE + inserted).head.value(b"x-a") == b"3"
+        assert decoder.decode(b"\x83\x86\xc0\xbf\xbe").head.value(b"x-a") == b"3"
+
+    def test_trap_12_a_beginning_is_known_without_what_followed_it(self, decoder: Decoder) -> None:
+        te = literal(b"te", b"trailers")
+        assert decoder.decode(STABLE + literal(b"x-a", b"1") + te).head.value(b"te") == b"trailers"
+        assert decoder.decode(STABLE + literal(b"x-a", b"2")).head.value(b"te") is None
+
     def test_trap_13_broken_huffman_padding_ends_the_connection(self, decoder: Decoder) -> None:
         decoder.decode(STABLE + literal(b"x-a", b"1"))
         with pytest.raises(ConnectionFault, match="padding") as fault:
@@ -269,6 +287,23 @@ class TestShapes:
         never = decoder.decode(STABLE + literal(b"x-a", b"a b0", never=True) + literal(b"x-b", b"0"))
         assert [field.never_indexed for field in never.extra] == [True, False]
 
+    def test_huffman_coded_values_are_always_decoded(self, decoder: Decoder) -> None:
+        for number in range(3):
+            decoder.decode(STABLE + literal(b"x-a", b"%d" % number, huffman=True))
+        with pytest.raises(ConnectionFault, match="padding"):
+            decoder.decode(STABLE + b"\0" + string(b"x-a") + b"\x81\x30")
+
+    def test_a_larger_head_leaves_less_room(self) -> None:
+        decoder = Decoder(requests=True, header_list_max=600)
+        decoder.decode(POST)
+        decoder.decode(b"\x83\x86\xbf\x41" + string(b"o" * 400))
+        large = b"\x83\x86\xc0\xbe"
+        for number in range(3):
+            decoder.decode(b"\x83\x86\xc0\xbf" + literal(b"x-a", b"1234%d" % number))
+        assert decoder.decode(large).head.size + 40 > 600
+        with pytest.raises(HeaderListTooLarge):
+            decoder.decode(large + literal(b"x-a", b"12345"))
+
     def test_trap_12_a_change_of_the_table_empties_them(self, decoder: Decoder) -> None:
         self.known(decoder)
         decoder.decode(b"\x83\x86\x44\x02/b\x41\x06orders")
@@ -278,6 +313,7 @@ class TestShapes:
     def test_trap_11_promotion_empties_them(self, decoder: Decoder) -> None:
         self.known(decoder)
         decoder.promote(frozenset({b"x-b"}))
+        decoder.decode(STABLE)
         for user in (b"1", b"2", b"3", b"2"):
             block = decoder.decode(STABLE + literal(b"x-a", b"a b9") + literal(b"x-b", user))
             assert block.head.value(b"x-b") == user

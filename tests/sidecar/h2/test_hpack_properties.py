@@ -165,9 +165,9 @@ def test_any_octets_end_in_a_fault_or_in_what_hpack_reads(blocks: list[bytes]) -
 
 ENDINGS = st.lists(
     st.tuples(
-        st.sampled_from([b"x-a", b"x-b", b"x-c"]),
+        st.sampled_from([b"x-a", b"x-b", b"x-promoted"]),
         st.text("ab \t\n", min_size=1, max_size=3).map(str.encode),
-        st.booleans(),
+        st.sampled_from(["plain", "plain", "never", "huffman", "inserted"]),
     ),
     min_size=1,
     max_size=2,
@@ -178,19 +178,20 @@ FLIPS = st.none() | st.none() | st.none() | st.tuples(st.integers(0, 99), st.int
 
 @given(st.lists(st.tuples(BEGINNINGS, ENDINGS, FLIPS), max_size=25))
 def test_shapes_and_beginnings_admit_what_the_full_path_admits(
-    blocks: list[tuple[bytes, list[tuple[bytes, bytes, bool]], tuple[int, int] | None]],
+    blocks: list[tuple[bytes, list[tuple[bytes, bytes, str]], tuple[int, int] | None]],
 ) -> None:
     """Valid, invalid and damaged blocks of the same few lengths, on which the memos of parts thrive."""
-    warm, cold = Decoder(requests=True), Decoder(requests=True)
+    warm, cold = (Decoder(requests=True, promoted=PROMOTED) for _ in range(2))
     opening = Peer().say([Saying(field) for field in (*POST, (b":path", b"/a"), (b":authority", b"orders"))])
     assert warm.decode(opening).head.fields == cold.decode(opening).head.fields
     for beginning, ending, flip in blocks:
         octets = bytearray(beginning)
-        for name, value, huffman in ending:
-            octets += literal(name, value, huffman=huffman and flip is None)
+        for name, value, how in ending:
+            field = literal(name, value, never=how == "never", huffman=how == "huffman")
+            octets += b"\x40" + field[1:] if how == "inserted" else field
         if flip is not None:
             octets[flip[0] % len(octets)] ^= flip[1]
-        cold.promote(frozenset())  # which forgets everything
+        cold.promote(PROMOTED)  # which forgets everything
         expected, found = (outcome(decoder, bytes(octets)) for decoder in (cold, warm))
         assert found == expected
         if expected is ErrorCode.COMPRESSION_ERROR:
