@@ -65,6 +65,7 @@ class Registry:
     def __init__(self, replica: SingleServer, tasks: Tasks) -> None:
         self.log = replica
         self.tasks = tasks
+        self.mesh: Mesh
         self.http = ""  # host:port
         self.grpc = ""
         self.registry_ca_pem = ""
@@ -115,9 +116,9 @@ class Registry:
         self._closers.append(prober.close)
         runner = Runner(self.log, agent, prober, clock, draw)
         self._closers.append(runner.close)
-        mesh = Mesh(self.log, issuer, _compiler(CompileSettings(settings.default_allow)))
+        self.mesh = Mesh(self.log, issuer, _compiler(CompileSettings(settings.default_allow)))
         credentials = Credentials(writer, os.urandom, self.registry_ca_pem, self.trust_domain)
-        server = GrpcServer(mesh, Registration(agent, runner, credentials))
+        server = GrpcServer(self.mesh, Registration(agent, runner, credentials))
         self._closers.append(server.close)
         port = server.bind(LOOPBACK, settings.grpc_port, identity.credentials())
         self.grpc = f"{LOOPBACK}:{port}"

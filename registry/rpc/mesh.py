@@ -23,7 +23,7 @@ from ..identity.errors import Unauthenticated
 from ..identity.issuer import Issuer
 from ..replica.port import Log
 from .respond import abort
-from .session import ProtocolViolation, Session
+from .session import ProtocolViolation, Session, TooManyStreams
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +87,7 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
     async def _serve(self, record: CredentialRecord, session: Session, context: Context) -> None:
         key = record.instance_key
         if self._streams[key] >= STREAMS_PER_INSTANCE_MAX:
-            raise ProtocolViolation(f"more than {STREAMS_PER_INSTANCE_MAX} subscriptions of one instance")
+            raise TooManyStreams(f"more than {STREAMS_PER_INSTANCE_MAX} subscriptions of one instance")
         self._streams[key] += 1
         stream = _Stream(self, record, session, context)
         try:

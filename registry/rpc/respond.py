@@ -10,6 +10,7 @@ from weft.errors import Unavailable, UsageError, WeftError
 from ..agent.errors import NoPortLeft, UnknownCheck, UnknownService
 from ..errors import Conflict, CredentialRefused, DiskFull, NotFound
 from ..identity.errors import SignTooOften, Unauthenticated
+from .session import TooManyStreams
 
 log = structlog.get_logger(__name__)
 Code = grpc.StatusCode
@@ -19,6 +20,7 @@ _STATUSES: tuple[tuple[type[WeftError], grpc.StatusCode], ...] = (
     (Unauthenticated, Code.UNAUTHENTICATED),
     (CredentialRefused, Code.UNAUTHENTICATED),
     (SignTooOften, Code.RESOURCE_EXHAUSTED),
+    (TooManyStreams, Code.RESOURCE_EXHAUSTED),
     (NoPortLeft, Code.RESOURCE_EXHAUSTED),
     (DiskFull, Code.RESOURCE_EXHAUSTED),
     (UnknownService, Code.NOT_FOUND),

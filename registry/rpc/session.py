@@ -6,7 +6,7 @@ delta is not sent again until the configuration has changed.
 
 from collections.abc import Mapping
 
-from weft.errors import UsageError
+from weft.errors import UsageError, WeftError
 from weft.pb.mesh.v1.mesh_pb2 import Ack, Delta, Resource
 
 ERROR_CHARS_MAX = 500  # of a sidecar's reason, for the log
@@ -15,6 +15,10 @@ HELD_MAX = 100_000  # resources in a Hello; a proxy has two per upstream and a f
 
 class ProtocolViolation(UsageError):
     """Expected. The sidecar broke the order of Hello, Delta, Ack."""
+
+
+class TooManyStreams(WeftError):
+    """Expected. One instance holds more subscriptions than a sidecar and its successor need."""
 
 
 class Session:
