@@ -1,11 +1,9 @@
 """The rules of the data path that only whole processes can show."""
 
 import asyncio
-import contextlib
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 from tests.e2e.conftest import Pair
 from tests.support.grpc_matrix import Client, connect, failure, new_id
 from tests.support.impostor import identity_of
+from tests.support.listener import listening
 from tests.support.load import calling
 from tests.support.matrix_app import Wish
 from tests.support.mesh import HOST, Member, Mesh, in_thread
@@ -47,21 +46,9 @@ async def start(
     return result
 
 
-@contextlib.asynccontextmanager
-async def tls_peer(port: int, context: ssl.SSLContext) -> AsyncIterator[list[str]]:
-    """Accepts TLS on `port` and ends each connection without a word. Lists what it heard."""
-    heard: list[str] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, ssl.SSLError):
-            heard.append((await reader.read(1024)).hex())
-        writer.close()
-
-    server = await asyncio.start_server(serve, HOST, port, ssl=context)
-    try:
-        yield heard
-    finally:
-        server.close()
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Hears the greeting and ends the connection without a word."""
+    await reader.read(1024)
 
 
 @pytest.mark.parametrize("fault", ["mute", "impostor"])
@@ -80,7 +67,7 @@ async def test_trap_10_a_peer_that_never_greets_costs_no_call(mesh: Mesh, fault:
     context.set_alpn_protocols(["h2"])
     (tmp_path / "odd.pem").write_bytes(chain + key)
     context.load_cert_chain(tmp_path / "odd.pem")
-    async with tls_peer(odd.public_port, context), calling(caller.to(name)) as load:
+    async with listening(hang_up, odd.public_port, context), calling(caller.to(name)) as load:
         await until(lambda: odd.id in caller.admin("/config").decode(), "the odd peer is in the pool")
         mark = len(load.outcomes)
         await until(lambda: len(load.outcomes) > mark + 200, "200 calls")

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ca.bundle import chain_to_pem
 from ca.provider import private_pem
-from tests.support.mesh import HOST, Member, Mesh
+from tests.support.listener import listening
+from tests.support.mesh import Member, Mesh
 from tests.support.pki import csr
 from weft.pb.mesh.v1 import mesh_pb2, mesh_pb2_grpc
 
@@ -60,18 +61,12 @@ class Tripwire:
 
     async def _reached(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(4096):
-                self.received += data
-        writer.close()
+        while data := await reader.read(4096):
+            self.received += data
 
 
 @contextlib.asynccontextmanager
 async def tripwire(port: int = 0) -> AsyncIterator[Tripwire]:
     wire = Tripwire()
-    server = await asyncio.start_server(wire._reached, HOST, port)
-    wire.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(wire._reached, port) as wire.port:
         yield wire
-    finally:
-        server.close()
