@@ -49,7 +49,7 @@ class Encoder:
         """`table_size_max`, in octets, is what we are ready to use; the peer may allow less."""
         self._size_max = table_size_max
         self._capacity = TABLE_SIZE_DEFAULT  # of the peer's table, as last announced
-        self._smallest = TABLE_SIZE_DEFAULT  # capacity since the last block
+        self._smallest = table_size_max  # of the capacities that were set since the last block
         self._update = b""
         self._size = 0
         self._fields: list[Field] = []  # the dynamic table, oldest first
@@ -85,7 +85,7 @@ class Encoder:
 
     def _encode(self, fields: tuple[Field, ...]) -> bytes:
         update, self._update = self._update, b""
-        self._smallest = self._capacity
+        self._smallest = self._size_max
         settled = True
         representations = []
         for field in fields:
