@@ -106,7 +106,8 @@ def command(
     )
     _slim()
     from sidecar import app
-    from weft import logs
+
+    from .. import logs
 
     logs.configure(log_level, style=log_format)
     app.run(config)
