@@ -19,17 +19,34 @@ HELD_BYTES_MAX = 64 * 1024 * 1024
 class Outbox:
     """Shared by all connections of one engine. `clock` gives monotonic seconds."""
 
-    __slots__ = ("clock", "dirty", "held", "held_max", "now")
+    __slots__ = ("_later", "_soon", "clock", "dirty", "held", "held_max", "now")
 
-    def __init__(self, clock: Callable[[], float], held_max: int = HELD_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        soon: Callable[[Callable[[], None]], object],
+        held_max: int = HELD_BYTES_MAX,
+    ) -> None:
         self.clock = clock
+        self._soon = soon
+        self._later = False
         self.now = clock()  # read once per wake-up
         self.dirty: list[Connection] = []
         self.held = 0  # bytes parked on streams or kept for a retry
         self.held_max = held_max
 
     def flush(self) -> None:
-        """Writes all that has collected."""
+        """Writes all that has collected, once this turn of the loop has read what there is to read.
+
+        Against writing at the end of each read, with 10 callers: see docs; the latency of one caller is
+        the same, because the loop runs what is `soon` before it looks at sockets again.
+        """
+        if not self._later and self.dirty:
+            self._later = True
+            self._soon(self._write)
+
+    def _write(self) -> None:
+        self._later = False
         dirty = self.dirty
         while dirty:
             dirty.pop().flush()

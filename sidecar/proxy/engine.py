@@ -49,7 +49,7 @@ class Engine:
         self._clock = clock
         self._rng = rng
         self._tasks = Tasks()
-        self.outbox = Outbox(clock.monotonic)
+        self.outbox = Outbox(clock.monotonic, asyncio.get_running_loop().call_soon)
         self.app = self._pool("the application", Plain(), errors.AppUnreachable)
         self.inbound = InboundSide(
             self.outbox, self.app, telemetry, own=snapshot.identity, tls=lambda: self._tls, clock=clock
