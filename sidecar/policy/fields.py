@@ -73,7 +73,7 @@ def proxy_identity(proxy: mesh_pb2.Proxy) -> SpiffeId:
     identity = identity_of("proxy", proxy.spiffe_id)
     said = (proxy.trust_domain, proxy.datacenter, proxy.service)
     if (identity.trust_domain, identity.datacenter, identity.service) != said:
-        raise InvalidResource("proxy", f"SPIFFE id {identity} is not that of {'/'.join(said)[:200]}")
+        raise InvalidResource("proxy", f"SPIFFE id {identity} is not that of {'/'.join(said)[:200]!r}")
     return identity
 
 

@@ -32,7 +32,7 @@ def upstream_of(name: str, upstream: mesh_pb2.Upstream, endpoints: mesh_pb2.Endp
     identity = identity_of(resource, upstream.spiffe_id)
     said = (upstream.name, upstream.datacenter, upstream.trust_domain)
     if (identity.service, identity.datacenter, identity.trust_domain) != said:
-        raise InvalidResource(resource, f"SPIFFE id {identity} is not that of {'/'.join(said)[:200]}")
+        raise InvalidResource(resource, f"SPIFFE id {identity} is not that of {'/'.join(said)[:200]!r}")
     if upstream.balance not in _BALANCES:
         raise InvalidResource(resource, f"balance {upstream.balance} is unknown to this version")
     return Upstream(

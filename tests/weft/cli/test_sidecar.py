@@ -67,13 +67,9 @@ def test_usage_is_one_line(credential: str) -> None:
     assert "loopback" in complaint("--credential", credential, "--admin-address", "0.0.0.0:1", code=2)
 
 
-def test_a_bad_credential_file_is_one_line(tmp_path: Path, credential: str) -> None:
-    assert "No such file" in complaint("--credential", str(tmp_path / "none"), code=2)
+def test_a_bad_credential_file_is_one_line(credential: str) -> None:
     Path(credential).chmod(0o644)
     assert f"chmod 600 {credential}" in complaint("--credential", credential, code=2)
-    Path(credential).chmod(0o600)
-    Path(credential).write_text("{}")
-    assert "InstanceKey" in complaint("--credential", credential, code=2)
 
 
 def test_a_machine_in_the_way_is_one_line(tmp_path: Path, credential: str) -> None:
