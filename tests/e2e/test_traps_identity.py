@@ -2,17 +2,20 @@
 
 import asyncio
 import contextlib
-import json
 import ssl
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from ca.authority import issue_leaf_for_key
+from ca.bundle import chain_to_pem
+from ca.provider import FileKey, private_pem
 from tests.e2e.conftest import Pair
 from tests.support.grpc_matrix import connect, new_id
 from tests.support.impostor import Identity, identity_of, sign, tripwire
@@ -23,6 +26,7 @@ from tests.support.processes import free_port
 from tests.support.raw_h2 import Refused, client_context, raw_connection
 from tests.support.waiting import until
 from weft.pb.mesh.v1 import mesh_pb2, mesh_pb2_grpc
+from weft.spiffe import SpiffeId
 
 WITHIN_S = 1.0
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
@@ -191,33 +195,42 @@ def vault(mesh: Mesh) -> Member:
     return member
 
 
-@contextlib.asynccontextmanager
-async def strange_client(mesh: Mesh, kind: str, folder: Path) -> AsyncIterator[ssl.SSLContext | None]:
+def strange_context(mesh: Mesh, kind: str, folder: Path) -> ssl.SSLContext | None:
     """A client context for each way of not belonging."""
-    trust_domain = json.loads(next(mesh.folder.glob("*.credential")).read_bytes())["TrustDomain"]
-    now = datetime.now(UTC)
     if kind == "plaintext":
-        yield None
-    elif kind == "no certificate":
-        yield client_context(folder)
-    elif kind == "another trust domain":
-        leaf = Domain("elsewhere.example", now).leaf("client")
-        yield client_context(folder, leaf.chain_pem, leaf.key_pem)
-    elif kind == "another CA for our name":
-        leaf = Domain(trust_domain, now).leaf("client")
-        yield client_context(folder, leaf.chain_pem, leaf.key_pem)
-    else:
-        leaf = Domain(trust_domain, now - timedelta(days=2)).leaf("client", ttl=timedelta(days=1))
-        yield client_context(folder, leaf.chain_pem, leaf.key_pem)
+        return None
+    if kind == "no certificate":
+        return client_context(folder)
+    if kind == "expired":
+        return own_ca_context(mesh, folder, begun_ago=timedelta(seconds=30), ttl=timedelta(seconds=10))
+    trust_domain = mesh.trust_domain if kind == "another CA for our name" else "elsewhere.example"
+    leaf = Domain(trust_domain, datetime.now(UTC)).leaf("client")
+    return client_context(folder, leaf.chain_pem, leaf.key_pem)
+
+
+def own_ca_context(mesh: Mesh, folder: Path, begun_ago: timedelta, ttl: timedelta) -> ssl.SSLContext:
+    """A leaf of `client`, signed by the mesh's own CA key, with other dates than it would give."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    issued = issue_leaf_for_key(
+        x509.load_pem_x509_certificate(mesh.registry.roots_pem().encode()),
+        FileKey(mesh.folder / "data" / "keys" / "ca.key").key(),
+        key.public_key(),
+        SpiffeId(mesh.trust_domain, "dc1", "client"),
+        serial=4711,
+        now=datetime.now(UTC) - begun_ago,
+        ttl=ttl,
+    )
+    return client_context(folder, chain_to_pem([issued.leaf_der]), private_pem(key))
 
 
 @pytest.mark.parametrize(
-    "kind", ["plaintext", "no certificate", "another trust domain", "another CA for our name"]
+    "kind", ["plaintext", "no certificate", "another trust domain", "another CA for our name", "expired"]
 )
 async def test_trap_08_a_stranger_is_refused_before_any_byte_reaches_the_app(
     mesh: Mesh, vault: Member, kind: str, tmp_path: Path
 ) -> None:
-    async with tripwire(vault.app_port) as wire, strange_client(mesh, kind, tmp_path) as context:
+    context = await in_thread(strange_context, mesh, kind, tmp_path)
+    async with tripwire(vault.app_port) as wire:
         with pytest.raises(Refused):
             async with raw_connection(vault.public_port, context) as client:
                 client.request("/vault/Open", body=b"stranger")
@@ -225,10 +238,17 @@ async def test_trap_08_a_stranger_is_refused_before_any_byte_reaches_the_app(
         assert wire.connections == 0
 
 
-async def test_trap_08_a_friend_does_reach_the_app(mesh: Mesh, vault: Member, tmp_path: Path) -> None:
-    """The tripwire of the tests above would have been touched."""
-    chain, key = await in_thread(mesh.registry.leaf, "client")
-    context = client_context(tmp_path, chain.encode(), key.encode())
+@pytest.mark.parametrize("leaf", ["of the API", "of the CA's key"])
+async def test_trap_08_a_friend_does_reach_the_app(
+    mesh: Mesh, vault: Member, leaf: str, tmp_path: Path
+) -> None:
+    """The tripwire of the test above would have been touched."""
+    if leaf == "of the API":
+        chain, key = await in_thread(mesh.registry.leaf, "client")
+        context = client_context(tmp_path, chain.encode(), key.encode())
+    else:
+        hour = timedelta(hours=1)
+        context = await in_thread(own_ca_context, mesh, tmp_path, timedelta(seconds=30), hour)
     async with tripwire(vault.app_port) as wire, raw_connection(vault.public_port, context) as client:
         client.request("/vault/Open", body=b"a friend")
         await until(lambda: wire.connections, "the application is reached")

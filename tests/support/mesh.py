@@ -193,22 +193,25 @@ class Mesh:
 
     async def revoke(self, member: Member) -> None:
         """Withdraws the credential and the live certificates of the instance."""
-        await self._registration("RevokeCredential", member)
+        request = registration_pb2.RevokeCredentialRequest(service_id=member.id)
+        async with self.registry_channel() as channel:
+            await registration_pb2_grpc.RegistrationStub(channel).RevokeCredential(request, timeout=10)
+
+    @property
+    def trust_domain(self) -> str:
+        return self._any_credential().trust_domain
+
+    def _any_credential(self) -> Credential:
+        return Credential.from_json(next(self.folder.glob("*.credential")).read_bytes())
 
     @contextlib.asynccontextmanager
     async def registry_channel(self) -> Any:
         """A gRPC channel to the registry, which must prove itself by the root that credentials pin."""
-        pem = next(self.folder.glob("*.credential")).read_bytes()
-        root = Credential.from_json(pem).registry_ca_pem.encode()
+        root = self._any_credential().registry_ca_pem.encode()
         async with grpc.aio.secure_channel(
             self.grpc_address, grpc.ssl_channel_credentials(root_certificates=root)
         ) as channel:
             yield channel
-
-    async def _registration(self, method: str, member: Member) -> None:
-        request = registration_pb2.RevokeCredentialRequest(service_id=member.id)
-        async with self.registry_channel() as channel:
-            await getattr(registration_pb2_grpc.RegistrationStub(channel), method)(request, timeout=10)
 
     def close(self) -> list[str]:
         """Ends everything; answers who did not end well."""
