@@ -291,7 +291,7 @@ class TestShapes:
         for number in range(3):
             decoder.decode(STABLE + literal(b"x-a", b"%d" % number, huffman=True))
         with pytest.raises(ConnectionFault, match="padding"):
-            decoder.decode(STABLE + b"\0" + string(b"x-a") + b"\x81\x06")
+            decoder.decode(STABLE + b"\0" + string(b"x-a", True) + b"\x81\x06")
 
     def test_a_larger_head_leaves_less_room(self) -> None:
         decoder = Decoder(requests=True, header_list_max=600)
