@@ -28,8 +28,8 @@ class Watchers:
             self._waiting.setdefault(key, set()).add(woken)
         try:
             await asyncio.wait((woken,))
-            if not woken.cancelled():
-                woken.result()
+            if self._closed:
+                raise self._closed
             return not woken.cancelled()
         finally:
             alarm.cancel()
@@ -51,8 +51,4 @@ class Watchers:
     def close(self, reason: Exception) -> None:
         """Ends all waiting, and all that would come, with this error."""
         self._closed = reason
-        for waiting in self._waiting.values():
-            for woken in waiting:
-                if not woken.done():
-                    woken.set_exception(reason)
-        self._waiting.clear()
+        self.notify(tuple(self._waiting))

@@ -10,11 +10,12 @@ _steps = st.lists(st.tuples(st.booleans(), _keys, st.integers()), max_size=400)
 
 
 def _check_shape(tree: Tree[int]) -> None:
-    """Every node within its width, every size and first key true, all leaves on one level."""
+    """Every node within its bounds, every size and first key true, all leaves on one level."""
 
     def walk(node: tuple, is_root: bool) -> tuple[int, int]:
         keys, values, size = node
         assert len(keys) == len(values) <= WIDTH
+        assert is_root or len(keys) >= WIDTH // 4
         assert list(keys) == sorted(set(keys))
         if size is None:
             return 1, len(keys)
