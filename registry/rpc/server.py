@@ -1,5 +1,7 @@
 """The gRPC listener: TLS with the registry's own certificate, bounded messages, keepalive."""
 
+import socket
+
 import grpc
 
 from weft.errors import PortTaken
@@ -34,14 +36,13 @@ class GrpcServer:
     def bind(self, host: str, port: int, credentials: grpc.ServerCredentials) -> int:
         """Takes the port and answers it; 0 takes a free one. Raises PortTaken."""
         try:
-            bound = self._server.add_secure_port(f"{host}:{port}", credentials)
-        except RuntimeError as error:
+            _try_port(host, port)
+            return self._server.add_secure_port(f"{host}:{port}", credentials)
+        except (OSError, RuntimeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "the port is taken"
             raise PortTaken(
-                f"gRPC cannot listen on {host}:{port}: choose another with --grpc-port"
+                f"gRPC cannot listen on {host}:{port} ({reason}): choose another with --grpc-port"
             ) from error
-        if not bound:
-            raise PortTaken(f"gRPC cannot listen on {host}:{port}: choose another with --grpc-port")
-        return bound
 
     async def start(self) -> None:
         await self._server.start()
@@ -50,3 +51,10 @@ class GrpcServer:
         """Ends the subscriptions and stops listening."""
         await self._server.stop(GRACE_S)
         await self._mesh.close()
+
+
+def _try_port(host: str, port: int) -> None:
+    """Raises OSError where the port is taken: grpc's own failure also writes to stderr, past our logs."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
