@@ -69,7 +69,8 @@ def test_grows_and_shrinks_through_all_levels() -> None:
     full = tree
     for number in range(count - 1):
         tree = tree.without((number * 104_729 % count,))
-    _check_shape(tree)
+        if number % 97 == 0:
+            _check_shape(tree)
     assert len(tree) == 1
     assert [key for key, _ in full.items()] == [(number,) for number in range(count)]
 
