@@ -42,6 +42,10 @@ class Source:
     def is_package(self) -> bool:
         return self.path.name == "__init__.py"
 
+    def at(self, found: Import) -> str:
+        """Where an import stands, as editors take it."""
+        return f"{self.path}:{found.line}"
+
     @cached_property
     def imports(self) -> tuple[Import, ...]:
         return tuple(self._imports(self.tree, lazy=False))

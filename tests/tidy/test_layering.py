@@ -3,8 +3,6 @@
 import ast
 from collections.abc import Iterator
 
-import pytest
-
 from tests.support.sources import ROOTS, Source, inside, sources
 
 MAY_IMPORT = {"weft": (), "ca": ("weft",), "registry": ("weft", "ca"), "sidecar": ("weft",)}
@@ -35,34 +33,31 @@ BY_NAME = {source.name: source for source in SOURCES}
 SANS_IO_SOURCES = [source for source in SOURCES if inside(source.name, *SANS_IO)]
 
 
-def named(source: Source) -> str:
-    return str(source.path)
+def test_imports_follow_the_arrows() -> None:
+    wrong = []
+    for source in SOURCES:
+        for found in source.imports:
+            root = found.module.split(".")[0]
+            if root not in ROOTS or root == source.root:
+                continue
+            if inside(source.name, COMPOSITION):
+                if not found.lazy:
+                    wrong.append(
+                        f"{source.at(found)}: import {found.module} inside the function that needs it"
+                    )
+            elif root not in MAY_IMPORT[source.root]:
+                wrong.append(f"{source.at(found)}: {source.root} may not import {root}")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=named)
-def test_imports_follow_the_arrows(source: Source) -> None:
-    for found in source.imports:
-        root = found.module.split(".")[0]
-        if root not in ROOTS or root == source.root:
-            continue
-        if inside(source.name, COMPOSITION):
-            assert found.lazy, (
-                f"{source.path}:{found.line}: import {found.module} inside the function that needs it"
-            )
-        else:
-            allowed = MAY_IMPORT[source.root]
-            assert root in allowed, (
-                f"{source.path}:{found.line}: {source.root} may import {allowed}, not {root}"
-            )
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=named)
-def test_imports_inside_a_root_are_relative(source: Source) -> None:
-    for found in source.imports:
-        own = found.module.split(".")[0] == source.root and not inside(found.module, "weft.pb")
-        assert found.relative or not own, (
-            f"{source.path}:{found.line}: write the import of {found.module} with dots"
-        )
+def test_imports_inside_a_root_are_relative() -> None:
+    wrong = [
+        f"{source.at(found)}: write the import of {found.module} with dots"
+        for source in SOURCES
+        for found in source.imports
+        if not found.relative and inside(found.module, source.root) and not inside(found.module, "weft.pb")
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_there_are_sans_io_rooms_to_check() -> None:
@@ -70,10 +65,14 @@ def test_there_are_sans_io_rooms_to_check() -> None:
         assert any(inside(source.name, room) for source in SANS_IO_SOURCES), f"{room} is gone: update SANS_IO"
 
 
-@pytest.mark.parametrize("source", SANS_IO_SOURCES, ids=named)
-def test_sans_io_rooms_reach_no_io(source: Source) -> None:
-    for path, found in reached(source):
-        assert not inside(found, *IO), f"{' -> '.join(path)} imports {found}: take it as an argument"
+def test_sans_io_rooms_reach_no_io() -> None:
+    wrong = [
+        f"{' -> '.join(path)} imports {found}: take what it gives as an argument"
+        for source in SANS_IO_SOURCES
+        for path, found in reached(source)
+        if inside(found, *IO)
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def reached(source: Source) -> Iterator[tuple[list[str], str]]:
@@ -90,12 +89,21 @@ def reached(source: Source) -> Iterator[tuple[list[str], str]]:
                     waiting.append([*path, name])
 
 
-TASK_STARTERS = {"create_task", "ensure_future", "run_coroutine_threadsafe"}
+TASK_STARTERS = {"create_task", "ensure_future", "run_coroutine_threadsafe", "TaskGroup"}
 
 
-@pytest.mark.parametrize("source", [s for s in SOURCES if s.name != "weft.aio"], ids=named)
-def test_only_weft_aio_starts_tasks(source: Source) -> None:
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
-            assert name not in TASK_STARTERS, f"{source.path}:{node.lineno}: use weft.aio.Tasks.spawn"
+def test_only_weft_aio_starts_tasks() -> None:
+    wrong = [
+        f"{source.path}:{node.lineno}: use weft.aio.Tasks.spawn"
+        for source in SOURCES
+        if source.name != "weft.aio"
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call) and called(node) in TASK_STARTERS
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def called(node: ast.Call) -> str:
+    if isinstance(node.func, ast.Attribute):
+        return node.func.attr
+    return node.func.id if isinstance(node.func, ast.Name) else ""
