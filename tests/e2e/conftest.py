@@ -54,3 +54,12 @@ def pair(mesh: Mesh) -> Pair:
     mesh.registry.intend("client", "matrix", "allow")
     mesh.wait(server, client)
     return Pair(client, server)
+
+
+@pytest.fixture(scope="session")
+def vault(mesh: Mesh) -> Member:
+    """A service whose application is a tripwire of the test's own."""
+    member = mesh.add("vault", app_port=free_port())
+    mesh.registry.intend("client", "vault", "allow")
+    mesh.wait(member)
+    return member

@@ -28,11 +28,11 @@ async def test_direct_slow_application(matrix_app: str) -> None:
     await slow_application(matrix_app)
 
 
-async def test_meshed_slow_reader(pair: Pair) -> None:
+async def test_trap_15_meshed_slow_reader(pair: Pair) -> None:
     await slow_reader(pair.target, _RssIsBounded(pair))
 
 
-async def test_meshed_slow_application(pair: Pair) -> None:
+async def test_trap_15_meshed_slow_application(pair: Pair) -> None:
     await slow_application(pair.target, _RssIsBounded(pair))
 
 

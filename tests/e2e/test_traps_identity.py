@@ -186,15 +186,6 @@ async def test_trap_07_a_session_is_never_resumed(mesh: Mesh, pair: Pair, tmp_pa
         assert session is None or not session.has_ticket
 
 
-@pytest.fixture(scope="session")
-def vault(mesh: Mesh) -> Member:
-    """A service whose application is a tripwire of the test's own."""
-    member = mesh.add("vault", app_port=free_port())
-    mesh.registry.intend("client", "vault", "allow")
-    mesh.wait(member)
-    return member
-
-
 def strange_context(mesh: Mesh, kind: str, folder: Path) -> ssl.SSLContext | None:
     """A client context for each way of not belonging."""
     if kind == "plaintext":

@@ -1,7 +1,7 @@
 """A real `weft dev` process on free ports, for tests that need the whole registry.
 
-    with running_dev() as dev:
-        credential = dev.register({"Name": "web", "Port": 8080})
+with running_dev() as dev:
+    credential = dev.register({"Name": "web", "Port": 8080})
 """
 
 import json

@@ -240,6 +240,17 @@ async def streams_of_no_messages(target: str) -> None:
         assert await client.replies("bidi", silent) == []
 
 
+async def is_cancelled_when_the_client_vanishes(target: str) -> None:
+    wish = Wish(id=new_id(), hang=True)
+    async with connect(target) as watcher:
+        async with connect(target) as client:
+            call = client.start("server_stream", [b"m"], metadata=(wish.as_metadata(),))
+            await until(lambda: watcher.seen(wish.id), "the call reaches the application")
+        with contextlib.suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
+            await client.replies("server_stream", call)
+        await watcher.ended_as(wish.id, "cancelled")
+
+
 async def takes_turns_in_a_bidi_stream(target: str) -> None:
     """Each message arrives before the next is sent: nothing on the way waits for more."""
     async with connect(target) as client:
@@ -389,6 +400,7 @@ SCENARIOS: dict[str, Scenario] = {
         scenario.__name__: scenario
         for scenario in (
             streams_of_no_messages,
+            is_cancelled_when_the_client_vanishes,
             takes_turns_in_a_bidi_stream,
             answers_trailers_only,
             has_no_such_method,

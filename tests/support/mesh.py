@@ -114,24 +114,29 @@ class Mesh:
 
         `app_port`: where an application listens or will; None starts a matrix application.
         """
-        name = f"{service}-{number}"
-        app, port = self.app(name) if app_port is None else (None, app_port)
-        member = Member(
-            id=name,
-            service=service,
-            app_port=port,
-            public_port=free_port(),
-            admin_port=free_port(),
-            credential_path=self.folder / f"{name}.credential",
-            upstreams={destination: free_port() for destination in upstreams},
-            app=app,
-        )
-        if app:
-            wait_for_port(app, port)
+        member = self.member(service, number, upstreams, app_port or free_port())
+        if app_port is None:
+            member.app, _ = self.app(member.id, member.app_port)
+            wait_for_port(member.app, member.app_port)
         self.register(member, upstream_config, check)
         if sidecar:
             self.start_sidecar(member)
         return member
+
+    def member(
+        self, service: str, number: int = 1, upstreams: Sequence[str] = (), app_port: int = 0
+    ) -> Member:
+        """An instance with ports of its own, of which nothing is registered or running yet."""
+        name = f"{service}-{number}"
+        return Member(
+            id=name,
+            service=service,
+            app_port=app_port,
+            public_port=free_port(),
+            admin_port=free_port(),
+            credential_path=self.folder / f"{name}.credential",
+            upstreams={destination: free_port() for destination in upstreams},
+        )
 
     def register(
         self,
@@ -145,16 +150,18 @@ class Mesh:
             {"DestinationName": destination, "LocalBindPort": port, "Config": config}
             for destination, port in member.upstreams.items()
         ]
+        self.enrol(member, {"Upstreams": upstreams}, **({"Check": check} if check else {}))
+
+    def enrol(self, member: Member, proxy: dict[str, Any], **extra: Any) -> None:
+        """Registers with this `Proxy` object and further fields."""
         credential = self.registry.register(
             {
                 "ID": member.id,
                 "Name": member.service,
                 "Address": HOST,
                 "Port": member.app_port,
-                **({"Check": check} if check else {}),
-                "Connect": {
-                    "SidecarService": {"Port": member.public_port, "Proxy": {"Upstreams": upstreams}}
-                },
+                "Connect": {"SidecarService": {"Port": member.public_port, "Proxy": proxy}},
+                **extra,
             }
         )
         Credential.from_json(json.dumps(credential)).write(member.credential_path)

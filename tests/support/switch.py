@@ -1,5 +1,6 @@
 """Engines of the frame switch in this process: real sockets, real TLS, no registry."""
 
+import asyncio
 import contextlib
 import dataclasses
 import random
@@ -8,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from sidecar.identity import Svid, TlsContexts, tls_contexts
 from sidecar.proxy.engine import Engine
+from sidecar.proxy.sides import Outbound
 from sidecar.snapshot import (
     Address,
     Balance,
@@ -20,6 +22,7 @@ from sidecar.snapshot import (
 )
 from sidecar.telemetry import Telemetry
 from tests.support.pki import Domain
+from tests.support.wire import GRPC, App, Header, Wire, dial
 from weft.clock import SystemClock
 from weft.spiffe import SpiffeId
 
@@ -155,3 +158,41 @@ async def pair(app_port: int) -> AsyncIterator[tuple[Engine, Engine]]:
         yield web, orders
     finally:
         await mesh.close()
+
+
+class Plain:
+    """One switch without TLS: a listener of its kind in front of the application."""
+
+    def __init__(
+        self, engine: Engine, app: App, side: Outbound, port: int, server: asyncio.AbstractServer
+    ) -> None:
+        self.engine = engine
+        self.side = side
+        self.app = app
+        self.port = port
+        self._server = server
+        self._callers: list[Wire] = []
+
+    @classmethod
+    async def start(cls, mesh: Mesh, app: App) -> "Plain":
+        engine = await mesh.engine(mesh.snapshot("orders", app=Address("127.0.0.1", app.port)))
+        side = Outbound(engine.outbox, engine.app, Telemetry(), "test")
+        server = await asyncio.get_running_loop().create_server(side.accept, "127.0.0.1", 0)
+        return cls(engine, app, side, server.sockets[0].getsockname()[1], server)
+
+    async def caller(self, first: bytes | None = None) -> Wire:
+        wire = await dial(self.port, first=first)
+        self._callers.append(wire)
+        return wire
+
+    async def opened(self, fields: Sequence[Header] = GRPC) -> tuple[Wire, Wire, int]:
+        """A caller with stream 1 open, the application's connection, and the stream's id there."""
+        caller = await self.caller()
+        caller.headers(1, fields)
+        wire = await self.app.wire()
+        return caller, wire, (await wire.asked())[0]
+
+    def close(self) -> None:
+        self._server.close()
+        for caller in self._callers:
+            caller.close()
