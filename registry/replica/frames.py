@@ -103,6 +103,8 @@ def _refuse_unless_torn(data: bytes, offset: int, end: int, what: str) -> None:
     Zeroed sectors are a tear only when nothing but zeros or the same frame follows: the next frame
     would only have been written once this one was synced.
     """
+    if not any(data[offset:]):
+        return
     chunk = offset
     while chunk < end:
         boundary = min(end, chunk - chunk % _SECTOR_BYTES + _SECTOR_BYTES)
