@@ -11,11 +11,8 @@ WeftError
     ├── NoInstance              no instance is registered and healthy
     ├── ConnectFailed           no attempt reached an instance
     ├── PendingFull             too many requests wait for a connection already
-    ├── PendingTimeout          waited for a connection for too long
     ├── UpstreamLost            the connection broke while the request was under way
-    ├── AppUnreachable          our own application does not accept connections
-    ├── DeadlineExpired         the caller's grpc-timeout ran out here
-    └── Draining                this proxy is going away
+    └── AppUnreachable          our own application does not accept connections
 """
 
 from weft.errors import Unavailable, UsageError, WeftError
@@ -67,21 +64,9 @@ class PendingFull(RequestRefused):
     """Expected. The queue for connections is at its bound."""
 
 
-class PendingTimeout(RequestRefused):
-    """Expected. No connection could take the request in time."""
-
-
 class UpstreamLost(RequestRefused):
     """Expected. The connection to the instance broke with the request under way."""
 
 
 class AppUnreachable(RequestRefused):
     """Expected. Our application does not accept the connection."""
-
-
-class DeadlineExpired(RequestRefused):
-    """Expected. grpc-timeout ran out."""
-
-
-class Draining(RequestRefused):
-    """Expected. New requests go elsewhere."""

@@ -1,5 +1,5 @@
 """How each refusal looks on the wire: one table for HTTP status, gRPC status and what becomes of the
-stream and the connection.
+stream.
 
 A gRPC request (content-type application/grpc) gets HTTP 200 with `grpc_status` and `grpc_message` as
 trailers only; any other gets `http_status`. Where `reset_code` is set the stream is reset with that RFC
@@ -15,18 +15,17 @@ from . import errors
 NOT_RESET = -1
 REFUSED_STREAM = 0x7  # RFC 9113 section 7
 
-DEADLINE_EXCEEDED, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 4, 7, 8
+PERMISSION_DENIED, RESOURCE_EXHAUSTED = 7, 8
 INTERNAL, UNAVAILABLE = 13, 14
 
 
 class Answer(NamedTuple):
-    """`reason` labels the counter of errors; `close` ends the connection once the answer is out."""
+    """`reason` labels the counter of errors."""
 
     http_status: int
     grpc_status: int
     grpc_message: str
     reason: str
-    close: bool = False
     reset_code: int = NOT_RESET
 
 
@@ -42,19 +41,9 @@ ANSWERS: Mapping[type[errors.RequestRefused], Answer] = MappingProxyType(
             503, UNAVAILABLE, "weft: connection to instance failed", "connect_failed"
         ),
         errors.PendingFull: Answer(503, UNAVAILABLE, "weft: too many pending requests", "pending_full"),
-        errors.PendingTimeout: Answer(504, UNAVAILABLE, "weft: no connection in time", "pending_timeout"),
         errors.UpstreamLost: Answer(502, UNAVAILABLE, "weft: connection to instance lost", "upstream_lost"),
         errors.AppUnreachable: Answer(
             503, UNAVAILABLE, "weft: application unreachable", "app_unreachable", reset_code=REFUSED_STREAM
         ),
-        errors.DeadlineExpired: Answer(504, DEADLINE_EXCEEDED, "weft: deadline exceeded", "deadline"),
-        errors.Draining: Answer(
-            503, UNAVAILABLE, "weft: proxy is draining", "draining", reset_code=REFUSED_STREAM
-        ),
     }
 )
-
-
-def answer_for(refusal: errors.RequestRefused) -> Answer:
-    """The table's row for an error that was raised."""
-    return ANSWERS[type(refusal)]

@@ -5,8 +5,6 @@ The switch binds a `Series` per (direction, source, destination) ahead of time a
 integers in line; names, labels and text are made by `exposition` when somebody asks for `/metrics`.
 """
 
-from bisect import bisect_left
-from collections.abc import Collection
 from enum import Enum
 
 # Upper bounds of the latency histogram, seconds: a local hop is well under 1 ms, a slow call seconds.
@@ -45,17 +43,6 @@ class Series:
         self.buckets = [0] * (len(BOUNDS_S) + 1)
         self.sum_s = 0.0
         self.errors: dict[str, int] = {}
-
-    def begin(self) -> None:
-        self.requests += 1
-        self.active += 1
-
-    def end(self, grpc_status: int, seconds: float) -> None:
-        """A request ended. `grpc_status` is -1 for none; one that gRPC does not know counts as UNKNOWN."""
-        self.active -= 1
-        self.by_status[grpc_status if -1 <= grpc_status <= GRPC_STATUS_MAX else UNKNOWN] += 1
-        self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
-        self.sum_s += seconds
 
     def refuse(self, reason: str) -> None:
         self.errors[reason] = self.errors.get(reason, 0) + 1
@@ -130,7 +117,6 @@ class Telemetry:
             destination, PoolSeries(destination)
         )
 
-    def forget_pools(self, kept: Collection[str]) -> None:
-        """Only the upstreams `kept` are still configured."""
-        for destination in self.all_pools.keys() - set(kept):
-            del self.all_pools[destination]
+    def forget_pool(self, destination: str) -> None:
+        """The upstream is no longer configured."""
+        self.all_pools.pop(destination, None)

@@ -15,10 +15,8 @@ class FailureKind(Enum):
     CONNECT_FAILED = ("connect_failed", True)  # no connection, or none that spoke SETTINGS
     REFUSED_STREAM = ("refused_stream", True)  # RFC 9113 section 8.7
     ABOVE_GOAWAY = ("above_goaway", True)  # RFC 9113 section 6.8: above the last stream id
-    NOT_SENT = ("not_sent", True)  # the connection broke before a byte of it was written
     CONNECTION_LOST = ("connection_lost", False)
     RESET = ("reset", False)  # RST_STREAM with any other code
-    TIMED_OUT = ("timed_out", False)
 
     def __init__(self, label: str, unprocessed: bool) -> None:
         self.label = label

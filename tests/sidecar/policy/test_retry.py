@@ -4,13 +4,8 @@ import pytest
 
 from sidecar.policy.retry import FailureKind, may_retry
 
-SAFE = [
-    FailureKind.CONNECT_FAILED,
-    FailureKind.REFUSED_STREAM,
-    FailureKind.ABOVE_GOAWAY,
-    FailureKind.NOT_SENT,
-]
-UNSAFE = [FailureKind.CONNECTION_LOST, FailureKind.RESET, FailureKind.TIMED_OUT]
+SAFE = [FailureKind.CONNECT_FAILED, FailureKind.REFUSED_STREAM, FailureKind.ABOVE_GOAWAY]
+UNSAFE = [FailureKind.CONNECTION_LOST, FailureKind.RESET]
 
 
 def test_every_kind_is_judged() -> None:
