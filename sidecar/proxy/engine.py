@@ -156,6 +156,7 @@ class Engine:
             conn.drain()
         side.pool.close()
         self._leaving.add(side)
+        self._telemetry.forget_pool(name)
 
     def _pool(self, name: str, dialer: Plain | Mesh, no_connection: type[errors.RequestRefused]) -> Pool:
         return Pool(
