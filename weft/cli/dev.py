@@ -1,6 +1,7 @@
 """`weft dev`: the whole control plane in one process on loopback."""
 
 import asyncio
+import gc
 import signal
 from datetime import timedelta
 from pathlib import Path
@@ -130,6 +131,9 @@ async def _run(settings: "Settings", ready_file: Path | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     registry = await Registry.start(settings)
+    # What is alive now stays: without this, each full collection walks every imported module (50-80 ms).
+    gc.collect()
+    gc.freeze()
     try:
         _tell(registry, settings, ready_file)
         await _until(stop, registry)
