@@ -35,7 +35,7 @@ def answer_to_stranger(port: int, roots_pem: str) -> tuple[str, bytes, str]:
         identity = _spiffe_id(connection)
         try:
             connection.sendall(H2_PREFACE)
-            return identity, _read_all(connection), "closed"
+            return identity, _read_all(connection), "connection closed"
         except ssl.SSLError as error:
             return identity, b"", error.reason or "TLS error"
         except OSError as error:

@@ -89,11 +89,11 @@ async def test_once_verifies_every_step_on_other_ports_and_leaves_nothing() -> N
     ("number", "when"),
     [
         (signal.SIGINT, "1. "),
-        (signal.SIGTERM, "3. "),
         (signal.SIGKILL, "2. "),
-        (signal.SIGINT, "Ctrl-C ends it"),
+        pytest.param(signal.SIGTERM, "3. ", marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, "Ctrl-C ends it", marks=pytest.mark.long),
     ],
-    ids=["SIGINT early", "SIGTERM", "SIGKILL", "SIGINT at the end"],
+    ids=["SIGINT early", "SIGKILL", "SIGTERM", "SIGINT at the end"],
 )
 async def test_an_interrupt_leaves_no_process(number: signal.Signals, when: str) -> None:
     with demo() as running:
