@@ -1,7 +1,8 @@
 """Bounds of the log. The unit ends the name, the reason follows it."""
 
-BATCH_COMMANDS_MAX = 256
-"""Commands that share one fdatasync: at about 60 us each to apply, 15 ms of the event loop."""
+BATCH_COMMANDS_MAX = 64
+"""Commands that share one fdatasync: a registration takes about 250 us to apply,
+so 16 ms of the event loop, and a sync is shared by enough of them."""
 
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 """One frame of the log; twice the largest command, so that any command fits."""
