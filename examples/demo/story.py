@@ -77,7 +77,7 @@ class Story:
         self._traffic = Traffic(self._stub, self._tasks)
         self._traffic.start()
         with self._tell.waiting("customers call web, web calls orders"):
-            _, calls = await self._answered_by_all()
+            calls = await self._answered_by_all()
         self._tell.proved(f"{len(calls)} calls, answered by: {tally(calls)}")
 
     async def the_wire_is_mtls(self) -> None:
@@ -154,23 +154,23 @@ class Story:
 
     async def instances_return(self) -> None:
         _, killed, broken = self._mesh.orders
+        mark = self._traffic.mark()
         await self._set_unavailable(broken.app_port, False)
         self._mesh.revive(killed)
         with self._tell.waiting("waiting for the health check and for the ejection to end"):
             await self._mesh.wait_ready(killed)
             await self._mesh.wait_passing({instance.id for instance in self._mesh.orders})
-            waited, calls = await self._answered_by_all()
+            calls = await self._answered_by_all()
         self._tell.proved(f"{len(calls)} calls, answered by: {tally(calls)}")
-        self._tell.say(f"failed calls until then: {_failed(waited)}")
+        self._tell.say(f"failed calls on the way: {_failed(self._traffic.since(mark))}")
 
-    async def _answered_by_all(self) -> tuple[list[Outcome], list[Outcome]]:
-        """The calls until every instance had answered, and those of a sample after that."""
+    async def _answered_by_all(self) -> list[Outcome]:
+        """A sample of calls once every instance answers."""
         everyone = {instance.id for instance in self._mesh.orders}
         all_answer, what = only_from(everyone, SAMPLE_CALLS), "calls answered by all instances"
-        waited = await self._traffic.until(all_answer, self._traffic.mark(), what, SETTLE_DEADLINE_S)
+        await self._traffic.until(all_answer, self._traffic.mark(), what, SETTLE_DEADLINE_S)
         # Those went where a connection stood first; the next ones show the balance.
-        sample = await self._traffic.until(all_answer, self._traffic.mark(), what, SETTLE_DEADLINE_S)
-        return waited, sample
+        return await self._traffic.until(all_answer, self._traffic.mark(), what, SETTLE_DEADLINE_S)
 
     @property
     def _registry(self) -> Registry:
