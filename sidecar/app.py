@@ -30,7 +30,7 @@ from .serving import MakeSwitch, Serving, Switch
 from .session import Session
 from .snapshot import Snapshot
 from .state import StateDir, StateWriter
-from .subscribe import Resources, Subscription
+from .subscribe import Resources, Subscription, version_of
 from .telemetry import Telemetry
 
 # With a cached state at hand, the registry gets this long to answer before the cache is served.
@@ -162,6 +162,9 @@ class Sidecar:
         except TimeoutError:
             log.warning("serving the cached configuration", index=index)
             await self._serving.use_cached(compile_snapshot(resources, index))
+            if not self._telemetry.deltas_applied:
+                self._telemetry.config_index = index
+                self._telemetry.config_version = version_of(resources)
 
     def _announce(self, admin_address: str) -> None:
         memory.settle()

@@ -17,6 +17,7 @@ from .session import Session
 from .snapshot import Snapshot
 from .telemetry import Telemetry
 
+REASON_CHARS_MAX = 500  # of a refusal, in its Ack
 VERSION_CHARS = 16  # of the configuration's hash; enough to tell two apart in a dashboard
 
 Resources = Mapping[str, mesh_pb2.Resource]
@@ -78,7 +79,7 @@ class Subscription:
         except InvalidResource as error:
             self._telemetry.deltas_refused += 1
             log.error("configuration refused", error=str(error), index=delta.index)
-            return mesh_pb2.Ack(nonce=delta.nonce, error=str(error))
+            return mesh_pb2.Ack(nonce=delta.nonce, error=str(error)[:REASON_CHARS_MAX])
         self._held = resources
         self._note(delta.index)
         return mesh_pb2.Ack(nonce=delta.nonce)

@@ -220,6 +220,7 @@ async def test_it_starts_from_its_cache_while_the_registry_is_down(
         assert running.switch.told == ["start"]
         assert running.switch.tls and saved
         assert running.switch.tls.not_after == saved.not_after
+        assert b"weft_config_index 10.0" in (await running.get("/metrics"))[1]
         assert (await running.get("/ready"))[0] == 200
         await registry.start()
         await running.told("rotate")  # a cached certificate is due at once
