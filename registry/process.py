@@ -65,7 +65,11 @@ class Registry:
     def __init__(self, replica: SingleServer, tasks: Tasks) -> None:
         self.log = replica
         self.tasks = tasks
+        self.agent: Agent
         self.mesh: Mesh
+        self.issuer: Issuer
+        self.identity: ServerIdentity
+        self.leaves: ServiceLeaves
         self.http = ""  # host:port
         self.grpc = ""
         self.registry_ca_pem = ""
@@ -94,43 +98,39 @@ class Registry:
         name = _node_name(settings, state)
         keys = memory_keys() if settings.data_dir is None else file_keys(settings.data_dir, state)
         root = server_root(keys.server_root, keys.server, settings.datacenter, clock, os.urandom)
-        identity = ServerIdentity(root, keys.server, SERVER_HOSTS, clock, os.urandom)
-        issuer = Issuer(self.log, writer, keys.ca, clock, os.urandom, settings.leaf_ttl)
+        self.identity = ServerIdentity(root, keys.server, SERVER_HOSTS, clock, os.urandom)
+        self.issuer = Issuer(self.log, writer, keys.ca, clock, os.urandom, settings.leaf_ttl)
         cluster = await _ensure_cluster(writer, settings.datacenter, state)
-        await issuer.ensure_root(cluster.trust_domain)
-        self.registry_ca_pem, self.trust_domain, self.node = identity.root_pem, cluster.trust_domain, name
-        await self._serve(settings, writer, issuer, identity, clock, _node(name, settings, self.log.view()))
+        await self.issuer.ensure_root(cluster.trust_domain)
+        self.registry_ca_pem, self.trust_domain, self.node = (
+            self.identity.root_pem,
+            cluster.trust_domain,
+            name,
+        )
+        await self._serve(settings, writer, clock, _node(name, settings, self.log.view()))
 
-    async def _serve(
-        self,
-        settings: Settings,
-        writer: Writer,
-        issuer: Issuer,
-        identity: ServerIdentity,
-        clock: Clock,
-        node: Node,
-    ) -> None:
-        agent = Agent(writer, node, port_free)
+    async def _serve(self, settings: Settings, writer: Writer, clock: Clock, node: Node) -> None:
+        self.agent = agent = Agent(writer, node, port_free)
         draw = random.SystemRandom().random
         prober = Prober()
         self._closers.append(prober.close)
         runner = Runner(self.log, agent, prober, clock, draw)
         self._closers.append(runner.close)
-        self.mesh = Mesh(self.log, issuer, _compiler(CompileSettings(settings.default_allow)))
+        self.mesh = Mesh(self.log, self.issuer, _compiler(CompileSettings(settings.default_allow)))
         credentials = Credentials(writer, os.urandom, self.registry_ca_pem, self.trust_domain)
         server = GrpcServer(self.mesh, Registration(agent, runner, credentials))
         self._closers.append(server.close)
-        port = server.bind(LOOPBACK, settings.grpc_port, identity.credentials())
+        port = server.bind(LOOPBACK, settings.grpc_port, self.identity.credentials())
         self.grpc = f"{LOOPBACK}:{port}"
         credentials.addresses = (self.grpc,)
-        leaves = ServiceLeaves(self.log, issuer, clock)
+        self.leaves = ServiceLeaves(self.log, self.issuer, clock)
         parts = Parts(
             log=self.log,
             writer=writer,
             agent=agent,
             runner=runner,
             credentials=credentials,
-            leaves=leaves,
+            leaves=self.leaves,
             clock=clock,
             draw=draw,
             entropy=os.urandom,

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import grpc
 import orjson
+import structlog
 from aiohttp.abc import AbstractCookieJar
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -16,6 +17,8 @@ from .addresses import check_address
 from .check_definition import TIMEOUT_DEFAULT_S, split_host_port
 from .errors import ForbiddenAddress
 from .status import Outcome
+
+log = structlog.get_logger(__name__)
 
 OUTPUT_BYTES_MAX = 4096  # of a body: what a person reads; the rest is not even received
 REDIRECTS_MAX = 3
@@ -60,6 +63,9 @@ class Prober:
                 return Outcome(CRITICAL, str(error))
             except (OSError, ssl.SSLError, aiohttp.ClientError, ValueError) as error:
                 return Outcome(CRITICAL, f"{_target(definition)}: {str(error) or type(error).__name__}")
+            except Exception as error:  # a bug must not leave the last verdict standing for ever
+                log.error("probe failed", check=check.id, exc_info=error)
+                return Outcome(CRITICAL, f"the probe itself failed ({type(error).__name__}): see the log")
 
     async def _probe_http(self, definition: CheckDefinition) -> Outcome:
         method = definition.method.upper() or "GET"
