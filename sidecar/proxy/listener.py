@@ -54,7 +54,7 @@ class Listener:
             )
         old, self._server = self._server, server
         if old is not None:
-            old.close()
+            await _retire(old)
 
     async def rotate(self, tls: ssl.SSLContext) -> None:
         """New handshakes use `tls`; those under way keep theirs."""
@@ -72,6 +72,21 @@ class Listener:
             if self.address.path:
                 with contextlib.suppress(OSError):
                     Path(self.address.path).unlink()
+
+
+async def _retire(server: asyncio.AbstractServer) -> None:
+    """Closes a server of which another has taken the socket over.
+
+    asyncio accepts first and hands over in a task of its own; a connection between the two would be lost
+    by `close`, so accepting is stopped before.
+    """
+    loop = asyncio.get_running_loop()
+    for bound in getattr(server, "sockets", ()):
+        with contextlib.suppress(RuntimeError):  # uvloop: not ours to remove, nor needed
+            loop.remove_reader(bound.fileno())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    server.close()
 
 
 def _bind(address: Address) -> socket.socket:

@@ -252,6 +252,8 @@ class Pool:
 
     def _again(self, exchange: Exchange, avoid: Target | None, why: FailureKind, message: str) -> None:
         target = self.pick(avoid)
+        if target is None and why is FailureKind.ABOVE_GOAWAY:  # it may serve us on another connection
+            target = avoid
         whole = exchange.replay is not None or exchange.peer.conn is None
         if target is not None and may_retry(exchange.attempts, why, whole, exchange.answered):
             exchange.attempts += 1

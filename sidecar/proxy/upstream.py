@@ -271,8 +271,7 @@ class Upstream(Connection, asyncio.Protocol):
         if exchange.state != CLOSED:
             exchange.prepaid = exchange.replay_bytes - uncredited
             exchange.target = None
-            avoid = self.target if why is FailureKind.REFUSED_STREAM else None
-            self.pool.unprocessed(exchange, avoid, why)
+            self.pool.unprocessed(exchange, self.target, why)
 
     def retire(self) -> None:
         """No new streams here; it goes once those it carries have ended."""

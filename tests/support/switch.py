@@ -45,7 +45,9 @@ class Mesh:
     """A trust domain and the engines in it."""
 
     def __init__(self, name: str = DOMAIN) -> None:
-        self.domain = Domain(name, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        self.domain = Domain(name, now=now - timedelta(days=30))  # so that leaves can have ended
+        self.domain.now = now
         self.clock = Clock()
         self.engines: list[Engine] = []
 
