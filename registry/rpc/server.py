@@ -12,7 +12,7 @@ from .mesh import Mesh
 from .registration import Registration
 
 REQUEST_BYTES_MAX = 4 * 1024 * 1024  # a Hello of 50,000 names, and no more
-GRACE_S = 1.0
+GRACE_S = 0.25  # for calls under way; subscriptions have no end of their own
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second registry on the port must fail, not share it
     ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
