@@ -47,8 +47,8 @@ def test_loopback_hosts_are_served(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example:80", "10.0.0.1", "", "127.0.0.1.evil.example", "[::2]"])
-def test_a_rebound_name_is_refused(host: str) -> None:
-    """Trap 1: a browser tricked into resolving its own page's name to loopback sends that name."""
+def test_trap_01_a_rebound_name_is_refused(host: str) -> None:
+    """A browser tricked into resolving its own page's name to loopback sends that name."""
     assert ask("GET /metrics", host)[0] == 421
 
 

@@ -191,10 +191,10 @@ async def test_it_waits_for_a_registry_that_comes_later(
         await running.ready()
 
 
-async def test_a_withdrawn_credential_stops_it_at_once(
+async def test_trap_04_a_withdrawn_credential_stops_it_at_once(
     start: Callable[..., Any], registry: FakeRegistry, tmp_path: Path
 ) -> None:
-    """Trap 4. Nothing stays on disk that could serve again."""
+    """Nothing stays on disk that could serve again."""
     async with start(state=True) as running:
         await running.ready()
         await until(lambda: (tmp_path / "state" / "config").exists(), "the state is saved")

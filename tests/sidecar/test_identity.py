@@ -45,7 +45,9 @@ async def obtain(registry: FakeRegistry) -> Svid:
         return await signer.identity.obtain()
 
 
-async def test_each_certificate_has_a_new_key_and_the_csr_names_nobody(registry: FakeRegistry) -> None:
+async def test_trap_01_each_certificate_has_a_new_key_and_the_csr_names_nobody(
+    registry: FakeRegistry,
+) -> None:
     one, two = await obtain(registry), await obtain(registry)
     assert one.key_pem != two.key_pem
     assert one.identity == registry.identity
@@ -105,8 +107,8 @@ async def test_contexts_prove_both_sides(registry: FakeRegistry) -> None:
     assert contexts.peer(server.chain_der).not_after_unix_s == contexts.not_after
 
 
-async def test_another_clusters_ca_cannot_speak_for_ours(registry: FakeRegistry) -> None:
-    """Trap 8: with both bundles loaded TLS accepts it; the verifier does not."""
+async def test_trap_08_another_clusters_ca_cannot_speak_for_ours(registry: FakeRegistry) -> None:
+    """With both bundles loaded TLS accepts it; the verifier does not."""
     dc2 = Domain("dc2.weft", registry.domain.now)
     forged = dc2.forged(registry.identity.uri)
     bundles = registry.domain.bundle | dc2.bundle
@@ -123,8 +125,8 @@ async def test_another_clusters_ca_cannot_speak_for_ours(registry: FakeRegistry)
         ours.verify(server.chain_der)
 
 
-async def test_a_revoked_leaf_is_refused(registry: FakeRegistry) -> None:
-    """Trap 4: although it has not expired."""
+async def test_trap_04_a_revoked_leaf_is_refused(registry: FakeRegistry) -> None:
+    """Although it has not expired."""
     svid = await obtain(registry)
     serial = x509.load_der_x509_certificate(svid.chain_der[0]).serial_number
     revoked = frozenset({(registry.identity.trust_domain, serial)})
@@ -133,8 +135,8 @@ async def test_a_revoked_leaf_is_refused(registry: FakeRegistry) -> None:
         contexts.verify(list(svid.chain_der))
 
 
-async def test_new_contexts_forget_a_removed_root(registry: FakeRegistry) -> None:
-    """Trap 9."""
+async def test_trap_09_new_contexts_forget_a_removed_root(registry: FakeRegistry) -> None:
+    """A context cannot forget; only a new one can."""
     svid = await obtain(registry)
     before = tls_contexts(svid, registry.domain.bundle, NOBODY, SystemClock())
     shake(before.server, before.client)

@@ -23,6 +23,6 @@ def test_reasons_tell_refusals_apart() -> None:
     assert len({answer.reason for answer in ANSWERS.values()}) == len(ANSWERS)
 
 
-def test_a_dead_app_is_safe_to_retry_elsewhere() -> None:
-    """Trap 17."""
+def test_trap_17_a_dead_app_is_safe_to_retry_elsewhere() -> None:
+    """The caller's proxy must learn that nothing was processed."""
     assert ANSWERS[errors.AppUnreachable].reset_code == REFUSED_STREAM

@@ -1,4 +1,4 @@
-"""Traps 1 and 3: to the registry with a credential, to the pinned root only."""
+"""To the registry with a credential, and to its pinned root only."""
 
 from dataclasses import replace
 
@@ -25,14 +25,14 @@ async def test_the_credential_signs_in(registry: FakeRegistry) -> None:
     assert answer.spiffe_id == registry.identity.uri
 
 
-async def test_a_wrong_secret_is_final_and_not_repeated(registry: FakeRegistry) -> None:
+async def test_trap_01_a_wrong_secret_is_final_and_not_repeated(registry: FakeRegistry) -> None:
     credential = replace(registry.credential, secret="x" * 43)
     with pytest.raises(CredentialRejected, match="register the service again") as refused:
         await sign(Session(credential))
     assert "x" * 43 not in str(refused.value)
 
 
-async def test_only_the_pinned_root_is_the_registry(registry: FakeRegistry) -> None:
+async def test_trap_03_only_the_pinned_root_is_the_registry(registry: FakeRegistry) -> None:
     """Not even the mesh's own root will do."""
     pem = der_to_pem(registry.domain.root_der)
     with pytest.raises(RegistryUnreachable):

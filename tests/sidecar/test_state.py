@@ -1,4 +1,4 @@
-"""Trap 2: what lies on disk is 0600, whole, and this instance's."""
+"""What lies on disk is 0600, whole, and this instance's."""
 
 import random
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_a_certificate_comes_back_and_is_due(state: StateDir, svid: Svid) -> Non
     assert state.load_svid(svid.not_after) is None
 
 
-def test_only_the_owner_may_read(state: StateDir, svid: Svid, tmp_path: Path) -> None:
+def test_trap_02_only_the_owner_may_read(state: StateDir, svid: Svid, tmp_path: Path) -> None:
     state.save_config(make.all_resources(), 1)
     state.save_svid(svid)
     assert [path.name for path in files(tmp_path)] == ["config", "svid.pem"]

@@ -131,8 +131,8 @@ async def test_a_cache_is_completed_not_sent_again(registry: FakeRegistry) -> No
     await running.session.close()
 
 
-async def test_a_withdrawn_credential_ends_it(registry: FakeRegistry) -> None:
-    """Trap 4."""
+async def test_trap_04_a_withdrawn_credential_ends_it(registry: FakeRegistry) -> None:
+    """It is final: nobody tries again with it."""
     running = Follower(registry)
 
     async def withdraw() -> None:

@@ -97,7 +97,7 @@ async def _check_changes(dev: Dev, taken: list[Snapshot]) -> None:
 
 
 async def _check_withdrawal(dev: Dev, following: "asyncio.Future[None]") -> None:
-    """Trap 4: within a second."""
+    """Heard within a second."""
     await asyncio.to_thread(dev.ok, "PUT", "/v1/agent/service/deregister/web-1")
     with pytest.raises(CredentialRejected):
         await asyncio.wait_for(following, 1.0)

@@ -31,8 +31,8 @@ def test_a_wildcard_covers_every_service() -> None:
 
 
 @pytest.mark.parametrize("source", ["web", "*"])
-def test_a_rule_covers_only_its_own_trust_domain(source: str) -> None:
-    """Trap 8: dc2's `web` is another service than ours."""
+def test_trap_08_a_rule_covers_only_its_own_trust_domain(source: str) -> None:
+    """Dc2's `web` is another service than ours."""
     authorizer = Authorizer((rule(source, True),), False)
     assert not authorizer.decide(SpiffeId("dc2.weft", "dc1", "web")).allowed
 

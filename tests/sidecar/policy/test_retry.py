@@ -1,4 +1,4 @@
-"""Trap 17: once more only where nothing was processed and the body is held whole."""
+"""Once more, but only where nothing was processed and the body is held whole."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_every_kind_is_judged() -> None:
 
 
 @pytest.mark.parametrize("why", SAFE)
-def test_an_unprocessed_request_is_sent_once_more(why: FailureKind) -> None:
+def test_trap_17_an_unprocessed_request_is_sent_once_more(why: FailureKind) -> None:
     assert may_retry(1, why, body_whole=True)
     assert not may_retry(2, why, body_whole=True)
 
@@ -23,7 +23,7 @@ def test_a_request_that_may_have_run_is_never_sent_again(why: FailureKind) -> No
     assert not may_retry(1, why, body_whole=True)
 
 
-def test_a_body_passed_on_in_part_is_not_replayed() -> None:
+def test_trap_17_a_body_passed_on_in_part_is_not_replayed() -> None:
     assert not may_retry(1, FailureKind.REFUSED_STREAM, body_whole=False)
 
 
