@@ -1,57 +1,16 @@
-"""Sans-IO. Trust bundles: the roots that speak for one trust domain, and what people see of them."""
+"""Sans-IO. What others see of roots and chains: descriptions, PEM, serial numbers."""
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from weft.limits import BUNDLE_ROOTS_MAX
-
 from .errors import IssueRefused
-
-
-@dataclass(frozen=True, slots=True)
-class TrustBundle:
-    """Roots of one trust domain, DER, oldest first. Content decides equality."""
-
-    trust_domain: str
-    roots_der: tuple[bytes, ...] = ()
-
-    def with_root(self, root_der: bytes) -> Self:
-        """The bundle that also trusts `root_der`; itself when it does already. Raises IssueRefused."""
-        if root_der in self.roots_der:
-            return self
-        if len(self.roots_der) >= BUNDLE_ROOTS_MAX:
-            raise IssueRefused(
-                f"trust bundle of {self.trust_domain}: has {BUNDLE_ROOTS_MAX} roots; drop old ones"
-            )
-        return type(self)(self.trust_domain, (*self.roots_der, root_der))
-
-    def without_expired(self, now: datetime) -> Self:
-        """The bundle without roots whose validity has ended."""
-        kept = tuple(root for root in self.roots_der if read_der(root).not_valid_after_utc > now)
-        return self if kept == self.roots_der else type(self)(self.trust_domain, kept)
-
-    def to_pem(self) -> str:
-        return "".join(der_to_pem(root) for root in self.roots_der)
-
-    @classmethod
-    def from_pem(cls, trust_domain: str, pem: str) -> Self:
-        """Raises IssueRefused when `pem` holds no certificate or anything unreadable."""
-        try:
-            roots = x509.load_pem_x509_certificates(pem.encode())
-        except ValueError as error:
-            raise IssueRefused(f"trust bundle of {trust_domain}: not PEM certificates") from error
-        bundle = cls(trust_domain)
-        for root in roots:
-            bundle = bundle.with_root(root.public_bytes(serialization.Encoding.DER))
-        return bundle
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,16 +61,6 @@ class Verifier:
         return Peer(identity, leaf.serial_number, leaf.not_valid_after_utc.timestamp())
 
 
-def verify_peer(
-    chain_der: Sequence[bytes],
-    bundles: Mapping[str, Sequence[bytes]],
-    now: datetime,
-    revoked: frozenset[tuple[str, int]] = frozenset(),
-) -> SpiffeId:
-    """One check without a prepared `Verifier`. Raises UntrustedPeer."""
-    return Verifier(bundles, revoked).verify(chain_der, now)
-
-
 def spiffe_id(leaf: x509.Certificate) -> SpiffeId:
     """The SPIFFE id of a leaf: its only URI SAN (X.509-SVID 2). Proves nothing by itself.
 

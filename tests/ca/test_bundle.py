@@ -1,48 +1,27 @@
-"""Trust bundles, and how roots are described."""
-
-from datetime import timedelta
+"""How roots and chains are shown."""
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from ca.authority import new_root
-from ca.bundle import TrustBundle, describe, serial_bytes
+from ca.bundle import chain_to_pem, der_to_pem, describe, read_der, serial_bytes
 from ca.errors import IssueRefused
-from tests.support.pki import DER, NOW, Domain
-from weft.limits import BUNDLE_ROOTS_MAX
+from tests.support.pki import Domain
 
 DOMAIN = Domain()
 
 
-def test_a_bundle_survives_pem() -> None:
-    bundle = TrustBundle("dc1.weft").with_root(DOMAIN.root_der).with_root(Domain().root_der)
-    assert TrustBundle.from_pem("dc1.weft", bundle.to_pem()) == bundle
+def test_a_chain_is_pem_in_its_order() -> None:
+    other = Domain("dc2.weft")
+    pem = chain_to_pem([DOMAIN.root_der, other.root_der])
+    assert x509.load_pem_x509_certificates(pem) == [DOMAIN.root, other.root]
 
 
-def test_a_root_is_in_a_bundle_once() -> None:
-    bundle = TrustBundle("dc1.weft", (DOMAIN.root_der,))
-    assert bundle.with_root(DOMAIN.root_der) is bundle
-
-
-def test_expired_roots_leave_and_the_others_stay() -> None:
-    short = new_root("dc1.weft", DOMAIN.key, 2, NOW, timedelta(hours=1)).public_bytes(DER)
-    bundle = TrustBundle("dc1.weft", (short, DOMAIN.root_der))
-    assert bundle.without_expired(NOW) is bundle
-    assert bundle.without_expired(NOW + timedelta(hours=1)).roots_der == (DOMAIN.root_der,)
-
-
-def test_a_bundle_is_bounded() -> None:
-    full = TrustBundle("dc1.weft", tuple(bytes([n]) for n in range(BUNDLE_ROOTS_MAX)))
-    with pytest.raises(IssueRefused, match="drop"):
-        full.with_root(DOMAIN.root_der)
-
-
-@pytest.mark.parametrize(
-    "pem", ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
-)
-def test_what_is_no_pem_is_refused(pem: str) -> None:
-    with pytest.raises(IssueRefused, match=r"dc1\.weft"):
-        TrustBundle.from_pem("dc1.weft", pem)
+@pytest.mark.parametrize("der", [b"", b"junk", DOMAIN.root_der[:-1]])
+def test_what_is_no_certificate_is_refused(der: bytes) -> None:
+    for read in (describe, read_der, der_to_pem):
+        with pytest.raises(IssueRefused, match="DER"):
+            read(der)
 
 
 def test_a_root_is_described_as_consul_clients_expect() -> None:

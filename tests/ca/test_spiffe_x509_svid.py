@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ca.authority import issue_leaf
 from tests.support.pki import NOW, Domain, csr
 from weft.spiffe import SpiffeId
-from weft.svid import verify_peer
+from weft.svid import Verifier
 
 DOMAIN = Domain()
 LEAF = x509.load_der_x509_certificate(DOMAIN.leaf("web").issued.leaf_der)
@@ -64,7 +64,7 @@ def test_section_5_any_identity_that_is_issued_verifies_as_itself(
 ) -> None:
     identity = SpiffeId("dc1.weft", datacenter, service)
     issued = issue_leaf(ROOT, DOMAIN.key, REQUEST, identity, serial, NOW)
-    assert verify_peer([issued.leaf_der], DOMAIN.bundle, NOW) == identity
+    assert Verifier(DOMAIN.bundle).verify([issued.leaf_der], NOW) == identity
 
 
 REQUEST = csr()

@@ -1,5 +1,6 @@
 """The pages for people say nothing that is not there: links, targets, commands, flags, files."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -72,6 +73,14 @@ def test_the_readme_names_the_test_command_that_ci_runs() -> None:
     assert "make test" in blocks(PROJECT / "README.md")
     assert re.search(r"^make test$", (PROJECT / ".ci" / "run").read_text(), re.M)
     assert re.search(r"^make ci-long$", (PROJECT / ".ci" / "run").read_text(), re.M)
+
+
+def test_the_readmes_claim_about_speed_is_in_the_record() -> None:
+    assert "less than half" in (PROJECT / "README.md").read_text()
+    record = json.loads((PROJECT / "bench" / "results" / "latest.json").read_text())["sidecar"]
+    for workload in ("W1", "W3"):
+        weft, envoy = (record[workload][side]["cpu_us_per_request"] for side in ("weft", "envoy"))
+        assert weft < envoy / 2, f"{workload}: mend README.md or the sidecar"
 
 
 def test_every_command_is_named_in_the_readme() -> None:

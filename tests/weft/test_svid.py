@@ -10,7 +10,7 @@ from tests.support.pki import DER, NOW, Domain
 from weft.errors import ConfigError
 from weft.limits import BUNDLE_ROOTS_MAX, CERTIFICATE_BYTES_MAX, CHAIN_LENGTH_MAX
 from weft.spiffe import SpiffeId
-from weft.svid import UntrustedPeer, Verifier, verify_peer
+from weft.svid import UntrustedPeer, Verifier
 
 DC1 = Domain("dc1.weft")
 DC2 = Domain("dc2.weft")
@@ -68,7 +68,7 @@ def test_a_successors_root_cross_signed_by_the_old_one_is_accepted() -> None:
     successor = Domain("dc1.weft")
     crossed = cross_signed(successor, DC1, "spiffe://dc1.weft")
     chain = [*successor.leaf("web").chain_der, crossed]
-    assert verify_peer(chain, DC1.bundle, NOW) == WEB
+    assert Verifier(DC1.bundle).verify(chain, NOW) == WEB
     assert "does not verify" in refused(chain[:1])
 
 
