@@ -225,6 +225,7 @@ async def test_trap_17_a_dead_app_behind_a_live_sidecar_leaves_the_pool(mesh: Me
         victim = servers[0]
         killed = mesh.kill(victim.app)
         await load.served_by({server.id for server in servers[1:]})
+        assert caller.metric("weft_ejections_total") >= 1, "it is still asked, and refuses each time"
         # Those it held when it died may have been processed: no one may send them again.
         assert load.lost(killed) == [], load.summary()
         assert {outcome.status for outcome in load.failed} <= {UNAVAILABLE}
