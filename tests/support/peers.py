@@ -13,7 +13,6 @@ DEBIAN_PACKAGES = {
     "h2load": "nghttp2-client",
     "nghttp": "nghttp2-client",
     "nghttpd": "nghttp2-server",
-    "openssl": "openssl",
 }
 """Program -> the Debian package that holds it."""
 
