@@ -89,7 +89,8 @@ def _measure(
     rss = " + ".join(f"{procfs.rss_mb(engine.pid):.0f}" for engine in engines)
     middle, high = latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]
     print(
-        f"{name:11}{per_request:>15} µs CPU/request   p50 {middle:6.0f} µs   p99 {high:6.0f} µs   RSS {rss} MB"
+        f"{name:11}{per_request:>15} µs CPU/request   "
+        f"p50 {middle:6.0f} µs   p99 {high:6.0f} µs   RSS {rss} MB"
     )
 
 
@@ -221,11 +222,9 @@ def _identity(directory: Path, service: str):  # type: ignore[no-untyped-def]
 
 
 def _pem(key) -> bytes:  # type: ignore[no-untyped-def]
-    from cryptography.hazmat.primitives import serialization
+    from ca.provider import private_pem
 
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    return private_pem(key)
 
 
 if __name__ == "__main__":

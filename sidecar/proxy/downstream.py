@@ -93,12 +93,10 @@ class Downstream(Connection, asyncio.Protocol):
         side = self.side
         if head.plan_for is not side.epoch:
             side.plan(self, head)
-        plan = cast(Plan, head.plan)
+        plan: Plan = head.plan  # type: ignore[assignment]  # a slot of ours; cast() costs 0.05 µs
         exchange = Exchange(self, sid, self.stream_window, plan, decoded, self.outbox.now)
-        exchange.headed = True
         if end:
             exchange.state = RECV_DONE
-        exchange.left = head.content_length
         if (
             plan.refusal is not None
             or self.draining == 2
@@ -116,10 +114,8 @@ class Downstream(Connection, asyncio.Protocol):
         if target is not None:
             for upstream in target.conns:
                 if len(upstream.streams) < upstream.room:
-                    exchange.replay = []
                     upstream.open(exchange, target)
                     return
-        exchange.replay = []
         pool.enqueue(exchange, target)
 
     def _refuse(self, exchange: Exchange, plan: Plan) -> None:
@@ -187,7 +183,7 @@ class Downstream(Connection, asyncio.Protocol):
     # --- ends ----------------------------------------------------------------------------------------
 
     def closed(self, stream: Stream) -> None:
-        exchange = cast(Exchange, stream)
+        exchange: Exchange = stream  # type: ignore[assignment]  # all of ours are; cast() costs 0.05 µs
         self.streams.pop(exchange.sid, None)
         status = exchange.grpc_status
         series = exchange.plan.series

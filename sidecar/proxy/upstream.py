@@ -115,7 +115,9 @@ class Upstream(Connection, asyncio.Protocol):
         self.streams[sid] = half
         target.active += 1
         end = exchange.state & RECV_DONE  # the same bit as END_STREAM
-        encoded = self.encoder.encode(plan.fields, block.extra)
+        encoded = self.encoded.get(id(plan.fields))
+        if encoded is None or block.extra.wire:
+            encoded = self.encoder.encode(plan.fields, block.extra)
         out = self.out
         if not out:
             self.dirty.append(self)
@@ -156,7 +158,7 @@ class Upstream(Connection, asyncio.Protocol):
                 self.on_stream_fault(stream, ErrorCode.PROTOCOL_ERROR, fault.reason)
                 return
         head = decoded.head
-        exchange = cast(Exchange, stream.peer)
+        exchange: Exchange = stream.peer  # type: ignore[assignment]  # always; cast() costs 0.05 µs
         if stream.headed:
             if not end or stream.state & RECV_DONE or stream.left > 0:
                 self.on_stream_fault(stream, ErrorCode.PROTOCOL_ERROR, "trailers out of place")
@@ -182,7 +184,9 @@ class Upstream(Connection, asyncio.Protocol):
                     return
         if exchange.parked is None:
             there = exchange.conn
-            encoded = there.encoder.encode(head.fields, decoded.extra)
+            encoded = there.encoded.get(id(head.fields))
+            if encoded is None or decoded.extra.wire:
+                encoded = there.encoder.encode(head.fields, decoded.extra)
             out = there.out
             if not out:
                 there.dirty.append(there)

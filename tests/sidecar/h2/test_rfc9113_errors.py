@@ -74,7 +74,11 @@ async def test_connection_errors(plain: Plain, sent: bytes, code: ErrorCode) -> 
 
 @pytest.mark.parametrize(
     "first",
-    [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", PREFACE + frame(PING, 0, 0, bytes(8)), PREFACE + frame(SETTINGS, 1)],
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        PREFACE + frame(PING, 0, 0, bytes(8)),
+        PREFACE + frame(SETTINGS, 1),
+    ],
     ids=["HTTP/1.1", "PING first", "acknowledgement first"],
 )
 async def test_what_is_no_preface(plain: Plain, first: bytes) -> None:

@@ -98,9 +98,7 @@ async def test_trap_11_a_memo_of_one_identity_opens_nothing_for_another(
     billing.close()
 
 
-async def test_trap_11_a_new_snapshot_voids_the_memo(
-    mesh: Mesh, orders: Engine, web: Wire, app: App
-) -> None:
+async def test_trap_11_a_new_snapshot_voids_the_memo(mesh: Mesh, orders: Engine, web: Wire, app: App) -> None:
     web.headers(1)
     behind = await app.wire()
     await behind.asked()
@@ -110,9 +108,7 @@ async def test_trap_11_a_new_snapshot_voids_the_memo(
     assert app.requests() == 1
 
 
-async def test_trap_6_the_caller_is_named_by_the_sidecar_alone(
-    mesh: Mesh, web: Wire, app: App
-) -> None:
+async def test_trap_6_the_caller_is_named_by_the_sidecar_alone(mesh: Mesh, web: Wire, app: App) -> None:
     """However it is sent, x-forwarded-client-cert from outside goes no further."""
     name = "x-forwarded-client-cert"
     for sid in range(1, 17, 4):
@@ -196,7 +192,9 @@ async def test_trap_9_peers_of_a_root_that_is_gone_lose_their_connections(
     await until(lambda: web.closed, "the connection is cut", deadline_s=1.0)
 
 
-async def test_rotation_serves_new_handshakes_with_the_new_leaf(mesh: Mesh, orders: Engine, web: Wire) -> None:
+async def test_rotation_serves_new_handshakes_with_the_new_leaf(
+    mesh: Mesh, orders: Engine, web: Wire
+) -> None:
     await web.pinged()
     before = web.transport.get_extra_info("ssl_object").getpeercert(True)
     orders.rotate(mesh.tls("orders"))
