@@ -18,6 +18,7 @@ from weft.clock import Clock, SystemClock
 from weft.errors import ConfigError, WeftError
 from weft.pb.mesh.v1.mesh_pb2 import Resource
 
+from .agent.check_definition import NODE_ALIVE_ID
 from .agent.local import SERVER_SERVICE, Agent
 from .agent.probes import Prober
 from .agent.runner import Runner
@@ -218,7 +219,7 @@ def _node(name: str, settings: Settings, state: State) -> Node:
 
 async def _announce(writer: Writer, node: Node, grpc_port: int) -> None:
     """Registers the node, its liveness under the name that clients know, and the registry itself."""
-    alive = Check(node.name, "serfHealth", "Serf Health Status", PASSING, output="Agent alive and reachable")
+    alive = Check(node.name, NODE_ALIVE_ID, "Serf Health Status", PASSING, output="Agent alive and reachable")
     own = Service(node.name, SERVER_SERVICE, SERVER_SERVICE, node.datacenter, port=grpc_port)
     await writer.propose(lambda stamp: commands.register(stamp, node, [own], [alive]))
 

@@ -10,6 +10,7 @@ from .errors import InvalidDefinition, Undecodable
 from .fields import Fields
 
 INTERVAL_MIN_S = 0.1  # below it a check is load, not observation
+NODE_ALIVE_ID = "serfHealth"  # the node's own liveness, under the name that clients look for
 DURATION_MAX_S = 30 * 24 * 3600.0
 DEREGISTER_AFTER_MIN_S = 60.0  # as in Consul: a shorter outage must not erase the instance
 TIMEOUT_DEFAULT_S = 10.0  # Consul's documented default
@@ -157,6 +158,8 @@ def _type(definition: CheckDefinition) -> str:
 def _validate(spec: CheckSpec) -> None:
     definition = spec.definition
     polled = spec.type in ("http", "tcp", "grpc")
+    if spec.id == NODE_ALIVE_ID:
+        raise InvalidDefinition(f'Invalid check: CheckID "{NODE_ALIVE_ID}" is the node\'s own')
     if spec.status and spec.status not in STATUSES:
         raise InvalidDefinition("Status for checks must 'passing', 'warning', 'critical'")
     if polled and not definition.interval_ms:

@@ -4,6 +4,7 @@ The replicated catalog is the only copy of what is registered here. What a resta
 therefore there, check definitions included.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -28,6 +29,7 @@ class Agent:
         self.node = node
         self.home = Home(node.name, node.datacenter)
         self._port_free = port_free
+        self._choosing_port = asyncio.Lock()
 
     def services(self) -> tuple[Service, ...]:
         """What is registered here, in order of id; the registry's own entry is not."""
@@ -67,10 +69,13 @@ class Agent:
         spec = parse_service(definition, self.home)
         if spec.service.id == SERVER_SERVICE:
             raise InvalidDefinition(f'Invalid service ID "{SERVER_SERVICE}": it is the registry\'s own')
-        specs = [spec]
-        if spec.sidecar is not None:
-            specs.append(expand(spec, self._sidecar_port(spec)))
-        await self._propose(specs, replace_checks)
+        if spec.sidecar is None:
+            await self._propose([spec], replace_checks)
+        else:
+            # A port is taken once the catalog has it: two registrations must not choose at once.
+            async with self._choosing_port:
+                proxy = expand(spec, self._sidecar_port(spec))
+                await self._propose([spec, proxy], replace_checks)
         return spec.service.instance_key
 
     async def _propose(self, specs: list[ServiceSpec], replace_checks: bool) -> None:

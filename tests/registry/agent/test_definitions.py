@@ -71,6 +71,7 @@ def test_too_short_an_interval_is_lengthened_as_in_consul() -> None:
         {"TTL": "10000h"},
         {"AliasService": "a", "Interval": "1s"},
         {"TTL": "1s", "Status": "fine"},
+        {"TTL": "1s", "CheckID": "serfHealth"},
         {"TTL": "1s", "SuccessBeforePassing": -1},
         {"UDP": "a:1", "Interval": "1s"},
         {"H2PING": "a:1", "Interval": "1s"},

@@ -1,5 +1,7 @@
 """Connect.SidecarService expands as in Consul."""
 
+import asyncio
+
 import pytest
 
 from registry.agent.errors import InvalidDefinition
@@ -84,6 +86,14 @@ async def test_ports_are_chosen_once_and_never_twice(client: Client) -> None:
     assert second in PORTS
     assert first != second
     assert await port("a") == first
+
+
+async def test_registrations_at_the_same_time_choose_different_ports(client: Client) -> None:
+    names = [f"s{n}" for n in range(12)]
+    registering = (client.register({"Name": name, "Connect": {"SidecarService": {}}}) for name in names)
+    await asyncio.gather(*registering)
+    found = await client.get("/v1/agent/services")
+    assert len({found[f"{name}-sidecar-proxy"]["Port"] for name in names}) == len(names)
 
 
 async def test_deregistering_takes_the_sidecar_along(client: Client) -> None:

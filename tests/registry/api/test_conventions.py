@@ -127,3 +127,18 @@ async def test_trap_1_host_and_origin_are_checked_on_every_path(client: Client) 
     )
     assert status == 403
     assert await client.get("/v1/agent/services") == {}
+
+
+async def test_trap_28_a_token_in_the_query_reaches_no_log(
+    client: Client, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for path in (
+        "/v1/agent/services",
+        "/v1/nothing",
+        "/v1/health/service/web",
+        "/v1/agent/connect/ca/leaf/%20",
+    ):
+        await client.call("GET", f"{path}?token=s3cr3t&index=bad")
+    await client.call("PUT", "/v1/agent/service/register?token=s3cr3t", b"{")
+    told = capfd.readouterr()
+    assert "s3cr3t" not in told.out + told.err
