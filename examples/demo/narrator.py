@@ -1,6 +1,8 @@
 """How the story reaches the terminal: coloured and with a spinner on a tty, plain lines elsewhere."""
 
 import contextlib
+import io
+import sys
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -8,6 +10,8 @@ from rich.console import Console
 
 class Narrator:
     def __init__(self) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal without "✓" still gets the story
         self._console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
         self._chapter = 0
 

@@ -5,7 +5,7 @@ import pytest
 from tests.e2e.conftest import Pair
 from tests.support.grpc_matrix import MIB, SCENARIOS, slow_application, slow_reader
 
-RSS_GROWTH_MAX = 24 * MIB
+RSS_GROWTH_MAX = 16 * MIB
 """Of one sidecar while 96 MiB wait behind it. Its own bound per stalled stream is far lower; the
 allocator, TLS buffers and the socket's read buffer make the rest."""
 

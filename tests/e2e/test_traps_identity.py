@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -56,12 +57,18 @@ async def test_trap_01_no_certificate_without_the_instances_own_credential(
 async def test_trap_01_no_configuration_without_the_instances_own_credential(
     mesh: Mesh, pair: Pair, fault: str
 ) -> None:
-    async with mesh.registry_channel() as channel:
-        call = mesh_pb2_grpc.MeshStub(channel).Subscribe(metadata=_metadata(pair, fault), timeout=10)
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it may have ended
-            await call.write(mesh_pb2.SubscribeRequest(hello=mesh_pb2.Hello()))
-            assert await call.read() is grpc.aio.EOF
-        assert await call.code() is UNAUTHENTICATED
+    assert await in_thread(_subscribe, mesh, _metadata(pair, fault)) is UNAUTHENTICATED
+
+
+def _subscribe(mesh: Mesh, metadata: tuple[tuple[str, str], ...]) -> grpc.StatusCode:
+    """The status that ends the stream. Blocking: grpc.aio would tell of its own failed write instead."""
+    hello = mesh_pb2.SubscribeRequest(hello=mesh_pb2.Hello())
+    with grpc.secure_channel(mesh.grpc_address, mesh.registry_trust) as channel:
+        stub: Any = mesh_pb2_grpc.MeshStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stub.Subscribe(iter([hello]), metadata=metadata, timeout=10))
+        code: grpc.StatusCode = caught.value.code()
+        return code
 
 
 def _metadata(pair: Pair, fault: str) -> tuple[tuple[str, str], ...]:

@@ -211,13 +211,16 @@ class Mesh:
     def _any_credential(self) -> Credential:
         return Credential.from_json(next(self.folder.glob("*.credential")).read_bytes())
 
+    @property
+    def registry_trust(self) -> grpc.ChannelCredentials:
+        """The root that credentials pin, and no other."""
+        root = self._any_credential().registry_ca_pem.encode()
+        return grpc.ssl_channel_credentials(root_certificates=root)
+
     @contextlib.asynccontextmanager
     async def registry_channel(self) -> Any:
         """A gRPC channel to the registry, which must prove itself by the root that credentials pin."""
-        root = self._any_credential().registry_ca_pem.encode()
-        async with grpc.aio.secure_channel(
-            self.grpc_address, grpc.ssl_channel_credentials(root_certificates=root)
-        ) as channel:
+        async with grpc.aio.secure_channel(self.grpc_address, self.registry_trust) as channel:
             yield channel
 
     def close(self) -> list[str]:
