@@ -15,6 +15,7 @@ SANS_IO = (
     "registry.catalog",
     "registry.intentions",
     "registry.mesh",
+    "registry.raft",
     "sidecar.policy",
     "sidecar.h2",
     "ca.authority",
