@@ -318,10 +318,10 @@ class Connection:
 
     def flush(self) -> None:
         """One write of all that has collected."""
-        out = self.out
-        if self.transport is not None and not self.closing:
-            self.transport.write(b"".join(out))
-        out.clear()
+        written = b"".join(self.out)
+        self.out.clear()
+        if written and self.transport is not None and not self.closing:
+            self.transport.write(written)
 
     def fail(self, fault: ConnectionFault) -> None:
         """RFC 9113 section 5.4.1: GOAWAY with the code, then the end."""

@@ -48,5 +48,8 @@ class Outbox:
     def _write(self) -> None:
         self._later = False
         dirty = self.dirty
-        while dirty:
-            dirty.pop().flush()
+        try:
+            while dirty:
+                dirty.pop().flush()
+        finally:  # a bug on one connection must not silence the others
+            self.flush()

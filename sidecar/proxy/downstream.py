@@ -244,10 +244,10 @@ class Downstream(Connection, asyncio.Protocol):
     # --- back-pressure -------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        out = self.out
-        if self.transport is not None and not self.closing:
-            self.transport.write(b"".join(out))
-        out.clear()
+        written = b"".join(self.out)
+        self.out.clear()
+        if written and self.transport is not None and not self.closing:
+            self.transport.write(written)
         if self.paused and self.reading and self.aio and self.aio.get_write_buffer_size() > BACKLOG_BYTES_MAX:
             # Answers and control frames are not flow-controlled: who does not read them is not read either.
             self.reading = False
