@@ -285,3 +285,37 @@ async def test_a_dropped_upstream_is_unbound_and_a_new_one_bound(mesh: Mesh, ech
     again = await dial(outbound_port(web, "other"))
     assert await _call(again, 1) == "0"
     again.close()
+
+
+async def test_trap_10_an_upstream_is_usable_only_after_its_settings(mesh: Mesh, echo: EchoApp) -> None:
+    """A TLS 1.3 handshake that succeeded for us says nothing: the server may refuse our certificate yet."""
+    mute = _peer(mesh)
+    mute.setup = lambda wire: setattr(wire, "_preface", b"")
+    await mute.start()
+    alive = await _orders(mesh, echo.port)
+    web = await _web(mesh, mute.port, alive, balance=Balance.ROUND_ROBIN, connect_timeout_s=0.3)
+    caller = await dial(outbound_port(web))
+    assert [await _call(caller, sid) for sid in (1, 3)] == ["0", "0"]
+    assert (await mute.wire()).requests() == []
+    assert web.outbound["orders"].pool.series.retries == 1
+    mute.close()
+    caller.close()
+
+
+async def test_the_process_holds_no_more_than_its_cap(mesh: Mesh, app: App) -> None:
+    """Over it, the stream that would park more is ended; what it held is given back."""
+    orders = await _orders(mesh, app.port)
+    orders.outbox.held_max = 100_000
+    app.setup = lambda wire: setattr(wire, "credit", False)
+    caller = await dial(inbound_port(orders), ssl=mesh.tls("web").client)
+    for sid in range(1, 13, 2):
+        caller.headers(sid)
+        for _ in range(3):
+            caller.data(sid, bytes(16_384))
+        await caller.pinged()
+        assert orders.outbox.held <= 100_000
+    resets = [caller.heard(sid).reset for sid in range(1, 13, 2)]
+    assert ErrorCode.ENHANCE_YOUR_CALM in resets and None in resets
+    assert not caller.goaways
+    caller.close()
+    await until(lambda: orders.outbox.held == 0, "all is given back")
