@@ -23,6 +23,10 @@ class Registry:
         answer: dict[str, Any] = self._ask("PUT", "agent/service/register?credential", definition)
         return answer
 
+    def update(self, definition: dict[str, Any]) -> None:
+        """Registers again; the instance's credential stays."""
+        self._ask("PUT", "agent/service/register", definition)
+
     def deregister(self, service_id: str) -> None:
         self._ask("PUT", f"agent/service/deregister/{service_id}")
 

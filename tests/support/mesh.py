@@ -145,26 +145,25 @@ class Mesh:
         check: dict[str, Any] | None = None,
     ) -> None:
         """Registers the instance and keeps the credential that this mints."""
-        config = {"protocol": "grpc", **(upstream_config or {})}
-        upstreams = [
-            {"DestinationName": destination, "LocalBindPort": port, "Config": config}
-            for destination, port in member.upstreams.items()
-        ]
-        self.enrol(member, {"Upstreams": upstreams}, **({"Check": check} if check else {}))
+        self.enrol(member, _proxy(member, upstream_config), **({"Check": check} if check else {}))
+
+    def register_again(self, member: Member) -> None:
+        """As any Consul client does, without asking for a credential."""
+        self.registry.update(self._definition(member, _proxy(member)))
 
     def enrol(self, member: Member, proxy: dict[str, Any], **extra: Any) -> None:
         """Registers with this `Proxy` object and further fields."""
-        credential = self.registry.register(
-            {
-                "ID": member.id,
-                "Name": member.service,
-                "Address": HOST,
-                "Port": member.app_port,
-                "Connect": {"SidecarService": {"Port": member.public_port, "Proxy": proxy}},
-                **extra,
-            }
-        )
+        credential = self.registry.register(self._definition(member, proxy) | extra)
         Credential.from_json(json.dumps(credential)).write(member.credential_path)
+
+    def _definition(self, member: Member, proxy: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "ID": member.id,
+            "Name": member.service,
+            "Address": HOST,
+            "Port": member.app_port,
+            "Connect": {"SidecarService": {"Port": member.public_port, "Proxy": proxy}},
+        }
 
     def start_sidecar(self, member: Member, *flags: str) -> None:
         member.sidecar = self.processes.start_weft(
@@ -226,6 +225,16 @@ class Mesh:
     def close(self) -> list[str]:
         """Ends everything; answers who did not end well."""
         return self.processes.stop()
+
+
+def _proxy(member: Member, upstream_config: dict[str, Any] | None = None) -> dict[str, Any]:
+    config = {"protocol": "grpc", **(upstream_config or {})}
+    return {
+        "Upstreams": [
+            {"DestinationName": destination, "LocalBindPort": port, "Config": config}
+            for destination, port in member.upstreams.items()
+        ]
+    }
 
 
 def knows(caller: Member, addresses: set[str]) -> Callable[[], bool]:
