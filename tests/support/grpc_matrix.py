@@ -212,7 +212,7 @@ async def runs_out_of_time(client: Client, kind: str) -> None:
     error = await failure(client, kind, call)
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     record = await client.ended_as(call_id, "cancelled")
-    assert 0 < record["remaining_s"] <= 0.4
+    assert 0 < record["remaining_s"] < 0.41  # gRPC rounds what it sends up to a few milliseconds
 
 
 async def carries_16_mib(client: Client, kind: str) -> None:
