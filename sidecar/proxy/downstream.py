@@ -221,6 +221,10 @@ class Downstream(Connection, asyncio.Protocol):
         exchange.plan.series.refuse("malformed")
         self.reset_stream(exchange, code)
 
+    def fail(self, fault: ConnectionFault) -> None:
+        self.side.counted.refuse(fault.code.name.lower())
+        super().fail(fault)
+
     # --- going away ----------------------------------------------------------------------------------
 
     def drain(self) -> None:

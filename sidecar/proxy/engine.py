@@ -183,6 +183,7 @@ class Engine:
 
     async def _rebind(self, snapshot: Snapshot) -> None:
         async with self._binding:
+            await self._rebind_inbound(snapshot)
             for name, upstream in snapshot.upstreams.items():
                 if self.snapshot is not snapshot or self._closed:
                     return
@@ -190,6 +191,18 @@ class Engine:
                     await self._listen(name, upstream)
                 except WeftError as error:
                     log.error("listener not bound", upstream=name, error=str(error))
+
+    async def _rebind_inbound(self, snapshot: Snapshot) -> None:
+        if snapshot.inbound.listen == self._inbound_listener.declared or self._closed:
+            return
+        listener = Listener(snapshot.inbound.listen, self.inbound.accept)
+        try:
+            await listener.start(self._tls.server)
+        except WeftError as error:
+            log.error("inbound listener not bound; the old one stays", error=str(error))
+            return
+        self._inbound_listener.close()
+        self._inbound_listener = listener
 
     def _close_listeners(self) -> None:
         self._inbound_listener.close()

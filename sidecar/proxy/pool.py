@@ -73,6 +73,7 @@ class Pool:
         self._no_connection = ANSWERS[no_connection]
         self._round_robin: RoundRobin | None = None
         self._detector: Detector | None = None
+        self._joining: set[Upstream] = set()  # connected or about to be, SETTINGS still to come
         self._leaving: set[Upstream] = set()
 
     # --- configuration -------------------------------------------------------------------------------
@@ -188,15 +189,18 @@ class Pool:
 
     async def _connect(self, target: Target) -> None:
         upstream = Upstream(self.outbox, self, target)
+        self._joining.add(upstream)
         try:
             async with asyncio.timeout(self.connect_timeout_s):
                 await self.dialer.dial(target.address, upstream)
                 await upstream.ready
         except (OSError, Unavailable) as error:  # ssl.SSLError and TimeoutError are OSErrors
+            self._joining.discard(upstream)
             target.connecting = False
             upstream.abort()
             self._connect_failed(target, str(error) or type(error).__name__)
         else:
+            self._joining.discard(upstream)
             target.connecting = False
             if target.removed:
                 upstream.retire()
@@ -242,7 +246,8 @@ class Pool:
 
     def connections(self) -> list[Upstream]:
         """All that are open, finishing ones included."""
-        return [up for target in self.targets.values() for up in target.conns] + list(self._leaving)
+        serving = [upstream for target in self.targets.values() for upstream in target.conns]
+        return [*serving, *self._joining, *self._leaving]
 
     # --- outcomes ------------------------------------------------------------------------------------
 
