@@ -207,6 +207,23 @@ async def test_trap_16_drain_loses_nothing(mesh: Mesh) -> None:
         assert load.failed == [], load.summary()
 
 
+async def test_trap_16_an_app_that_rolls_its_connections_costs_no_call(mesh: Mesh) -> None:
+    """GOAWAY from the application every half second; what it did not process is sent again."""
+    port = free_port()
+    mesh.processes.start_python(
+        "rolling-1", "tests.support.matrix_app", "--listen", f"{HOST}:{port}", "--name", "rolling-1",
+        "--connection-age-ms", "500",
+    )  # fmt: skip
+    server = await in_thread(lambda: mesh.add("rolling", app_port=port))
+    caller = await in_thread(lambda: mesh.add("rolling-caller", upstreams=["rolling"], app_port=free_port()))
+    await in_thread(mesh.registry.intend, "rolling-caller", "rolling", "allow")
+    await in_thread(mesh.wait, server, caller)
+    async with calling(caller.to("rolling"), callers=16, pause_s=0) as load:
+        await load.served_by({server.id}, count=3000, deadline_s=60)
+        assert load.failed == [], load.summary()
+    assert int(await _ask(server, "Connections")) > 3, "the application did not roll its connections"
+
+
 async def _bidi_to(client: Client, server: Member) -> Any:
     """An open bidi stream that this instance answers."""
     while True:
@@ -238,17 +255,19 @@ async def test_an_instance_that_answers_unavailable_is_ejected_and_returns(mesh:
     everyone = {server.id for server in servers}
     async with calling(caller.to("moody")) as load:
         await load.served_by(everyone)
-        await _set_mood(servers[0], "bad")
+        await _ask(servers[0], "Mood", b"bad")
         await load.served_by(everyone - {servers[0].id})
         assert {outcome.status for outcome in load.failed} == {UNAVAILABLE}, load.summary()
         assert caller.metric("weft_ejections_total") >= 1
-        await _set_mood(servers[0], "good")
+        await _ask(servers[0], "Mood", b"good")
         await load.served_by(everyone)
 
 
-async def _set_mood(server: Member, mood: str) -> None:
+async def _ask(server: Member, method: str, request: bytes = b"") -> bytes:
+    """A call to the application itself, past the mesh."""
     async with grpc.aio.insecure_channel(f"{HOST}:{server.app_port}") as channel:
-        await channel.unary_unary("/matrix.v1.Matrix/Mood")(mood.encode(), timeout=10)
+        answer: bytes = await channel.unary_unary(f"/matrix.v1.Matrix/{method}")(request, timeout=10)
+        return answer
 
 
 async def test_trap_18_a_deny_ends_open_streams_within_a_second(mesh: Mesh) -> None:

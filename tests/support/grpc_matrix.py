@@ -316,6 +316,19 @@ async def carries_large_metadata(target: str) -> None:
         assert pairs(await call.initial_metadata()) == [("x-large", value)]
 
 
+async def carries_metadata_of_many_frames(target: str) -> None:
+    """40 KiB each way need CONTINUATION frames (RFC 9113, 6.10): a frame holds 16 KiB."""
+    value = "v" * (40 << 10)
+    async with connect(target) as client:
+        metadata = (("initial-x-large", value), ("trailing-x-large", value[1:]))
+        call = client.start("unary", [b"m"], metadata=metadata[:1])
+        assert await client.replies("unary", call) == [b"m"]
+        assert pairs(await call.initial_metadata()) == [("x-large", value)]
+        call = client.start("unary", [b"m"], metadata=metadata[1:])
+        assert await client.replies("unary", call) == [b"m"]
+        assert pairs(await call.trailing_metadata()) == [("x-large", value[1:])]
+
+
 async def tells_its_health(target: str) -> None:
     async with connect(target) as client:
         stub = health_pb2_grpc.HealthStub(client.channel)
@@ -407,6 +420,7 @@ SCENARIOS: dict[str, Scenario] = {
             is_refused_while_it_still_sends,
             carries_16_mib_both_ways_at_once,
             carries_large_metadata,
+            carries_metadata_of_many_frames,
             tells_its_health,
             a_thousand_streams_at_once,
         )

@@ -21,7 +21,13 @@ import grpc
 from examples.serving import serve
 
 SERVICE = "matrix.v1.Matrix"
-UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+METADATA_BYTES_MAX = 1 << 20  # gRPC's own default is 8 KiB; then it refuses at random up to 16 KiB
+UNLIMITED = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+    ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
+)
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
@@ -72,6 +78,7 @@ class Matrix(grpc.GenericRpcHandler):
     def __init__(self, name: str) -> None:
         self._name = name
         self._mood = "good"
+        self._connections: set[str] = set()
         self._records: dict[str, Record] = {}
         self._gates: dict[str, Gate] = defaultdict(Gate)
         self._methods = {
@@ -81,6 +88,7 @@ class Matrix(grpc.GenericRpcHandler):
             f"/{SERVICE}/Bidi": grpc.stream_stream_rpc_method_handler(self.bidi),
             f"/{SERVICE}/Seen": grpc.unary_unary_rpc_method_handler(self.seen),
             f"/{SERVICE}/Name": grpc.unary_unary_rpc_method_handler(self.name),
+            f"/{SERVICE}/Connections": grpc.unary_unary_rpc_method_handler(self.connections),
             f"/{SERVICE}/Mood": grpc.unary_unary_rpc_method_handler(self.mood),
         }
 
@@ -96,7 +104,12 @@ class Matrix(grpc.GenericRpcHandler):
         self._mood = request.decode()
         return b""
 
+    async def connections(self, request: bytes, context: Context) -> bytes:
+        """Over how many connections `Name` was called."""
+        return str(len(self._connections)).encode()
+
     async def name(self, request: bytes, context: Context) -> bytes:
+        self._connections.add(context.peer())
         if self._mood == "bad":
             await context.abort(grpc.StatusCode.UNAVAILABLE, "in a bad mood")
         return self._name.encode()
@@ -181,14 +194,20 @@ def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else base64.b64encode(value).decode()
 
 
-async def run(listen: str, name: str) -> None:
+async def run(listen: str, name: str, connection_age_ms: int) -> None:
     matrix = Matrix(name)
-    await serve(listen, lambda server: server.add_generic_rpc_handlers((matrix,)), options=UNLIMITED)
+    rolling = (("grpc.max_connection_age_ms", connection_age_ms),) if connection_age_ms else ()
+    await serve(
+        listen,
+        lambda server: server.add_generic_rpc_handlers((matrix,)),
+        options=(*UNLIMITED, *rolling),
+    )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--listen", required=True)
     parser.add_argument("--name", default="matrix")
+    parser.add_argument("--connection-age-ms", type=int, default=0, help="then GOAWAY; 0: never")
     options = parser.parse_args()
-    asyncio.run(run(options.listen, options.name))
+    asyncio.run(run(options.listen, options.name, options.connection_age_ms))

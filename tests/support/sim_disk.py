@@ -36,6 +36,9 @@ class SimDisk:
     def read(self, name: str) -> bytes:
         return bytes(self.files[name].data)
 
+    def read_at(self, name: str, offset: int, size: int) -> bytes:
+        return bytes(self.files[name].data[offset : offset + size])
+
     def create(self, name: str) -> "SimFile":
         if name in self.files:
             raise OSError(errno.EEXIST, "exists")
