@@ -1,0 +1,89 @@
+"""What a seed decides before the run: size, load, limits, and which faults are on."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from registry.raft.limits import Limits
+
+from .clock import MS, SECOND
+from .machines import CatalogMachine, KvMachine, Machine
+from .nemesis import FAULTS
+from .network import Weather
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    seed: int
+    servers: int
+    clients: int
+    keys: int
+    think_us: int
+    faults: tuple[str, ...]
+    fault_gap_us: int
+    run_us: int
+    tick_us: int
+    election_ticks: int
+    drift_ppm_max: int
+    sync_us_mean: int
+    snapshot_entries: int
+    kept_entries: int
+    segment_records: int
+    pipelined_readies: int
+    weather: Weather
+    limits: Limits
+    machine: Callable[[], Machine]
+
+    @property
+    def election_us(self) -> int:
+        return self.tick_us * self.election_ticks
+
+    def __str__(self) -> str:
+        return (
+            f"{self.servers} servers, {self.clients} clients, {self.keys} keys, "
+            f"{self.machine.__name__}, faults: {', '.join(self.faults)}"  # type: ignore[attr-defined]
+        )
+
+
+def draw_options(seed: int) -> Options:
+    draw = random.Random(f"options {seed}")
+    limits = Limits(
+        append_bytes_max=draw.choice((1, 200, 1024 * 1024)),
+        inflight_bytes_max=draw.choice((300, 16 * 1024 * 1024)),
+        inflight_messages_max=draw.choice((1, 4, 256)),
+        committed_bytes_max=draw.choice((1, 200, 4 * 1024 * 1024)),
+        chunk_bytes_max=draw.choice((64, 256, 256 * 1024)),
+        promote_lag_entries_max=draw.choice((2, 4096)),
+    )
+    return Options(
+        seed=seed,
+        servers=draw.choices((1, 2, 3, 4, 5), (1, 1, 10, 2, 6))[0],
+        clients=draw.randint(2, 5),
+        keys=draw.randint(1, 3),
+        think_us=draw.choice((20, 60, 150)) * MS,
+        faults=_draw_faults(draw),
+        fault_gap_us=draw.choice((250, 500, 1000)) * MS,
+        run_us=draw.randint(5, 9) * SECOND,
+        tick_us=draw.choice((20, 40)) * MS,
+        election_ticks=draw.choice((6, 10)),
+        drift_ppm_max=limits.clock_drift_percent * 10_000,
+        sync_us_mean=draw.choice((1, 4, 15)) * MS,
+        snapshot_entries=draw.choice((5, 15, 40, 1_000)),
+        kept_entries=draw.choice((0, 3, 20)),
+        segment_records=draw.choice((4, 16, 64)),
+        pipelined_readies=draw.choice((1, 2, 4)),
+        weather=Weather(
+            delay_us_mean=draw.choice((500, 2_000, 8_000)),
+            drop=draw.choice((0.0, 0.0, 0.01, 0.05)),
+            duplicate=draw.choice((0.0, 0.0, 0.02, 0.1)),
+            straggle=draw.choice((0.0, 0.0, 0.005, 0.03)),
+        ),
+        limits=limits,
+        machine=draw.choices((KvMachine, CatalogMachine), (9, 1))[0],
+    )
+
+
+def _draw_faults(draw: random.Random) -> tuple[str, ...]:
+    few = draw.random() < 0.5
+    chosen = [name for name in FAULTS if draw.random() < (0.2 if few else 0.5)]
+    return tuple(chosen or draw.sample(sorted(FAULTS), 2))
