@@ -71,7 +71,7 @@ def linearizable(operations: list[Operation]) -> bool:
 
 def fits(operation: Operation, answer: object) -> bool:
     """Whether the model's answer is what the client was told; True says only that it was done."""
-    return operation.result == answer or operation.result == DONE
+    return operation.result in (answer, DONE)
 
 
 DONE = "done"

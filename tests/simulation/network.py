@@ -22,9 +22,7 @@ class Weather:
     delay_us_mean: int = 1 * MS
     drop: float = 0.0
     duplicate: float = 0.0
-    straggle: float = (
-        0.0  # chance that a message is late by up to `straggle_us_max`, so that it comes out of order
-    )
+    straggle: float = 0.0  # late by up to `straggle_us_max`, so that later ones overtake it
     straggle_us_max: int = 3_000 * MS
 
 

@@ -41,7 +41,7 @@ class Options:
     def __str__(self) -> str:
         return (
             f"{self.servers} servers, {self.clients} clients, {self.keys} keys, "
-            f"{self.machine.__name__}, faults: {', '.join(self.faults)}"  # type: ignore[attr-defined]
+            f"{self.machine.__name__}, faults: {', '.join(self.faults)}"
         )
 
 

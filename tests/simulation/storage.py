@@ -6,7 +6,7 @@ name, synced, renamed, the names are synced, and only then are segments dropped,
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from registry.raft.messages import Entry, HardState, SnapshotMeta
 from registry.raft.storage import Chunk
@@ -18,11 +18,11 @@ class DiskDamaged(Exception):
     """What was synced is not there, or not intact. A server does not start on such a disk."""
 
 
-class Reset(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Reset:
     """In a segment: an installed snapshot replaced the log so far."""
 
     index: int
-    term: int
 
 
 class DiskLog:
@@ -151,7 +151,7 @@ class DiskLog:
         self.adopt(meta)
         self._log, self._first = [], meta.index + 1
         name = self._segment()
-        self._disk.append(name, Reset(meta.index, meta.term))
+        self._disk.append(name, Reset(meta.index))
         self._segments = [(segment, min(last, meta.index)) for segment, last in self._segments]
 
     def drop_snapshots(self, keep: frozenset[int]) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from functools import partial
 
 from tests.simulation.clock import LocalClock, Scheduler
 from tests.simulation.disk import Disk
@@ -38,7 +39,10 @@ class Post:
         self.network = Network(self.scheduler, random.Random("post"), weather)
         self.arrived: list[tuple[str, str, int]] = []
         for name in ("a", "b"):
-            self.network.attach(name, lambda sender, it, to=name: self.arrived.append((sender, to, it)))
+            self.network.attach(name, partial(self._arrive, name))
+
+    def _arrive(self, to: str, sender: str, number: int) -> None:
+        self.arrived.append((sender, to, number))
 
     def numbers(self, count: int, *, from_: str = "a", to: str = "b") -> list[int]:
         for number in range(count):
@@ -103,7 +107,7 @@ def crashes(count: int = 200) -> list[Disk]:
 
 
 def test_trap_19_a_crash_loses_or_tears_only_unsynced_records() -> None:
-    lengths = Counter()
+    lengths: Counter[tuple[int, bool]] = Counter()
     for disk in crashes():
         records = disk.files["log"].records
         assert [record.payload for record in records] == [1, 2, 3, 4, 5, 6][: len(records)]
