@@ -16,6 +16,7 @@ SANS_IO = (
     "registry.intentions",
     "registry.mesh",
     "registry.raft",
+    "registry.raft",
     "sidecar.policy",
     "sidecar.h2",
     "ca.authority",
