@@ -45,6 +45,7 @@ class Heard:
     """What came on one stream."""
 
     blocks: list[dict[str, str]] = field(default_factory=list)
+    fields: list[Header] = field(default_factory=list)  # of all blocks, repeated ones too
     data: bytes = b""
     frames: int = 0  # of DATA
     ended: bool = False
@@ -107,7 +108,9 @@ class Wire(asyncio.Protocol):
             self._block += payload
             if flags & END_HEADERS:
                 fields = self._decoder.decode(self._block)
-                heard.blocks.append({str(name): str(value) for name, value in fields})
+                pairs = [(str(name), str(value)) for name, value in fields]
+                heard.blocks.append(dict(pairs))
+                heard.fields.extend(pairs)
                 self._block = b""
             if kind == HEADERS and flags & END_STREAM:
                 heard.ended = True

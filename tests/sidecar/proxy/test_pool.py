@@ -10,7 +10,19 @@ from sidecar.proxy.engine import Engine
 from sidecar.snapshot import Address, Balance, EjectionPolicy
 from tests.support.switch import Mesh, inbound_port, outbound_port
 from tests.support.waiting import until
-from tests.support.wire import GOAWAY, GRPC, HEAD_OK, TRAILERS_OK, App, EchoApp, Wire, dial, frame, u32
+from tests.support.wire import (
+    GOAWAY,
+    GRPC,
+    HEAD_OK,
+    TRAILERS_OK,
+    WINDOW_UPDATE,
+    App,
+    EchoApp,
+    Wire,
+    dial,
+    frame,
+    u32,
+)
 
 UNAVAILABLE = "14"
 
@@ -129,10 +141,12 @@ async def test_refused_streams_above_goaway_go_elsewhere(mesh: Mesh, echo: EchoA
     web = await _web(mesh, leaving.port, balance=Balance.ROUND_ROBIN)
     caller = await dial(outbound_port(web))
     caller.headers(1)
-    caller.data(1, b"first half, ")
+    first = b"first half, " * 3000
+    for at in range(0, len(first), 16_000):
+        caller.data(1, first[at : at + 16_000])
     behind = await leaving.wire()
     sid = (await behind.asked())[0]
-    await until(lambda: behind.heard(sid).data, "the body arrives")
+    await until(lambda: behind.heard(sid).data == first, "the body arrives")
     upstream = mesh.upstream("orders", [leaving.port, alive])
     snapshot = dataclasses.replace(web.snapshot, upstreams={"orders": dataclasses.replace(
         upstream, listen=web.snapshot.upstreams["orders"].listen
@@ -140,9 +154,15 @@ async def test_refused_streams_above_goaway_go_elsewhere(mesh: Mesh, echo: EchoA
     web.swap(snapshot)
     leaving.close_listener()
     behind.send(frame(GOAWAY, 0, 0, u32(0) + u32(0)))
+    await until(lambda: echo.wires and echo.wires[0].heard(1).data == first, "it is sent again")
+    await caller.pinged()
+    updates = [payload for kind, _, stream, payload in caller.frames if (kind, stream) == (WINDOW_UPDATE, 1)]
+    credited = sum(int.from_bytes(payload, "big") for payload in updates)
+    assert 0 < credited <= len(first), "what is sent again is credited once"
     caller.data(1, b"second half", end=True)
     heard = await caller.over(1)
-    assert (heard.data, heard.blocks[-1]["grpc-status"]) == (b"first half, second half", "0")
+    assert (len(heard.data), heard.blocks[-1]["grpc-status"]) == (16_000, "0")
+    assert echo.wires[0].heard(1).data == first + b"second half"
     leaving.close()
     caller.close()
 
