@@ -64,11 +64,11 @@ class Log:
         high = min(high, low + bytes_max // ENTRY_OVERHEAD_BYTES + 1)
         start = self._tail_from
         if low >= start:
-            return _bounded(self._tail[low - start : high - start], bytes_max)
+            return bounded(self._tail[low - start : high - start], bytes_max)
         found = self._storage.entries(low, min(high, start), bytes_max)
         if high > start and len(found) == start - low:
             found = found + self._tail[: high - start]
-        return _bounded(found, bytes_max)
+        return bounded(found, bytes_max)
 
     def is_up_to_date(self, last_index: int, last_term: int) -> bool:
         """Whether a log that ends so is at least as up to date as this one (§5.4.1)."""
@@ -133,6 +133,11 @@ class Log:
         self._config_changed()
 
     # Writing and applying
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to write or to apply."""
+        return self._handed < self.last_index or self.applied < min(self.commit, self.durable)
 
     def take_unwritten(self) -> list[Entry]:
         """Entries to write, each handed out once (again only when it came back after a truncation)."""
@@ -215,12 +220,15 @@ class Log:
             write[1] = min(write[1], index)
 
 
-def size(entry: Entry) -> int:
-    """What an entry counts in bounds of bytes."""
-    return len(entry.data) + ENTRY_OVERHEAD_BYTES
+def size(entries: Sequence[Entry]) -> int:
+    """What entries count in bounds of bytes."""
+    return sum([len(entry.data) for entry in entries]) + len(entries) * ENTRY_OVERHEAD_BYTES
 
 
-def _bounded(entries: list[Entry], bytes_max: int) -> list[Entry]:
+def bounded(entries: list[Entry], bytes_max: int) -> list[Entry]:
+    """As many of them as fit, and the first in any case."""
+    if size(entries) <= bytes_max:
+        return entries
     left = bytes_max
     for count, entry in enumerate(entries):
         left -= len(entry.data) + ENTRY_OVERHEAD_BYTES

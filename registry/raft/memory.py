@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from weft.errors import invariant
 
-from .log import size
+from .log import bounded
 from .messages import Entry, HardState, InstallSnapshot, SnapshotMeta
 from .ready import Ready
 from .storage import Chunk
@@ -45,13 +45,7 @@ class MemoryStorage:
         return self._meta.term if index == self._meta.index else None
 
     def entries(self, low: int, high: int, bytes_max: int) -> list[Entry]:
-        found = self._entries[low - self._first : high - self._first]
-        left = bytes_max
-        for count, entry in enumerate(found):
-            left -= size(entry)
-            if left < 0 and count:
-                return found[:count]
-        return found
+        return bounded(self._entries[low - self._first : high - self._first], bytes_max)
 
     def snapshot_chunk(self, meta: SnapshotMeta, offset: int, bytes_max: int) -> Chunk | None:
         if meta != self._meta or offset > len(self._encoded):

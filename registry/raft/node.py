@@ -231,12 +231,15 @@ class Node:
         server, log = self._server, self._server.log
         if server.leading:
             server.leading.flush()
+        if not self._has_news():
+            return None
+        self._number += 1
         installing = log.installing if any(chunk.done for chunk in server.chunks) else None
         entries = tuple(log.take_unwritten())
         hard = self._take_hard(bool(entries or installing))
         first, after = self._take_messages()
         plan = Ready(
-            number=self._number + 1,
+            number=self._number,
             messages_first=first,
             hard_state=hard,
             chunks=tuple(server.chunks),
@@ -250,10 +253,7 @@ class Node:
             config=self._take_config(),
             soft=self._take_soft(),
         )
-        if not _asks_for_anything(plan):
-            return None
         server.chunks, server.reads, server.reads_lost = [], [], []
-        self._number = plan.number
         log.writing(plan.number)
         if hard:
             self._hard_writes[plan.number] = (hard.term, hard.vote)
@@ -266,6 +266,19 @@ class Node:
         self._hard_on_disk = self._hard_writes.pop(ready.number, self._hard_on_disk)
         if server.leading:
             server.leading.advance_commit()
+
+    def _has_news(self) -> bool:
+        server = self._server
+        return bool(
+            server.outbox
+            or server.log.has_news
+            or server.reads
+            or server.reads_lost
+            or server.chunks
+            or self._hard != (server.term, server.vote)
+            or self._soft != self._soft_now()
+            or self._config is not server.log.config
+        )
 
     def _take_messages(self) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
         server = self._server
@@ -370,17 +383,3 @@ class Node:
             )
             for peer, progress in (leading.progress.items() if leading else ())
         )
-
-
-def _asks_for_anything(plan: Ready) -> bool:
-    return bool(
-        plan.messages_first
-        or plan.messages
-        or plan.hard_state
-        or plan.chunks
-        or plan.committed
-        or plan.reads
-        or plan.reads_lost
-        or plan.config is not None
-        or plan.soft
-    )

@@ -71,7 +71,7 @@ class Progress:
         if self.state is ProgressState.PROBE:
             self.asked = True
         elif entries:
-            count = sum(map(size, entries))
+            count = size(entries)
             self._inflight.append((last, count))
             self.inflight_bytes += count
             self.next = last + 1
