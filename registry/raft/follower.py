@@ -65,7 +65,7 @@ def on_install(server: Server, asked: InstallSnapshot) -> None:
 
 def on_timeout_now(server: Server, asked: TimeoutNow) -> None:
     """Leadership is handed to this server: no pre-vote, and no waiting (thesis 3.10)."""
-    if server.is_voter and server.leading is None:
+    if server.may_campaign and server.leading is None:
         campaign(server, transfer=True)
 
 

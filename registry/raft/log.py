@@ -183,6 +183,13 @@ class Log:
     def config_at(self, index: int) -> Config:
         return next(config for at, config in reversed(self._configs) if at <= index)
 
+    def may_campaign(self, server: str) -> bool:
+        """Voters may, and those whose removal is not yet committed: they may be the only ones with an entry
+        that the others still need (thesis 4.2.2)."""
+        if server in self.voters:
+            return True
+        return self.config_index > self.commit and server in self._configs[-2][1].voters
+
     def _config_changed(self) -> None:
         self.voters = self.config.voters
         base = self._storage.snapshot().index if self.installing is None else self.installing.index

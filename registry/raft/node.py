@@ -211,7 +211,7 @@ class Node:
     def campaign(self) -> None:
         """Starts an election now, with a pre-vote, if this server is a voter and does not lead."""
         server = self._server
-        if server.is_voter and not server.leading and not server.log.installing:
+        if server.may_campaign and not server.leading and not server.log.installing:
             pre_campaign(server)
 
     def step_down(self) -> None:

@@ -55,12 +55,12 @@ class Server:
         self.receiving: Receiving | None = None
         self.reads: list[Read] = []
         self.reads_lost: list[int] = []
-        if self.log.voters == {id_}:
-            self.deadline = 1  # nobody else could be leading
+        if self.log.voters == {id_} and self.log.config_index <= self.log.commit:
+            self.deadline = 1  # nobody else can be leading
 
     @property
-    def is_voter(self) -> bool:
-        return self.id in self.log.voters
+    def may_campaign(self) -> bool:
+        return self.log.may_campaign(self.id)
 
     def others(self) -> list[str]:
         """The voters to ask, in the same order everywhere."""
