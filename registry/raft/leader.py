@@ -216,7 +216,7 @@ class Leader:
             progress.rejected(reply.index, hint)
             return
         invariant(reply.index <= log.last_index, f"{reply.from_} agrees up to {reply.index}, beyond the log")
-        progress.accepted(reply.index, log.first_index())
+        progress.accepted(reply.index)
         self._hand_over()
         self.advance_commit()
 

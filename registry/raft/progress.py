@@ -76,15 +76,14 @@ class Progress:
             self.inflight_bytes += count
             self.next = last + 1
 
-    def accepted(self, index: int, first_index: int) -> None:
-        """It says that the logs agree up to `index`, synced. `first_index` is that of the leader's log."""
+    def accepted(self, index: int) -> None:
+        """It says that the logs agree up to `index`, on its disk."""
         self.match = max(self.match, index)
         self.next = max(self.next, self.match + 1)
         while self._inflight and self._inflight[0][0] <= index:
             self.inflight_bytes -= self._inflight.popleft()[1]
-        if self.state is ProgressState.PROBE or (
-            self.state is ProgressState.SNAPSHOT and self.match + 1 >= first_index
-        ):
+        installed = self.snapshot is not None and self.snapshot.index <= self.match
+        if self.state is ProgressState.PROBE or installed:
             self._become(ProgressState.REPLICATE, self.match + 1)
 
     def rejected(self, index: int, hint: int) -> None:
