@@ -22,6 +22,17 @@ serves() {  # log, text
   for _ in {1..400}; do grep -q -- "$2" "$1" && return; sleep 0.05; done
   echo "never said $2:"; cat "$1"; exit 1
 }
+healthy() {  # service; who types is slower than the registry's first look at the sidecar's port
+  python - "http://$WEFT_HTTP_ADDR/v1/health/service/$1-sidecar-proxy?passing" <<'END'
+import sys, time, urllib.request
+for _ in range(400):
+    if urllib.request.urlopen(sys.argv[1]).read() != b"[]":
+        break
+    time.sleep(0.05)
+else:
+    sys.exit("never healthy")
+END
+}
 """
 
 
@@ -62,4 +73,6 @@ def scripted(line: str, number: int) -> str:
         return line
     log = f"{number}.log"
     (text,) = [said for command, said in READY.items() if line.startswith(command)]
-    return f"{line[:-2]} > {log} 2>&1 &\nstarted+=($!)\nserves {log} '{text}'"
+    started = f"{line[:-2]} > {log} 2>&1 &\nstarted+=($!)\nserves {log} '{text}'"
+    sidecar = re.match(r"weft sidecar --credential (\w+)\.credential", line)
+    return f"{started}\nhealthy {sidecar[1]}" if sidecar else started
