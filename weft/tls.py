@@ -33,6 +33,20 @@ def client_context(chain_pem: bytes, key_pem: bytes, roots_pem: Sequence[bytes])
     return _context(ssl.PROTOCOL_TLS_CLIENT, chain_pem, key_pem, roots_pem)
 
 
+def https_server_context(chain_pem: bytes, key_pem: bytes) -> ssl.SSLContext:
+    """For HTTP clients, which prove themselves by token. Raises ConfigError on unusable material."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION
+    context.num_tickets = 0
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        _load_key(context, chain_pem, key_pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigError(f"TLS material is unusable ({error}); check certificate and key") from error
+    return context
+
+
 def peer_chain(tls: ssl.SSLObject | ssl.SSLSocket) -> list[bytes]:
     """The certificates the peer presented, DER, leaf first; empty when it presented none.
 

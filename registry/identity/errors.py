@@ -2,11 +2,14 @@
 
 IdentityError
 ├── Unauthenticated   expected: no credential, or not one in force
+├── TokenRefused      expected: no token where one is needed
+├── TokenUnknown      expected: a token that is not known
 ├── SignTooOften      expected: certificate requests over the rate
+├── ServerCertificateUnusable  expected: the server's own certificate, key or root (ConfigError)
 └── KeyMismatch       expected: the CA key is not the one of the catalog's root (DataDirProblem)
 """
 
-from weft.errors import DataDirProblem, UsageError, WeftError
+from weft.errors import ConfigError, DataDirProblem, UsageError, WeftError
 
 
 class IdentityError(WeftError):
@@ -17,9 +20,21 @@ class Unauthenticated(IdentityError, UsageError):
     """Expected. The message never says which half was wrong."""
 
 
+class TokenRefused(IdentityError, UsageError):
+    """Expected. The text is Consul's, which clients compare."""
+
+
+class TokenUnknown(IdentityError, UsageError):
+    """Expected. The text is Consul's, which clients compare."""
+
+
 class SignTooOften(IdentityError):
     """Expected. Signing costs CPU and rows in the catalog, so its rate is bounded."""
 
 
 class KeyMismatch(IdentityError, DataDirProblem):
     """Expected. The key file and the catalog come from different clusters."""
+
+
+class ServerCertificateUnusable(IdentityError, ConfigError):
+    """Expected. The server's certificate, key and root do not belong together, or are over."""

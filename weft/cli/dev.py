@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .names import datacenter_name
+
 if TYPE_CHECKING:
     from registry.process import Registry, Settings
 
@@ -38,15 +40,6 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str) -> timede
     return ttl
 
 
-def _name(_context: click.Context, _option: click.Parameter, text: str) -> str:
-    from ..spiffe import InvalidSpiffeId, SpiffeId
-
-    try:
-        return text and SpiffeId("trust-domain", text, "service").datacenter
-    except InvalidSpiffeId:
-        raise click.BadParameter("use 1 to 128 letters, digits, '.', '-', '_'") from None
-
-
 @click.command(epilog=EPILOG, context_settings={"auto_envvar_prefix": "WEFT"})
 @click.option(
     "--data-dir",
@@ -60,9 +53,13 @@ def _name(_context: click.Context, _option: click.Parameter, text: str) -> str:
 @click.option(
     "--grpc-port", type=click.IntRange(0, 65535), default=8502, show_default=True, help="0 takes a free one."
 )
-@click.option("--datacenter", default="dc1", show_default=True, callback=_name, metavar="NAME")
+@click.option("--datacenter", default="dc1", show_default=True, callback=datacenter_name, metavar="NAME")
 @click.option(
-    "--node-name", default="", callback=_name, metavar="NAME", help="This node.  [default: the host name]"
+    "--node-name",
+    default="",
+    callback=datacenter_name,
+    metavar="NAME",
+    help="This node.  [default: the host name]",
 )
 @click.option(
     "--leaf-ttl",
