@@ -77,8 +77,8 @@ class Log:
     def agreement(self, index: int, term: int, floor: int = 0) -> tuple[int, int]:
         """(The largest index up to `index` whose term is not above `term`, its term): where a log with
         (index, term) may agree with this one (§5.3). Up to `floor` they are known to."""
-        low = max(self.first_index() - 1, floor)
-        high = max(low, min(index, self.last_index))
+        high = min(index, self.last_index)
+        low = min(max(self.first_index() - 1, floor), high)
         while low < high:  # terms never descend along the log
             middle = (low + high + 1) // 2
             if (self.term(middle) or 0) <= term:

@@ -2,15 +2,95 @@
 
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from registry.raft.config import Config
 from registry.raft.limits import LIMITS, Limits
 from registry.raft.memory import MemoryStorage
-from registry.raft.messages import Entry, EntryKind, Message, SnapshotMeta
+from registry.raft.messages import (
+    Entry,
+    EntryKind,
+    HardState,
+    Message,
+    PreVote,
+    PreVoteReply,
+    SnapshotMeta,
+    Vote,
+    VoteReply,
+)
 from registry.raft.node import Node
 from registry.raft.ready import Read, Ready, Role
+from registry.raft.server import Server
 
 ROUNDS_MAX = 1000
+NOTHING = Ready(
+    number=0,
+    messages_first=(),
+    hard_state=None,
+    chunks=(),
+    install=None,
+    entries=(),
+    must_sync=False,
+    messages=(),
+    committed=(),
+    reads=(),
+    reads_lost=(),
+    config=None,
+    soft=None,
+)
+
+
+def filled(
+    terms: Iterable[int], *, voters: Iterable[str] = "abc", term: int = 0, vote: str = ""
+) -> MemoryStorage:
+    """A disk with a log of entries of these terms; each entry's data is "index/term"."""
+    storage = MemoryStorage(SnapshotMeta(config=Config.of(voters)))
+    entries = tuple(
+        Entry(of, index, EntryKind.NORMAL, f"{index}/{of}".encode()) for index, of in enumerate(terms, 1)
+    )
+    last = entries[-1].term if entries else 0
+    storage.write(replace(NOTHING, entries=entries, hard_state=HardState(max(term, last), vote)))
+    return storage
+
+
+class Lone:
+    """One node; the test plays all the others."""
+
+    def __init__(
+        self, storage: MemoryStorage, name: str = "a", chance: int = 0, limits: Limits = LIMITS
+    ) -> None:
+        self.member = Member(name, storage, chance, limits)
+        self.node = self.member.node
+
+    @property
+    def server(self) -> Server:
+        return self.node._server
+
+    def sent(self, *kinds: type[Message]) -> list[Message]:
+        """Carries out all plans; the messages (of these kinds) that left."""
+        found: list[Message] = []
+        while ready := self.node.ready():
+            found += self.member.carry_out(ready)
+        return [message for message in found if not kinds or isinstance(message, kinds)]
+
+    def step(self, *messages: Message) -> list[Message]:
+        """Steps them and carries out all plans; what left."""
+        for message in messages:
+            self.node.step(message)
+        return self.sent()
+
+    def forget_leader(self) -> None:
+        """As if an election timeout had passed since a leader was heard, for votes only."""
+        self.server.heard_at = self.server.now - self.server.election_ticks
+
+    def lead(self) -> None:
+        """Wins an election with the votes of all others."""
+        self.node.campaign()
+        for reply, grant in ((PreVote, PreVoteReply), (Vote, VoteReply)):
+            asked = self.sent(reply)
+            for message in asked:
+                self.node.step(grant(message.to, self.node.id, message.term, True))
+        assert self.node.role is Role.LEADER
 
 
 class Fixed:
