@@ -2,8 +2,9 @@
 
 A tidy test runs the same code and compares.
 
-protoc writes imports as `weft.<package>`; ours live in `weft.pb.<package>` (and those of `shop` in
-`examples.pb.shop`), so the one rewrite below moves them. Nothing else in the output is touched.
+protoc writes imports as `weft.<package>`; ours live in `weft.pb.<package>` (those of others in
+`weft.pb.vendor.<package>`, and those of `shop` in `examples.pb.shop`), so the one rewrite below moves them.
+Nothing else in the output is touched.
 """
 
 import re
@@ -20,6 +21,7 @@ EXAMPLES_PROTO = ROOT / "examples" / "proto"
 EXAMPLES_OUT = ROOT / "examples" / "pb"
 # "from weft.mesh.v1 import ..." and the qualified names that mypy-protobuf writes.
 _PACKAGE = re.compile(r"\bweft\.(?!pb\b)(\w+)\.(v\d+)\b(?=[ .\n])")
+_VENDOR_PACKAGE = re.compile(r"(?<![\w.])vendor\.(\w+)\.(v\d+)\b(?=[ .\n])")
 _EXAMPLES_PACKAGE = re.compile(r"(?<![\w.])shop\.(v\d+)\b(?=[ .\n])")
 
 
@@ -28,7 +30,16 @@ def generate(out: Path) -> None:
 
     Raises RuntimeError when protoc refuses a contract.
     """
-    _generate(out, PROTO, lambda scratch: scratch / "weft", lambda line: _PACKAGE.sub(r"weft.pb.\1.\2", line))
+    _generate(out, PROTO, _with_vendor, _move_weft)
+
+
+def _with_vendor(scratch: Path) -> Path:
+    shutil.move(scratch / "vendor", scratch / "weft" / "vendor")
+    return scratch / "weft"
+
+
+def _move_weft(line: str) -> str:
+    return _VENDOR_PACKAGE.sub(r"weft.pb.vendor.\1.\2", _PACKAGE.sub(r"weft.pb.\1.\2", line))
 
 
 def generate_examples(out: Path) -> None:
