@@ -51,12 +51,44 @@ def new_root(
     Raises IssueRefused on a bad serial or lifetime, InvalidSpiffeId on a bad trust domain.
     """
     SpiffeId(trust_domain, "dc", "service")  # refuses a trust domain that no leaf could bear
-    name = common_name(f"Weft CA {trust_domain}")
     # One certificate may stand between root and leaf: a successor's root, cross-signed in a rotation.
-    builder = signing_certificate(name, key, serial, now, ttl, path_length=1)
-    uri = x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")
-    return builder.add_extension(x509.SubjectAlternativeName([uri]), critical=False).sign(
-        key, hashes.SHA256()
+    builder = signing_certificate(_root_name(trust_domain, key), key, serial, now, ttl, path_length=1)
+    return builder.add_extension(_domain_name(trust_domain), critical=False).sign(key, hashes.SHA256())
+
+
+def cross_sign(
+    successor: x509.Certificate,
+    root: x509.Certificate,
+    root_key: ec.EllipticCurvePrivateKey,
+    serial: int,
+    now: datetime,
+) -> x509.Certificate:
+    """The successor's name and key, signed by the root that it follows (RFC 4158, 1.5.1).
+
+    In a leaf's chain it lets those verify the successor's leaves who know the old root only. It ends with
+    the earlier of the two. Raises IssueRefused when they are not of one trust domain, or the root is over.
+    """
+    domain = _trust_domain(root)
+    if _trust_domain(successor) != domain or not domain:
+        raise IssueRefused("cross-signing: the two roots are not of one trust domain")
+    if not root.not_valid_before_utc <= now < root.not_valid_after_utc:
+        raise IssueRefused(f"the root is not valid at {now:%Y-%m-%dT%H:%M:%SZ}: it can vouch for none")
+    _check_serial(serial)
+    key = successor.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise IssueRefused("cross-signing: the successor's key is not an EC key")
+    identifier = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return (
+        _signing_profile(key, serial, path_length=0)
+        .subject_name(successor.subject)
+        .issuer_name(root.subject)
+        .not_valid_before(max(successor.not_valid_before_utc, root.not_valid_before_utc))
+        .not_valid_after(min(successor.not_valid_after_utc, root.not_valid_after_utc))
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
+        )
+        .add_extension(_domain_name(domain), critical=False)
+        .sign(root_key, hashes.SHA256())
     )
 
 
@@ -131,17 +163,25 @@ def signing_certificate(
         raise IssueRefused(f"root lifetime {ttl}: must be positive")
     public = key.public_key()
     return (
-        x509.CertificateBuilder()
+        _signing_profile(public, serial, path_length)
         .subject_name(name)
         .issuer_name(name)
-        .public_key(public)
-        .serial_number(serial)
         .not_valid_before(_backdated(now, ttl))
         .not_valid_after(_whole(now) + ttl)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
+    )
+
+
+def _signing_profile(
+    public: ec.EllipticCurvePublicKey, serial: int, path_length: int
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .public_key(public)
+        .serial_number(serial)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(_key_usage(signing=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
     )
 
 
@@ -186,6 +226,20 @@ def issued(leaf: x509.Certificate) -> Issued:
         leaf.not_valid_before_utc,
         leaf.not_valid_after_utc,
     )
+
+
+def key_identifier(key: ec.EllipticCurvePublicKey) -> bytes:
+    """The subject key identifier of a root with this key (RFC 5280, 4.2.1.2, method 1)."""
+    return x509.SubjectKeyIdentifier.from_public_key(key).digest
+
+
+def _root_name(trust_domain: str, key: ec.EllipticCurvePrivateKey) -> x509.Name:
+    """Told apart from the root before it, so that a chain's names alone lead to the right issuer."""
+    return common_name(f"Weft CA {key_identifier(key.public_key()).hex()[:8]} {trust_domain}")
+
+
+def _domain_name(trust_domain: str) -> x509.SubjectAlternativeName:
+    return x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")])
 
 
 def common_name(text: str) -> x509.Name:

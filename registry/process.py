@@ -13,10 +13,10 @@ from typing import Self
 
 import structlog
 
+from ca.provider import FileKey
 from weft.aio import Tasks
 from weft.clock import Clock, SystemClock
 from weft.errors import ConfigError, WeftError
-from weft.pb.mesh.v1.mesh_pb2 import Resource
 
 from .agent.check_definition import NODE_ALIVE_ID
 from .agent.local import SERVER_SERVICE, Agent
@@ -28,13 +28,15 @@ from .api.server import Api
 from .catalog import commands, expiry
 from .catalog.model import PASSING, Check, Cluster, Node, Service
 from .catalog.state import State
-from .data_keys import file_keys, memory_keys
+from .data_keys import Keys, file_keys, memory_keys
 from .identity.credentials import Credentials
 from .identity.issuer import Issuer
+from .identity.rotation import Rotation
 from .identity.server_tls import ServerIdentity, server_root
 from .identity.service_leaves import ServiceLeaves
+from .identity.signing_key import SigningKey
+from .mesh.compile import ProxyCompiler, depends
 from .mesh.compile import Settings as CompileSettings
-from .mesh.compile import compile_proxy, depends
 from .replica.single import SingleServer
 from .rpc.mesh import Compiler, Mesh
 from .rpc.registration import Registration
@@ -56,8 +58,9 @@ class Settings:
     grpc_port: int
     datacenter: str
     node_name: str  # "" keeps the data directory's, or takes the machine's
-    leaf_ttl: timedelta
+    leaf_ttl: timedelta | None  # None keeps what the CA goes by
     default_allow: bool
+    operator_key_file: Path | None = None  # what seals the CA's key; None: see ca/operator_key.py
 
 
 class Registry:
@@ -69,6 +72,7 @@ class Registry:
         self.agent: Agent
         self.mesh: Mesh
         self.issuer: Issuer
+        self.rotation: Rotation
         self.identity: ServerIdentity
         self.leaves: ServiceLeaves
         self.http = ""  # host:port
@@ -97,12 +101,16 @@ class Registry:
         clock, writer = SystemClock(), Writer(self.log, SystemClock(), os.urandom)
         state = self.log.view()
         name = _node_name(settings, state)
-        keys = memory_keys() if settings.data_dir is None else file_keys(settings.data_dir, state)
+        keys = _keys(settings, state)
         root = server_root(keys.server_root, keys.server, settings.datacenter, clock, os.urandom)
         self.identity = ServerIdentity(root, keys.server, SERVER_HOSTS, clock, os.urandom)
-        self.issuer = Issuer(self.log, writer, keys.ca, clock, os.urandom, settings.leaf_ttl)
+        signing = SigningKey(keys.operator)
+        self.issuer = Issuer(self.log, writer, signing, clock, os.urandom)
         cluster = await _ensure_cluster(writer, settings.datacenter, state)
-        await self.issuer.ensure_root(cluster.trust_domain)
+        adopted = FileKey(keys.adopted) if keys.adopted else None
+        self.rotation = Rotation(self.log, writer, signing, os.urandom, adopted)
+        await self.rotation.ensure(settings.leaf_ttl)
+        keys.forget_adopted()
         self.registry_ca_pem, self.trust_domain, self.node = (
             self.identity.root_pem,
             cluster.trust_domain,
@@ -117,7 +125,8 @@ class Registry:
         self._closers.append(prober.close)
         runner = Runner(self.log, agent, prober, clock, draw)
         self._closers.append(runner.close)
-        self.mesh = Mesh(self.log, self.issuer, _compiler(CompileSettings(settings.default_allow)))
+        compiler = ProxyCompiler(CompileSettings(settings.default_allow))
+        self.mesh = Mesh(self.log, self.issuer, Compiler(compiler.resources, depends))
         credentials = Credentials(writer, os.urandom, self.registry_ca_pem, self.trust_domain)
         server = GrpcServer(self.mesh, Registration(agent, runner, credentials))
         self._closers.append(server.close)
@@ -149,6 +158,7 @@ class Registry:
         await _announce(parts.writer, parts.agent.node, grpc_port)
         self.tasks.spawn(parts.runner.run(), "checks")
         self.tasks.spawn(self._housekeeping(parts.writer), "housekeeping")
+        self.tasks.spawn(self.rotation.run(), "rotation of the CA")
         await server.start()
 
     async def _housekeeping(self, writer: Writer) -> None:
@@ -171,11 +181,10 @@ class Registry:
         await self.log.close()
 
 
-def _compiler(settings: CompileSettings) -> Compiler:
-    def resources(state: State, key: str) -> dict[str, Resource]:
-        return compile_proxy(state, key, settings)
-
-    return Compiler(resources, depends)
+def _keys(settings: Settings, state: State) -> Keys:
+    if settings.data_dir is None:
+        return memory_keys(os.environ, settings.operator_key_file)
+    return file_keys(settings.data_dir, state, os.environ, settings.operator_key_file)
 
 
 def _node_name(settings: Settings, state: State) -> str:

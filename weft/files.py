@@ -9,10 +9,13 @@ from .errors import ConfigError, EnvironmentProblem
 from .limits import PRIVATE_FILE_BYTES_MAX
 
 
-def read_private(path: Path, what: str, bytes_max: int = PRIVATE_FILE_BYTES_MAX) -> bytes:
+def read_private(
+    path: Path, what: str, bytes_max: int = PRIVATE_FILE_BYTES_MAX, forbidden_mode: int = 0o077
+) -> bytes:
     """The content of a file that only its owner may read, `bytes_max` of it at most.
 
-    `what` names the content in messages ("credential"). Raises ConfigError when the file is missing,
+    `what` names the content in messages ("credential"). `forbidden_mode` is of permission bits that must
+    not be set. Raises ConfigError when the file is missing,
     unreadable, too large, not a regular file, or open to group or others.
     """
     try:
@@ -20,7 +23,7 @@ def read_private(path: Path, what: str, bytes_max: int = PRIVATE_FILE_BYTES_MAX)
             mode = os.fstat(file.fileno()).st_mode  # of the open file: the name may be swapped meanwhile
             if not stat.S_ISREG(mode):
                 raise ConfigError(f"{what} file {path}: is not a regular file; give the path of one")
-            if mode & 0o077:
+            if mode & forbidden_mode:
                 raise ConfigError(
                     f"{what} file {path}: others may read it (mode {stat.S_IMODE(mode):04o}); "
                     f"run: chmod 600 {path}"

@@ -58,12 +58,14 @@ async def leaf(call: Call) -> Reply:
     deadline = parts.clock.monotonic() + wait_s
     while True:
         state = parts.log.view()
-        held = parts.leaves.current(service)
+        held = await parts.leaves.current(service)
         left_s = deadline - parts.clock.monotonic()
         if not after or held.index > after or left_s <= 0:
             headers = {"X-Consul-Index": str(held.index), "X-Cache": "MISS", "Cache-Control": "no-store"}
             return call.json(_leaf(held), headers)
-        await parts.log.wait((watches.ROOTS,), state.index, min(left_s, parts.leaves.renews_in_s(held)))
+        await parts.log.wait(
+            (watches.ROOTS, watches.REVOCATIONS), state.index, min(left_s, parts.leaves.renews_in_s(held))
+        )
 
 
 def _leaf(held: Held) -> Json:

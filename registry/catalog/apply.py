@@ -13,7 +13,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from weft.pb.catalog.v1 import command_pb2 as pb
 
 from ..errors import REFUSALS, Code, CommandRefused, UnknownCommand
-from . import codec, expiry, limits, registrations, rules, trust
+from . import authority, codec, expiry, limits, registrations, rules, trust
 from .commands import COMMAND_VERSION, REQUEST_ID_BYTES
 from .draft import Draft
 from .state import Answered, State
@@ -79,16 +79,21 @@ _HANDLERS: dict[str, Callable[[Draft, Any], str]] = {
     "record_leaf": trust.record_leaf,
     "set_roots": trust.set_roots,
     "expire": expiry.expire,
+    "configure_ca": authority.configure,
+    "activate_root": authority.activate_root,
+    "retire_roots": authority.retire_roots,
+    "reseal_key": authority.reseal_key,
+    "record_service_leaf": trust.record_service_leaf,
 }
 
 
 def ensure_known(command: pb.Command) -> None:
     """Raises UnknownCommand unless this version can apply the command."""
     kind = command.WhichOneof("body")
-    if command.version != COMMAND_VERSION or kind is None or _has_unknown(command, kind):
+    if not 1 <= command.version <= COMMAND_VERSION or kind is None or _has_unknown(command, kind):
         raise UnknownCommand(
             f"the log holds a command of version {command.version} ({kind or 'unknown kind'}); "
-            f"this server knows version {COMMAND_VERSION}: start one at least as new as the proposer"
+            f"this server knows up to version {COMMAND_VERSION}: start one at least as new as the proposer"
         )
 
 

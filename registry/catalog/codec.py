@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 
+from ca.rotation import Phase
+from ca.sealing import SealedKey
 from weft.pb.catalog.v1 import state_pb2 as pb
 
 from .model import (
     NO_DEFINITION,
+    Authority,
     CaRoot,
+    CaSettings,
     Check,
     CheckDefinition,
     Cluster,
@@ -307,3 +311,43 @@ def root_from_pb(row: pb.Root) -> CaRoot:
 
 def roots_to_pb(rows: Iterable[CaRoot]) -> list[pb.Root]:
     return [root_to_pb(row) for row in rows]
+
+
+def settings_to_pb(row: CaSettings) -> pb.CaSettings:
+    return pb.CaSettings(
+        leaf_ttl_ms=row.leaf_ttl_ms, root_ttl_ms=row.root_ttl_ms, csr_per_s_max=row.csr_per_s_max
+    )
+
+
+def settings_from_pb(row: pb.CaSettings) -> CaSettings:
+    return CaSettings(row.leaf_ttl_ms, row.root_ttl_ms, row.csr_per_s_max)
+
+
+def sealed_to_pb(row: SealedKey) -> pb.SealedKey:
+    return pb.SealedKey(
+        key_id=row.key_id, sealed_by=row.sealed_by, nonce=row.nonce, ciphertext=row.ciphertext
+    )
+
+
+def sealed_from_pb(row: pb.SealedKey) -> SealedKey:
+    return SealedKey(row.key_id, row.sealed_by, row.nonce, row.ciphertext)
+
+
+def authority_to_pb(row: Authority) -> pb.Authority:
+    return pb.Authority(
+        settings=settings_to_pb(row.settings),
+        phase=row.phase.value,
+        retire_at_ms=row.retire_at_ms,
+        key=sealed_to_pb(row.key) if row.key else None,
+        indexes=_indexes(row.indexes),
+    )
+
+
+def authority_from_pb(row: pb.Authority) -> Authority:
+    return Authority(
+        settings=settings_from_pb(row.settings),
+        phase=Phase(row.phase),
+        retire_at_ms=row.retire_at_ms,
+        key=sealed_from_pb(row.key) if row.HasField("key") else None,
+        indexes=_read_indexes(row.indexes),
+    )

@@ -6,15 +6,21 @@ A retry of the same write must carry the same `Stamp`: it is then answered, not 
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ca.sealing import SealedKey
 from weft.pb.catalog.v1.command_pb2 import (
+    ActivateRoot,
     Command,
+    ConfigureCa,
     DeleteIntention,
     Deregister,
     Expire,
     InitCluster,
     MintCredential,
     RecordLeaf,
+    RecordServiceLeaf,
     Register,
+    ResealKey,
+    RetireRoots,
     RevokeCredential,
     SetIntention,
     SetRoots,
@@ -22,9 +28,14 @@ from weft.pb.catalog.v1.command_pb2 import (
 )
 
 from . import codec
-from .model import CaRoot, Check, Cluster, Intention, Node, Service
+from .model import CaRoot, CaSettings, Check, Cluster, Intention, Node, Service
 
-COMMAND_VERSION = 1
+COMMAND_VERSION = 2
+"""The newest level of commands that this version applies. A command carries the level that its kind came
+with, so that a server one level behind still applies all that it knows:
+1: all kinds up to Expire. 2: the CA's key and rotation."""
+
+CA_LEVEL = 2
 REQUEST_ID_BYTES = 16
 
 
@@ -35,8 +46,8 @@ class Stamp(NamedTuple):
     request_id: bytes
 
 
-def _base(stamp: Stamp) -> Command:
-    return Command(version=COMMAND_VERSION, time_ms=stamp.time_ms, request_id=stamp.request_id)
+def _base(stamp: Stamp, level: int = 1) -> Command:
+    return Command(version=level, time_ms=stamp.time_ms, request_id=stamp.request_id)
 
 
 def init_cluster(stamp: Stamp, cluster: Cluster) -> Command:
@@ -179,4 +190,59 @@ def expire(stamp: Stamp) -> Command:
     """Removes what has expired by the command's time. Value: "more" when a bounded batch was cut."""
     command = _base(stamp)
     command.expire.CopyFrom(Expire())
+    return command
+
+
+def configure_ca(
+    stamp: Stamp, settings: CaSettings, *, rotate: bool = False, expected_index: int = 0
+) -> Command:
+    """Sets what the CA goes by; with `rotate` also asks for a new root.
+
+    Conflict when the Authority row has another modify index than the one given, or `rotate` comes while a
+    rotation is under way.
+    """
+    command = _base(stamp, CA_LEVEL)
+    command.configure_ca.CopyFrom(
+        ConfigureCa(settings=codec.settings_to_pb(settings), rotate=rotate, expected_index=expected_index)
+    )
+    return command
+
+
+def activate_root(stamp: Stamp, root: CaRoot, key: SealedKey, expected_index: int) -> Command:
+    """Lets a root sign from now on. Conflict unless the rotation stands where this is the next step."""
+    command = _base(stamp, CA_LEVEL)
+    command.activate_root.CopyFrom(
+        ActivateRoot(root=codec.root_to_pb(root), key=codec.sealed_to_pb(key), expected_index=expected_index)
+    )
+    return command
+
+
+def retire_roots(stamp: Stamp, expected_index: int) -> Command:
+    """Takes the old roots out of the bundles. Conflict before it is time, and unless it is the next step."""
+    command = _base(stamp, CA_LEVEL)
+    command.retire_roots.CopyFrom(RetireRoots(expected_index=expected_index))
+    return command
+
+
+def reseal_key(stamp: Stamp, key: SealedKey, expected_index: int) -> Command:
+    """Replaces the encryption of the CA's key. Conflict unless it is the key in force."""
+    command = _base(stamp, CA_LEVEL)
+    command.reseal_key.CopyFrom(ResealKey(key=codec.sealed_to_pb(key), expected_index=expected_index))
+    return command
+
+
+def record_service_leaf(
+    stamp: Stamp, service: str, serial: int, not_after_ms: int, roots_epoch: int
+) -> Command:
+    """Records a certificate of a service by name, so that it can be revoked. Conflict if the roots have
+    changed since."""
+    command = _base(stamp, CA_LEVEL)
+    command.record_service_leaf.CopyFrom(
+        RecordServiceLeaf(
+            service=service,
+            serial=codec.serial_bytes(serial),
+            not_after_ms=not_after_ms,
+            roots_epoch=roots_epoch,
+        )
+    )
     return command

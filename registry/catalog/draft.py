@@ -4,12 +4,14 @@ A draft keeps the tables' indexes in step with each other and collects the watch
 thrown away when the command turns out to be refused: nothing is applied by halves.
 """
 
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
 from . import watches
 from .model import (
+    Authority,
     CaRoot,
     Check,
     Cluster,
@@ -20,6 +22,7 @@ from .model import (
     Node,
     Revocation,
     Service,
+    service_leaf_key,
 )
 from .state import Moved, State
 from .tombstones import is_covering
@@ -48,7 +51,9 @@ class Draft:
         for name, table in tables.items():
             object.__setattr__(self.state, name, table)
 
-    def _indexes(self, old: Node | Service | Check | Intention | CredentialRecord | CaRoot | None) -> Indexes:
+    def _indexes(
+        self, old: Node | Service | Check | Intention | CredentialRecord | CaRoot | Authority | None
+    ) -> Indexes:
         return Indexes(old.indexes.create if old else self.index, self.index)
 
     def finish(self) -> State:
@@ -144,6 +149,8 @@ class Draft:
         self._change(services=self.state.services.without((row.node, row.id)))
         self.touched.add(watches.SERVICES)
         self.drop_credential(row.instance_key)
+        if next(self.state.services_by_name.prefix((row.name,)), None) is None:
+            self._revoke_leaves(service_leaf_key(row.name))  # nobody is left who could be this service
 
     def _touch_service(self, row: Service) -> None:
         self.touched |= {watches.node(row.node), watches.instance(row.instance_key)}
@@ -242,6 +249,9 @@ class Draft:
         if (key,) in self.state.credentials:
             self._change(credentials=self.state.credentials.without((key,)))
             self.touched.add(watches.credential(key))
+        self._revoke_leaves(key)
+
+    def _revoke_leaves(self, key: str) -> None:
         for leaf in self.state.leaves_of(key):
             self.drop_leaf(leaf)
             if leaf.not_after_ms > self.now_ms:
@@ -269,11 +279,25 @@ class Draft:
     def put_roots(self, rows: list[CaRoot]) -> None:
         """Replaces all roots."""
         table = type(self.state.roots).load(
-            ((row.id,), replace(row, indexes=self._indexes(self.state.roots.get((row.id,)))))
-            for row in sorted(rows, key=lambda row: row.id)
+            ((row.id,), self._indexed(row)) for row in sorted(rows, key=lambda row: row.id)
         )
         self._change(roots=table, roots_epoch=self.state.roots_epoch + 1)
         self.touched.add(watches.ROOTS)
+
+    def _indexed(self, row: CaRoot) -> CaRoot:
+        """A root that says the same as before keeps its indexes."""
+        old = self.state.roots.get((row.id,))
+        same = old is not None and replace(row, indexes=old.indexes) == old
+        return old if old and same else replace(row, indexes=self._indexes(old))
+
+    def put_own_roots(self, trust_domain: str, rows: Iterable[CaRoot]) -> None:
+        """Replaces the roots of one trust domain."""
+        others = [row for row in self.state.roots.values() if row.trust_domain != trust_domain]
+        self.put_roots([*others, *rows])
+
+    def put_authority(self, row: Authority) -> None:
+        self._change(authority=replace(row, indexes=self._indexes(self.state.authority)))
+        self.touched.add(watches.AUTHORITY)
 
 
 def _expiry(row: LeafRecord) -> tuple[int, str, int]:

@@ -6,8 +6,13 @@ milliseconds. A field that ends in `_json` holds canonical JSON that the catalog
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import NamedTuple
+
+from ca.authority import LEAF_TTL_DEFAULT, ROOT_TTL_DEFAULT
+from ca.rotation import Phase, Position
+from ca.sealing import SealedKey
 
 PASSING, WARNING, CRITICAL = "passing", "warning", "critical"
 STATUSES = (PASSING, WARNING, CRITICAL)
@@ -18,6 +23,11 @@ WILDCARD = "*"
 def instance_key(datacenter: str, node: str, service_id: str) -> str:
     """Names one service instance among all clusters. Neither datacenter nor node contains a slash."""
     return f"{datacenter}/{node}/{service_id}"
+
+
+def service_leaf_key(service: str) -> str:
+    """Under what leaves of a service by name are recorded: never the key of an instance."""
+    return f"service/{service}"
 
 
 def split_instance_key(key: str) -> tuple[str, str, str]:
@@ -245,6 +255,37 @@ class CaRoot:
     key_type: str = "ec"
     key_bits: int = 256
     indexes: Indexes = NO_INDEXES
+
+
+CSR_PER_S_DEFAULT = 200  # at about 1 ms a certificate, a fifth of one core
+
+
+@dataclass(frozen=True, slots=True)
+class CaSettings:
+    """What an operator may say about the CA. `root_ttl_ms` is of the next root."""
+
+    leaf_ttl_ms: int = LEAF_TTL_DEFAULT // timedelta(milliseconds=1)
+    root_ttl_ms: int = ROOT_TTL_DEFAULT // timedelta(milliseconds=1)
+    csr_per_s_max: int = CSR_PER_S_DEFAULT  # certificate requests of all; 0 is no limit
+
+    def with_leaf_ttl(self, leaf_ttl_ms: int) -> "CaSettings":
+        return replace(self, leaf_ttl_ms=leaf_ttl_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The CA besides its roots. `key` is that of the active root; None before there is one."""
+
+    settings: CaSettings = CaSettings()
+    phase: Phase = Phase.EMPTY
+    retire_at_ms: int = 0
+    key: SealedKey | None = None
+    indexes: Indexes = NO_INDEXES
+
+    def position(self, root: CaRoot | None) -> Position:
+        """What the rotation's table decides by; `root` is the one that signs."""
+        ends_ms = root.not_after_ms if root else 0
+        return Position(self.phase, self.settings.leaf_ttl_ms, ends_ms, self.retire_at_ms)
 
 
 class ServiceEntry(NamedTuple):

@@ -8,11 +8,27 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
-from weft.limits import CERTIFICATE_BYTES_MAX
+from ca.authority import LEAF_TTL_MAX, LEAF_TTL_MIN
+from ca.rotation import ROOT_TTL_LEAVES_MIN, ROOT_TTL_MS_MAX, ROOT_TTL_MS_MIN
+from ca.sealing import NONCE_BYTES, SEALED_BYTES_MAX, SealedKey
+from weft.durations import format_duration
+from weft.limits import CERTIFICATE_BYTES_MAX, CHAIN_LENGTH_MAX
 
 from ..errors import InvalidCommand
 from . import limits
-from .model import CONNECT_PROXY, STATUSES, WILDCARD, CaRoot, Check, Intention, Node, Proxy, Service, Upstream
+from .model import (
+    CONNECT_PROXY,
+    STATUSES,
+    WILDCARD,
+    CaRoot,
+    CaSettings,
+    Check,
+    Intention,
+    Node,
+    Proxy,
+    Service,
+    Upstream,
+)
 from .proxy_config import parse_object, read_proxy, read_upstream
 
 _NAME = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._-]{{1,{limits.NAME_CHARS_MAX}}}")
@@ -248,3 +264,43 @@ def root(row: CaRoot) -> None:
     )
     label("TrustDomain", row.trust_domain)
     refuse_unless(row.not_after_ms > row.not_before_ms, "NotAfter: must be after NotBefore")
+    refuse_unless(
+        len(row.intermediates_der) <= CHAIN_LENGTH_MAX - 2
+        and all(len(der) <= CERTIFICATE_BYTES_MAX for der in row.intermediates_der),
+        f"IntermediateCerts: at most {CHAIN_LENGTH_MAX - 2} of {CERTIFICATE_BYTES_MAX} bytes",
+    )
+
+
+CSR_PER_S_MAX = 10_000  # no server signs as many; above it the number is a mistake
+
+
+def ca_settings(row: CaSettings) -> None:
+    """Names the fields of `connect/ca/configuration`."""
+    least, most = LEAF_TTL_MIN.total_seconds(), LEAF_TTL_MAX.total_seconds()
+    refuse_unless(
+        least * 1000 <= row.leaf_ttl_ms <= most * 1000,
+        f"LeafCertTTL {_ms(row.leaf_ttl_ms)}: use {format_duration(least)} to {format_duration(most)}",
+    )
+    shortest = max(ROOT_TTL_MS_MIN, ROOT_TTL_LEAVES_MIN * row.leaf_ttl_ms)
+    refuse_unless(
+        shortest <= row.root_ttl_ms <= ROOT_TTL_MS_MAX,
+        f"RootCertTTL {_ms(row.root_ttl_ms)}: use {_ms(shortest)} to {_ms(ROOT_TTL_MS_MAX)}; "
+        f"it must be {ROOT_TTL_LEAVES_MIN} times LeafCertTTL or more",
+    )
+    refuse_unless(
+        0 <= row.csr_per_s_max <= CSR_PER_S_MAX,
+        f"CSRMaxPerSecond {row.csr_per_s_max}: use 0 (no limit) to {CSR_PER_S_MAX}",
+    )
+
+
+def _ms(value: int) -> str:
+    return format_duration(value / 1000)
+
+
+def sealed_key(row: SealedKey) -> None:
+    label("Key ID", row.key_id)
+    label("Sealed by", row.sealed_by)
+    refuse_unless(len(row.nonce) == NONCE_BYTES, f"Nonce: must have {NONCE_BYTES} bytes")
+    refuse_unless(
+        0 < len(row.ciphertext) <= SEALED_BYTES_MAX, f"Ciphertext: must have 1 to {SEALED_BYTES_MAX} bytes"
+    )

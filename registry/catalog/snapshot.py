@@ -41,6 +41,7 @@ def encode(state: State) -> Iterator[bytes]:
         ("leaf", state.leaves.values(), codec.leaf_to_pb),
         ("revocation", state.revocations.values(), codec.revocation_to_pb),
         ("root", state.roots.values(), codec.root_to_pb),
+        ("authority", [state.authority] if state.authority else [], codec.authority_to_pb),
         ("watch_index", state.moved.items(), _moved_to_pb),
         ("answered", state.answered.items(), _answered_to_pb),
     )
@@ -57,7 +58,7 @@ def decode(records: Iterable[bytes]) -> State:
         tables = _Tables()
         for part in parts:
             tables.add(pb.SnapshotRow.FromString(part))
-    except (DecodeError, KeyError) as error:
+    except (DecodeError, KeyError, ValueError) as error:
         raise LogCorrupt(f"the snapshot holds a record that does not decode ({error})") from error
     if head.version != SNAPSHOT_VERSION:
         raise LogCorrupt(f"the snapshot is of version {head.version}; this Weft reads {SNAPSHOT_VERSION}")
@@ -103,6 +104,7 @@ class _Tables:
             "leaf": codec.leaf_from_pb,
             "revocation": codec.revocation_from_pb,
             "root": codec.root_from_pb,
+            "authority": codec.authority_from_pb,
             "watch_index": lambda row: (tuple(row.key), Moved(row.index, row.time_ms)),
             "answered": lambda row: (row.request_id, _answered_from_pb(row)),
         }
@@ -128,6 +130,7 @@ class _Tables:
             floor=head.floor,
             roots_epoch=head.roots_epoch,
             cluster=codec.cluster_from_pb(head.cluster) if head.HasField("cluster") else None,
+            authority=next(iter(self._rows.get("authority", ())), None),
             nodes=self._tree("node", lambda it: (it.name,)),
             services=self._tree("service", lambda it: (it.node, it.id)),
             services_by_name=self._tree("service", lambda it: (it.name, it.node, it.id)),

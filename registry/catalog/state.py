@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from . import watches
 from .model import (
+    Authority,
     CaRoot,
     Check,
     Cluster,
@@ -64,8 +65,9 @@ class State:
     index: int = 0  # of the last applied command
     time_ms: int = 0  # of the state: the greatest that a command brought
     floor: int = 1  # index of watch keys without an entry; rises when old tombstones are dropped
-    roots_epoch: int = 0  # counts set_roots
+    roots_epoch: int = 0  # counts changes of the roots
     cluster: Cluster | None = None
+    authority: Authority | None = None
     nodes: Tree[Node] = field(default_factory=Tree)  # name
     services: Tree[Service] = field(default_factory=Tree)  # node, id
     services_by_name: Tree[Service] = field(default_factory=Tree)  # name, node, id
@@ -176,6 +178,15 @@ class State:
 
     def ca_roots(self) -> Read[tuple[CaRoot, ...]]:
         return self.read(tuple(self.roots.values()), watches.ROOTS)
+
+    def active_root(self) -> CaRoot | None:
+        """The cluster's root that signs; None before there is one."""
+        domain = self.cluster.trust_domain if self.cluster else ""
+        return next((row for row in self.roots.values() if row.active and row.trust_domain == domain), None)
+
+    def ca(self) -> Read[Authority]:
+        """The CA's settings, key and rotation; the defaults before any was set."""
+        return self.read(self.authority or Authority(), watches.AUTHORITY)
 
     def instance(self, key: str) -> Read[Service | None]:
         """The instance that a key names, if it belongs to this cluster and is registered."""

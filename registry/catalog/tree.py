@@ -55,6 +55,13 @@ class Tree(Generic[V]):
             return found
         return None
 
+    def last(self) -> Key | None:
+        """The greatest key; None when the tree is empty."""
+        node = self._root
+        while node[2] is not None:
+            node = node[1][-1]
+        return node[0][-1] if node[0] else None
+
     def put(self, key: Key, value: V) -> "Tree[V]":
         """This map with `key` set to `value`."""
         made = _put(self._root, key, value)

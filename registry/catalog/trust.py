@@ -6,7 +6,7 @@ from weft.spiffe import InvalidSpiffeId, SpiffeId
 from ..errors import Conflict, CredentialRefused, InvalidCommand, NotFound
 from . import codec, limits, rules
 from .draft import Draft
-from .model import LeafRecord
+from .model import LeafRecord, service_leaf_key
 
 DIGEST_BYTES = 32  # SHA-256
 SERIAL_BYTES_MAX = 20  # RFC 5280, 4.1.2.2
@@ -50,26 +50,37 @@ def record_leaf(draft: Draft, command: pb.RecordLeaf) -> str:
     credential = draft.state.credentials.get((command.instance_key,))
     if not credential or credential.digest != command.digest:
         raise CredentialRefused(f"the credential of instance {command.instance_key[:128]!r} is not in force")
+    _record(draft, command.instance_key, command)
+    return ""
+
+
+def record_service_leaf(draft: Draft, command: pb.RecordServiceLeaf) -> str:
+    rules.name("Service", command.service)
+    _record(draft, service_leaf_key(command.service), command)
+    return ""
+
+
+def _record(draft: Draft, key: str, command: pb.RecordLeaf | pb.RecordServiceLeaf) -> None:
     if command.roots_epoch and command.roots_epoch != draft.state.roots_epoch:
         raise Conflict("the CA's roots have changed meanwhile; sign again")
     rules.refuse_unless(
         0 < len(command.serial) <= SERIAL_BYTES_MAX, f"serial: must have 1 to {SERIAL_BYTES_MAX} bytes"
     )
     rules.refuse_unless(command.not_after_ms > draft.now_ms, "not_after: has passed already")
-    held = draft.state.leaves_of(command.instance_key)
-    for leaf in held:
+    for leaf in draft.state.leaves_of(key):
         if leaf.not_after_ms <= draft.now_ms:
             draft.drop_leaf(leaf)
     rules.refuse_unless(
-        len(draft.state.leaves_of(command.instance_key)) < limits.LEAVES_PER_INSTANCE_MAX,
-        f"instance {command.instance_key!r} holds {limits.LEAVES_PER_INSTANCE_MAX} certificates; renew less",
+        len(draft.state.leaves_of(key)) < limits.LEAVES_PER_INSTANCE_MAX,
+        f"{key!r} holds {limits.LEAVES_PER_INSTANCE_MAX} certificates; renew less",
     )
     serial = int.from_bytes(command.serial, "big")
-    draft.put_leaf(LeafRecord(serial, command.instance_key, command.not_after_ms, draft.index))
-    return ""
+    draft.put_leaf(LeafRecord(serial, key, command.not_after_ms, draft.index))
 
 
 def set_roots(draft: Draft, command: pb.SetRoots) -> str:
+    if draft.state.authority:
+        raise Conflict("the roots belong to the CA's rotation; ask for a new one instead")
     if command.expected_epoch != draft.state.roots_epoch:
         raise Conflict(f"the roots are at epoch {draft.state.roots_epoch}, not {command.expected_epoch}")
     rows = [codec.root_from_pb(row) for row in command.roots]

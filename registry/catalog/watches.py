@@ -12,6 +12,7 @@ SERVICES: WatchKey = ("services",)  # the set of service names and tags
 CHECKS: WatchKey = ("checks",)  # any check
 INTENTIONS: WatchKey = ("intentions",)  # any intention
 ROOTS: WatchKey = ("roots",)  # trust bundles
+AUTHORITY: WatchKey = ("authority",)  # the CA's settings, key and rotation
 REVOCATIONS: WatchKey = ("revocations",)  # leaves to refuse
 
 

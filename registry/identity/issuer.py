@@ -1,31 +1,38 @@
-"""The cluster's CA at work: its root in the catalog, and leaves for instances and services."""
+"""The cluster's CA at work: leaves for instances and services, signed on the leader.
 
+Outside of `apply`, after a read-index, and fenced: a leaf is recorded in the catalog before it is handed
+out, and the record is refused when the credential or the roots have changed meanwhile (trap 25).
+"""
+
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca.authority import Issued, issue_leaf, issue_leaf_for_key, new_root
-from ca.bundle import describe, read_der
-from ca.provider import KeyProvider, private_pem
+from ca.authority import Issued, PublicKey, csr_public_key, issue_leaf_for_key
+from ca.bundle import read_der
+from ca.provider import private_pem
 from weft.clock import Clock
+from weft.pb.catalog.v1.command_pb2 import Command
 from weft.spiffe import SpiffeId
 
 from ..agent.writer import Entropy, Writer
 from ..catalog import commands
-from ..catalog.model import CaRoot, CredentialRecord, Service
+from ..catalog.commands import Stamp
+from ..catalog.model import CredentialRecord, Service
 from ..catalog.state import State
+from ..errors import Conflict, NotReady
 from ..replica.port import Log
 from .errors import KeyMismatch, SignTooOften, Unauthenticated
 from .rate import RateLimit
 from .serial import new_serial
+from .signing_key import SigningKey
 
 SIGN_PER_S = 0.5  # of one instance: a sidecar renews once in half a TTL, 5 s at the shortest
 SIGN_BURST = 10
-SIGN_TOTAL_PER_S = 200.0  # of all: at about 1 ms a certificate, a fifth of one core
-SIGN_TOTAL_BURST = 2000  # every sidecar of a large machine park may come back at once
+SIGN_TOTAL_BURST_S = 10  # every sidecar of a large machine park may come back at once
+FENCED_ATTEMPTS = 3  # the roots change twice in a rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,119 +42,114 @@ class Leaf:
     issued: Issued
     chain_der: tuple[bytes, ...]
     identity: SpiffeId
+    signing_key_id: str  # of the root that signed
 
 
 class Issuer:
-    """Signs with the key of `provider` under the catalog's active root."""
+    """Signs with the key of the catalog's active root."""
 
-    def __init__(
-        self,
-        log: Log,
-        writer: Writer,
-        provider: KeyProvider,
-        clock: Clock,
-        entropy: Entropy,
-        leaf_ttl: timedelta,
-    ) -> None:
+    def __init__(self, log: Log, writer: Writer, signing: SigningKey, clock: Clock, entropy: Entropy) -> None:
         self._log = log
         self._writer = writer
-        self._provider = provider
+        self._signing = signing
         self._clock = clock
         self._entropy = entropy
-        self._leaf_ttl = leaf_ttl
         self._each = RateLimit(SIGN_PER_S, SIGN_BURST)
-        self._all = RateLimit(SIGN_TOTAL_PER_S, SIGN_TOTAL_BURST)
-
-    async def ensure_root(self, trust_domain: str) -> None:
-        """Makes the first root, or checks that the key is the root's. Raises KeyMismatch, KeyUnusable."""
-        state = self._log.view()
-        root = active_root(state, trust_domain)
-        if root is not None:
-            known = read_der(root.certificate_der).public_key()
-            if known != self._provider.key().public_key():
-                raise KeyMismatch(
-                    "the CA key is not the key of the catalog's root: restore both from one backup"
-                )
-            return
-        certificate = new_root(trust_domain, self._provider.key(), new_serial(self._entropy), self._now())
-        row = _root_row(trust_domain, certificate)
-        await self._writer.propose(lambda stamp: commands.set_roots(stamp, [row], state.roots_epoch))
+        self._all: tuple[int, RateLimit] = (0, RateLimit(0, 0))
 
     async def sign(self, record: CredentialRecord, csr_der: bytes) -> Leaf:
         """A leaf for the instance that the credential is bound to; names inside the CSR are ignored.
 
-        Recorded in the catalog, fenced by the credential and the roots' epoch, before it is answered.
-        Raises Unauthenticated, SignTooOften, CsrRefused, IssueRefused, and what Log.propose raises.
+        Raises Unauthenticated, SignTooOften, CsrRefused, IssueRefused, KeyUnusable, and what Log.propose
+        raises; NotReady also where this server does not lead.
         """
         self._spend(record.instance_key)
-        await self._log.read_index()
-        state = self._log.view()
-        service = state.instance(record.instance_key).rows
-        if service is None:
-            raise Unauthenticated("the instance is not registered any more")
-        root, identity = self._root(state), identity_of(state, service)
-        certificate = read_der(root.certificate_der)
-        issued = issue_leaf(
-            certificate,
-            self._provider.key(),
-            csr_der,
-            identity,
-            new_serial(self._entropy),
-            self._now(),
-            self._leaf_ttl,
-        )
-        await self._record(record, issued, state.roots_epoch)
-        return Leaf(issued, (issued.leaf_der, *root.intermediates_der), identity)
+        key = csr_public_key(csr_der)
 
-    async def _record(self, record: CredentialRecord, issued: Issued, epoch: int) -> None:
-        not_after_ms = int(issued.not_after.timestamp() * 1000)
-        await self._writer.propose(
-            lambda stamp: commands.record_leaf(
-                stamp, record.instance_key, record.digest, issued.serial, not_after_ms, roots_epoch=epoch
-            )
-        )
+        async def attempt() -> Leaf:
+            state = self._log.view()
+            service = state.instance(record.instance_key).rows
+            if service is None:
+                raise Unauthenticated("the instance is not registered any more")
+            leaf = self._issue(state, key, identity_of(state, service))
+            await self._record(leaf, state.roots_epoch, record)
+            return leaf
 
-    def issue_with_key(self, service: str) -> tuple[Leaf, bytes]:
+        return await self._fenced(attempt)
+
+    async def issue_with_key(self, service: str) -> tuple[Leaf, bytes]:
         """A leaf and its private key (PEM) for a service by name: Consul's `ca/leaf` contract (trap 2).
 
-        Raises SignTooOften, InvalidSpiffeId, IssueRefused.
+        Raises InvalidSpiffeId, and as `sign`.
         """
         self._spend(f"leaf/{service}")
-        state = self._log.view()
-        root = self._root(state)
         key = ec.generate_private_key(ec.SECP256R1())
-        identity = SpiffeId(root.trust_domain, _datacenter(state), service)
+
+        async def attempt() -> Leaf:
+            state = self._log.view()
+            cluster = state.cluster
+            if cluster is None:
+                raise KeyMismatch("the cluster has no name yet: wait until a leader has given it one")
+            identity = SpiffeId(cluster.trust_domain, cluster.datacenter, service)
+            leaf = self._issue(state, key.public_key(), identity)
+            await self._record_service(leaf, state.roots_epoch)
+            return leaf
+
+        return await self._fenced(attempt), private_pem(key)
+
+    async def _fenced(self, attempt: Callable[[], Awaitable[Leaf]]) -> Leaf:
+        """Signs again where the roots have changed between signature and record."""
+        left = FENCED_ATTEMPTS
+        while True:
+            await self._log.read_index()
+            status = self._log.status()
+            if not status.is_leader:
+                raise NotReady(f"certificates are signed by the leader ({status.leader or 'none now'})")
+            try:
+                return await attempt()
+            except Conflict:
+                left -= 1
+                if not left:
+                    raise
+
+    def _issue(self, state: State, key: PublicKey, identity: SpiffeId) -> Leaf:
+        root = state.active_root()
+        if root is None:
+            raise KeyMismatch("the CA has no root yet: wait until a leader has made one")
         issued = issue_leaf_for_key(
             read_der(root.certificate_der),
-            self._provider.key(),
-            key.public_key(),
+            self._signing.of(state),
+            key,
             identity,
             new_serial(self._entropy),
-            self._now(),
-            self._leaf_ttl,
+            datetime.fromtimestamp(self._clock.wall(), UTC),
+            timedelta(milliseconds=state.ca().rows.settings.leaf_ttl_ms),
         )
-        return Leaf(issued, (issued.leaf_der, *root.intermediates_der), identity), private_pem(key)
+        return Leaf(issued, (issued.leaf_der, *root.intermediates_der), identity, root.signing_key_id)
+
+    async def _record(self, leaf: Leaf, epoch: int, record: CredentialRecord) -> None:
+        serial, ends_ms = leaf.issued.serial, _ends_ms(leaf)
+
+        def build(stamp: Stamp) -> Command:
+            return commands.record_leaf(
+                stamp, record.instance_key, record.digest, serial, ends_ms, roots_epoch=epoch
+            )
+
+        await self._writer.propose(build)
+
+    async def _record_service(self, leaf: Leaf, epoch: int) -> None:
+        name, serial, ends_ms = leaf.identity.service, leaf.issued.serial, _ends_ms(leaf)
+        await self._writer.propose(
+            lambda stamp: commands.record_service_leaf(stamp, name, serial, ends_ms, epoch)
+        )
 
     def _spend(self, key: str) -> None:
-        now = self._clock.monotonic()
-        if not self._each.take(key, now) or not self._all.take("", now):
+        now, most = self._clock.monotonic(), self._log.view().ca().rows.settings.csr_per_s_max
+        if most != self._all[0]:
+            self._all = (most, RateLimit(most, most * SIGN_TOTAL_BURST_S))
+        allowed = self._each.take(key, now) and (most == 0 or self._all[1].take("", now))
+        if not allowed:
             raise SignTooOften("Rate limit reached, try again later")
-
-    def _root(self, state: State) -> CaRoot:
-        root = active_root(state, state.cluster.trust_domain if state.cluster else "")
-        if root is None:
-            raise KeyMismatch("the catalog has no active root: start the registry again")
-        return root
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.wall(), UTC)
-
-
-def active_root(state: State, trust_domain: str) -> CaRoot | None:
-    """The root that signs, None before the first start."""
-    return next(
-        (row for row in state.ca_roots().rows if row.active and row.trust_domain == trust_domain), None
-    )
 
 
 def identity_of(state: State, service: Service) -> SpiffeId:
@@ -156,20 +158,5 @@ def identity_of(state: State, service: Service) -> SpiffeId:
     return SpiffeId(trust_domain, service.datacenter, service.connects_to or service.name)
 
 
-def _datacenter(state: State) -> str:
-    return state.cluster.datacenter if state.cluster else ""
-
-
-def _root_row(trust_domain: str, certificate: x509.Certificate) -> CaRoot:
-    der = certificate.public_bytes(Encoding.DER)
-    told = describe(der)
-    return CaRoot(
-        id=told.id,
-        name=told.name,
-        trust_domain=trust_domain,
-        certificate_der=der,
-        serial_number=str(told.serial),
-        signing_key_id=told.signing_key_id,
-        not_before_ms=int(told.not_before.timestamp() * 1000),
-        not_after_ms=int(told.not_after.timestamp() * 1000),
-    )
+def _ends_ms(leaf: Leaf) -> int:
+    return int(leaf.issued.not_after.timestamp() * 1000)

@@ -1,18 +1,18 @@
 """What one proxy must do, from the catalog: the only place where that is worked out.
 
-Pure. Resources are named and versioned by their content, so equal content is never sent twice and the
-order in which the catalog changed does not show.
+Pure, but for a memo. Resources are named and versioned by their content, so equal content is never sent
+twice and the order in which the catalog changed does not show.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from weft.pb.mesh.v1 import mesh_pb2 as pb
 from weft.spiffe import SpiffeId
 
 from ..catalog import codec, watches
-from ..catalog.model import CONNECT_PROXY, Cluster, Proxy, Service, Upstream
+from ..catalog.model import CONNECT_PROXY, Cluster, Node, Proxy, Service, Upstream
 from ..catalog.proxy_config import read_proxy, read_upstream
 from ..catalog.rules import bind_address, is_ip
 from ..catalog.state import State
@@ -21,10 +21,12 @@ from ..errors import NotFound
 from ..intentions.match import match_destination
 from ..intentions.precedence import precedence
 from .endpoints import endpoints
+from .memo import Memo
 
 _VERSION_CHARS = 16  # 64 bits of SHA-256: versions of one resource are compared, not versions of all
 
 
+_Body = Callable[[], pb.Resource]
 _ANY_ADDRESS = "0.0.0.0"  # where the registered address is a name: a listener needs an IP address
 
 
@@ -35,28 +37,76 @@ class Settings:
     default_allow: bool  # when no intention matches
 
 
-def compile_proxy(state: State, instance_key: str, settings: Settings) -> dict[str, pb.Resource]:
-    """Resource name -> resource, for the sidecar of an instance.
+class ProxyCompiler:
+    """Compiles for many proxies. Equal arguments give equal results: what is kept only saves time."""
 
-    The key may name the application's instance or its proxy. Raises NotFound when neither is registered
-    as part of the mesh, or the cluster is not set up.
-    """
-    row, cluster = _proxy_of(state, instance_key), state.cluster
-    if not row or not row.proxy or not cluster:
-        raise NotFound(
-            f"instance {instance_key[:128]!r} has no sidecar; register it with Connect.SidecarService"
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._memo = Memo()
+
+    def resources(self, state: State, instance_key: str) -> dict[str, pb.Resource]:
+        """Resource name -> resource, for the sidecar of an instance. They are shared: do not change them.
+
+        The key may name the application's instance or its proxy. Raises NotFound when neither is
+        registered as part of the mesh, or the cluster is not set up.
+        """
+        row, cluster = _proxy_of(state, instance_key), state.cluster
+        if not row or not row.proxy or not cluster:
+            raise NotFound(
+                f"instance {instance_key[:128]!r} has no sidecar; register it with Connect.SidecarService"
+            )
+        made = [
+            self._proxy(state, cluster, instance_key, row, row.proxy),
+            self._intentions(state, cluster, row.proxy.destination_service),
+            self._revocations(state),
+            *self._bundles(state),
+        ]
+        for upstream in row.proxy.upstreams:
+            made += (self._upstream(cluster, instance_key, upstream), self._endpoints(state, upstream))
+        return {resource.name: resource for resource in made}
+
+    def _get(self, name: str, of: str, inputs: tuple[object, ...], body: _Body) -> pb.Resource:
+        return self._memo.get(name, of, inputs, lambda: _named(name, body()))
+
+    def _proxy(
+        self, state: State, cluster: Cluster, instance_key: str, row: Service, proxy: Proxy
+    ) -> pb.Resource:
+        node = state.nodes.get((row.node,))
+        inputs = (cluster, row, node)
+        return self._get(
+            "proxy", instance_key, inputs, lambda: _proxy(cluster, instance_key, row, proxy, node)
         )
-    bodies = {
-        "proxy": _proxy(state, cluster, instance_key, row, row.proxy),
-        "intentions": _intentions(state, cluster, row.proxy.destination_service, settings),
-        "revocations": _revocations(state),
-        **_bundles(state),
-    }
-    for upstream in row.proxy.upstreams:
-        bodies[f"upstream/{upstream.destination_name}"] = _upstream(cluster, upstream)
-        found = endpoints(state, upstream.destination_name)
-        bodies[f"endpoints/{upstream.destination_name}"] = pb.Resource(endpoints=found)
-    return {name: _named(name, body) for name, body in bodies.items()}
+
+    def _intentions(self, state: State, cluster: Cluster, service: str) -> pb.Resource:
+        inputs, allow = (cluster, state.intentions), self._settings.default_allow
+        return self._get("intentions", service, inputs, lambda: _intentions(state, cluster, service, allow))
+
+    def _revocations(self, state: State) -> pb.Resource:
+        return self._get("revocations", "", (state.revocations,), lambda: _revocations(state))
+
+    def _bundles(self, state: State) -> list[pb.Resource]:
+        """One per trust domain."""
+        domains = sorted({row.trust_domain for row in state.roots.values()})
+        return [self._bundle(state, domain) for domain in domains]
+
+    def _bundle(self, state: State, domain: str) -> pb.Resource:
+        return self._get(f"bundle/{domain}", "", (state.roots,), lambda: _bundle(state, domain))
+
+    def _upstream(self, cluster: Cluster, instance_key: str, row: Upstream) -> pb.Resource:
+        name = f"upstream/{row.destination_name}"
+        return self._get(name, instance_key, (cluster, row), lambda: _upstream(cluster, row))
+
+    def _endpoints(self, state: State, row: Upstream) -> pb.Resource:
+        name = row.destination_name
+        inputs = (state.services_by_connect, state.services, state.nodes, state.checks_by_service)
+        return self._get(
+            f"endpoints/{name}", "", inputs, lambda: pb.Resource(endpoints=endpoints(state, name))
+        )
+
+
+def compile_proxy(state: State, instance_key: str, settings: Settings) -> dict[str, pb.Resource]:
+    """As `ProxyCompiler.resources`, for one proxy."""
+    return ProxyCompiler(settings).resources(state, instance_key)
 
 
 def depends(state: State, instance_key: str) -> frozenset[WatchKey]:
@@ -96,8 +146,7 @@ def _spiffe_id(cluster: Cluster, service: str) -> str:
     return SpiffeId(cluster.trust_domain, cluster.datacenter, service).uri
 
 
-def _proxy(state: State, cluster: Cluster, instance_key: str, row: Service, proxy: Proxy) -> pb.Resource:
-    node = state.nodes.get((row.node,))
+def _proxy(cluster: Cluster, instance_key: str, row: Service, proxy: Proxy, node: Node | None) -> pb.Resource:
     settings = read_proxy(proxy.config_json, "Proxy.Config")
     reached_at = row.address or (node.address if node else "")
     return pb.Resource(
@@ -118,18 +167,20 @@ def _proxy(state: State, cluster: Cluster, instance_key: str, row: Service, prox
     )
 
 
-def _bundles(state: State) -> Mapping[str, pb.Resource]:
-    """One per trust domain; the roots in the order of their ids."""
-    found: dict[str, list[bytes]] = {}
-    for row in state.roots.values():
-        found.setdefault(row.trust_domain, []).append(row.certificate_der)
-    return {
-        f"bundle/{domain}": pb.Resource(bundle=pb.TrustBundle(trust_domain=domain, roots_der=roots))
-        for domain, roots in sorted(found.items())
-    }
+def _bundle(state: State, domain: str) -> pb.Resource:
+    """The roots of a trust domain in the order of their ids, and which of them signs."""
+    rows = [row for row in state.roots.values() if row.trust_domain == domain]
+    signing = next((row.signing_key_id for row in rows if row.active), "")
+    return pb.Resource(
+        bundle=pb.TrustBundle(
+            trust_domain=domain,
+            roots_der=[row.certificate_der for row in rows],
+            signing_key_id=bytes.fromhex(signing.replace(":", "")),
+        )
+    )
 
 
-def _intentions(state: State, cluster: Cluster, service: str, settings: Settings) -> pb.Resource:
+def _intentions(state: State, cluster: Cluster, service: str, default_allow: bool) -> pb.Resource:
     rules = [
         pb.Intentions.Rule(
             id=row.id,
@@ -140,7 +191,7 @@ def _intentions(state: State, cluster: Cluster, service: str, settings: Settings
         )
         for row in match_destination(state, service).rows
     ]
-    return pb.Resource(intentions=pb.Intentions(rules=rules, default_allow=settings.default_allow))
+    return pb.Resource(intentions=pb.Intentions(rules=rules, default_allow=default_allow))
 
 
 def _revocations(state: State) -> pb.Resource:

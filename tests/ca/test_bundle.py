@@ -27,7 +27,7 @@ def test_what_is_no_certificate_is_refused(der: bytes) -> None:
 def test_a_root_is_described_as_consul_clients_expect() -> None:
     seen = describe(DOMAIN.root_der)
     assert seen.id == DOMAIN.root.fingerprint(hashes.SHA1()).hex(":")
-    assert (seen.name, seen.serial) == ("Weft CA dc1.weft", 1)
+    assert (seen.name, seen.serial) == (f"Weft CA {seen.signing_key_id.replace(':', '')[:8]} dc1.weft", 1)
     assert (seen.private_key_type, seen.private_key_bits) == ("ec", 256)
     assert len(seen.signing_key_id.split(":")) == 20
     assert seen.pem.startswith("-----BEGIN CERTIFICATE-----")

@@ -80,7 +80,7 @@ def test_a_restart_brings_back_services_checks_intentions_and_the_same_ca(tmp_pa
 def test_trap_2_keys_lie_in_the_data_directory_for_their_owner_only(tmp_path: Path) -> None:
     with running_dev(data_dir=tmp_path / "data"):
         files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
-        assert {"ca.key", "server.key", "server-root.pem"} <= {path.name for path in files}
+        assert {"operator.key", "server.key", "server-root.pem"} <= {path.name for path in files}
         for path in files:
             assert not stat.S_IMODE(path.stat().st_mode) & 0o077 or path.name == "FORMAT", path
 

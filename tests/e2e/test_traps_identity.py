@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import ssl
 import time
 from dataclasses import replace
@@ -14,9 +15,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ca import operator_key
 from ca.authority import issue_leaf_for_key
 from ca.bundle import chain_to_pem
-from ca.provider import FileKey, private_pem
+from ca.provider import private_pem
+from registry.identity.signing_key import SigningKey
 from tests.e2e.conftest import Pair
 from tests.support.grpc_matrix import connect, new_id
 from tests.support.impostor import Identity, identity_of, sign, tripwire
@@ -25,6 +28,7 @@ from tests.support.mesh import Member, Mesh, in_thread, wait_for
 from tests.support.pki import Domain, csr
 from tests.support.processes import free_port
 from tests.support.raw_h2 import Refused, client_context, raw_connection
+from tests.support.registry import running_registry
 from tests.support.waiting import until
 from weft.pb.mesh.v1 import mesh_pb2, mesh_pb2_grpc
 from weft.spiffe import SpiffeId
@@ -206,12 +210,20 @@ def strange_context(mesh: Mesh, kind: str, folder: Path) -> ssl.SSLContext | Non
     return client_context(folder, leaf.chain_pem, leaf.key_pem)
 
 
+async def ca_key(mesh: Mesh, copy: Path) -> ec.EllipticCurvePrivateKey:
+    """As a thief of both the log and the operator's key would have it."""
+    shutil.copytree(mesh.folder / "data", copy)
+    keyring = operator_key.read_file(copy / "keys" / "operator.key")
+    async with running_registry(data_dir=copy, node_name="") as client:
+        return SigningKey(keyring).of(client.registry.log.view())
+
+
 def own_ca_context(mesh: Mesh, folder: Path, begun_ago: timedelta, ttl: timedelta) -> ssl.SSLContext:
     """A leaf of `client`, signed by the mesh's own CA key, with other dates than it would give."""
     key = ec.generate_private_key(ec.SECP256R1())
     issued = issue_leaf_for_key(
         x509.load_pem_x509_certificate(mesh.registry.roots_pem().encode()),
-        FileKey(mesh.folder / "data" / "keys" / "ca.key").key(),
+        asyncio.run(ca_key(mesh, folder / "stolen")),
         key.public_key(),
         SpiffeId(mesh.trust_domain, "dc1", "client"),
         serial=4711,

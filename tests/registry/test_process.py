@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ca import operator_key
+from ca.errors import KeyUnusable
 from registry.process import Registry, Settings
 from tests.support.registry import running_registry
 from weft.errors import ConfigError, DataDirProblem, PortTaken, WeftError
@@ -57,7 +59,7 @@ async def test_a_directory_of_another_version_is_refused(data: Path) -> None:
     await refused(settings(data), DataDirProblem, "another version")
 
 
-@pytest.mark.parametrize("name", ["ca.key", "server.key", "server-root.pem"])
+@pytest.mark.parametrize("name", ["operator.key", "server.key", "server-root.pem"])
 async def test_a_missing_key_is_never_replaced_in_silence(data: Path, tmp_path: Path, name: str) -> None:
     kept = (data / "keys" / name).rename(tmp_path / name)
     await refused(settings(data), DataDirProblem, f"{name} is missing")
@@ -66,7 +68,7 @@ async def test_a_missing_key_is_never_replaced_in_silence(data: Path, tmp_path: 
     await holds_its_service(data)
 
 
-@pytest.mark.parametrize("name", ["ca.key", "server.key", "server-root.pem"])
+@pytest.mark.parametrize("name", ["server.key", "server-root.pem"])
 async def test_a_foreign_key_is_refused(data: Path, tmp_path: Path, name: str) -> None:
     async with running_registry(data_dir=tmp_path / "other"):
         pass
@@ -74,8 +76,19 @@ async def test_a_foreign_key_is_refused(data: Path, tmp_path: Path, name: str) -
     await refused(settings(data), DataDirProblem, "restore both from one backup")
 
 
+async def test_trap_25_a_wrong_operator_key_is_refused_with_one_clear_line(
+    data: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "operator.key"
+    operator_key.write_file(wrong)
+    await refused(
+        settings(data, operator_key_file=wrong), KeyUnusable, "^operator key: the CA's key is sealed"
+    )
+    await holds_its_service(data)
+
+
 async def test_a_key_that_others_may_read_is_refused(data: Path) -> None:
-    (data / "keys" / "ca.key").chmod(0o644)
+    (data / "keys" / "operator.key").chmod(0o644)
     await refused(settings(data), WeftError, "chmod 600")
 
 

@@ -85,10 +85,14 @@ def registration(channel: grpc.aio.Channel) -> Any:
 
 @asynccontextmanager
 async def running_registry(
-    *, data_dir: Path | None = None, default_allow: bool = True, leaf_ttl: timedelta = timedelta(hours=72)
+    *,
+    data_dir: Path | None = None,
+    default_allow: bool = True,
+    leaf_ttl: timedelta | None = timedelta(hours=72),
+    node_name: str = "n1",
 ) -> AsyncIterator[Client]:
     """Starts a registry and ends it."""
-    settings = Settings(data_dir, 0, 0, "dc1", "n1", leaf_ttl, default_allow)
+    settings = Settings(data_dir, 0, 0, "dc1", node_name, leaf_ttl, default_allow)
     registry = await Registry.start(settings)
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_S)) as http:

@@ -22,6 +22,8 @@ SANS_IO = (
     "ca.authority",
     "ca.bundle",
     "ca.errors",
+    "ca.rotation",
+    "ca.sealing",
     "ca.server_identity",
 )
 IO = (

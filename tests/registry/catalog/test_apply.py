@@ -141,7 +141,7 @@ def test_trap_21_a_known_command_never_raises(wild: tuple[int, bytes]) -> None:
 @pytest.mark.parametrize(
     "encoded",
     [
-        pb.Command(version=2, expire=pb.Expire()).SerializeToString(),
+        pb.Command(version=commands.COMMAND_VERSION + 1, expire=pb.Expire()).SerializeToString(),
         pb.Command(version=1).SerializeToString(),
         pb.Command(version=1).SerializeToString() + b"\xfa\x06\x00",  # body of number 111
         pb.Command(version=1, expire=pb.Expire()).SerializeToString() + b"\xf8\x06\x01",

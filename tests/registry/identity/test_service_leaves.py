@@ -28,16 +28,16 @@ async def test_a_leaf_is_kept_until_half_its_life() -> None:
     async with running_registry(leaf_ttl=timedelta(hours=2)) as client:
         clock = Shifted()
         leaves = ServiceLeaves(client.registry.log, client.registry.issuer, clock)
-        first = leaves.current("web")
-        assert leaves.current("web") is first
-        assert leaves.current("other") is not first
+        first = await leaves.current("web")
+        assert await leaves.current("web") is first
+        assert await leaves.current("other") is not first
         half = first.leaf.issued.not_before + (first.leaf.issued.not_after - first.leaf.issued.not_before) / 2
         left_s = (half - datetime.now(UTC)).total_seconds()
         assert leaves.renews_in_s(first) == pytest.approx(left_s, abs=2)
         clock.by_s = left_s - 5
-        assert leaves.current("web") is first
+        assert await leaves.current("web") is first
         clock.by_s = left_s + 5
-        second = leaves.current("web")
+        second = await leaves.current("web")
         assert second.leaf.issued.serial != first.leaf.issued.serial
         assert second.index > first.index
 

@@ -40,6 +40,11 @@ class Command(_message.Message):
     RECORD_LEAF_FIELD_NUMBER: _builtins.int
     SET_ROOTS_FIELD_NUMBER: _builtins.int
     EXPIRE_FIELD_NUMBER: _builtins.int
+    CONFIGURE_CA_FIELD_NUMBER: _builtins.int
+    ACTIVATE_ROOT_FIELD_NUMBER: _builtins.int
+    RETIRE_ROOTS_FIELD_NUMBER: _builtins.int
+    RESEAL_KEY_FIELD_NUMBER: _builtins.int
+    RECORD_SERVICE_LEAF_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Level of this schema that a server must know to apply the command."""
     time_ms: _builtins.int
@@ -70,6 +75,18 @@ class Command(_message.Message):
     def set_roots(self) -> Global___SetRoots: ...
     @_builtins.property
     def expire(self) -> Global___Expire: ...
+    @_builtins.property
+    def configure_ca(self) -> Global___ConfigureCa:
+        """Level 2."""
+
+    @_builtins.property
+    def activate_root(self) -> Global___ActivateRoot: ...
+    @_builtins.property
+    def retire_roots(self) -> Global___RetireRoots: ...
+    @_builtins.property
+    def reseal_key(self) -> Global___ResealKey: ...
+    @_builtins.property
+    def record_service_leaf(self) -> Global___RecordServiceLeaf: ...
     def __init__(
         self,
         *,
@@ -87,12 +104,17 @@ class Command(_message.Message):
         record_leaf: Global___RecordLeaf | None = ...,
         set_roots: Global___SetRoots | None = ...,
         expire: Global___Expire | None = ...,
+        configure_ca: Global___ConfigureCa | None = ...,
+        activate_root: Global___ActivateRoot | None = ...,
+        retire_roots: Global___RetireRoots | None = ...,
+        reseal_key: Global___ResealKey | None = ...,
+        record_service_leaf: Global___RecordServiceLeaf | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "delete_intention", b"delete_intention", "deregister", b"deregister", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "register", b"register", "revoke_credential", b"revoke_credential", "set_intention", b"set_intention", "set_roots", b"set_roots", "update_check", b"update_check"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "configure_ca", b"configure_ca", "delete_intention", b"delete_intention", "deregister", b"deregister", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "reseal_key", b"reseal_key", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_intention", b"set_intention", "set_roots", b"set_roots", "update_check", b"update_check"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "delete_intention", b"delete_intention", "deregister", b"deregister", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "register", b"register", "request_id", b"request_id", "revoke_credential", b"revoke_credential", "set_intention", b"set_intention", "set_roots", b"set_roots", "time_ms", b"time_ms", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "configure_ca", b"configure_ca", "delete_intention", b"delete_intention", "deregister", b"deregister", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "request_id", b"request_id", "reseal_key", b"reseal_key", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_intention", b"set_intention", "set_roots", b"set_roots", "time_ms", b"time_ms", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -342,7 +364,9 @@ Global___RecordLeaf: _TypeAlias = RecordLeaf  # noqa: Y015
 
 @_typing.final
 class SetRoots(_message.Message):
-    """Replaces all roots of this cluster's CA."""
+    """Replaces all roots of this cluster's CA. Level 1; refused once the CA's key
+    is in the log.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -381,3 +405,142 @@ class Expire(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Expire: _TypeAlias = Expire  # noqa: Y015
+
+@_typing.final
+class ConfigureCa(_message.Message):
+    """`expected_index` of the commands below is the modify index of the Authority
+    row that the proposer decided by; 0 while there is none.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    ROTATE_FIELD_NUMBER: _builtins.int
+    EXPECTED_INDEX_FIELD_NUMBER: _builtins.int
+    rotate: _builtins.bool
+    """also ask for a new root"""
+    expected_index: _builtins.int
+    """0: whatever it is"""
+    @_builtins.property
+    def settings(self) -> _state_pb2.CaSettings: ...
+    def __init__(
+        self,
+        *,
+        settings: _state_pb2.CaSettings | None = ...,
+        rotate: _builtins.bool = ...,
+        expected_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_index", b"expected_index", "rotate", b"rotate", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfigureCa: _TypeAlias = ConfigureCa  # noqa: Y015
+
+@_typing.final
+class ActivateRoot(_message.Message):
+    """A root that signs from now on, with its key. The first one, or the successor
+    that a rotation asked for; the old one then stays in the bundles for a while.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    EXPECTED_INDEX_FIELD_NUMBER: _builtins.int
+    expected_index: _builtins.int
+    @_builtins.property
+    def root(self) -> _state_pb2.Root: ...
+    @_builtins.property
+    def key(self) -> _state_pb2.SealedKey: ...
+    def __init__(
+        self,
+        *,
+        root: _state_pb2.Root | None = ...,
+        key: _state_pb2.SealedKey | None = ...,
+        expected_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "root", b"root"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_index", b"expected_index", "key", b"key", "root", b"root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivateRoot: _TypeAlias = ActivateRoot  # noqa: Y015
+
+@_typing.final
+class RetireRoots(_message.Message):
+    """Ends a rotation. Refused before the old root's last leaf has expired."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPECTED_INDEX_FIELD_NUMBER: _builtins.int
+    expected_index: _builtins.int
+    def __init__(
+        self,
+        *,
+        expected_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_index", b"expected_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireRoots: _TypeAlias = RetireRoots  # noqa: Y015
+
+@_typing.final
+class ResealKey(_message.Message):
+    """The same key, encrypted by another operator key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    EXPECTED_INDEX_FIELD_NUMBER: _builtins.int
+    expected_index: _builtins.int
+    @_builtins.property
+    def key(self) -> _state_pb2.SealedKey: ...
+    def __init__(
+        self,
+        *,
+        key: _state_pb2.SealedKey | None = ...,
+        expected_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_index", b"expected_index", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResealKey: _TypeAlias = ResealKey  # noqa: Y015
+
+@_typing.final
+class RecordServiceLeaf(_message.Message):
+    """A leaf of a service by name, which belongs to no single instance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    NOT_AFTER_MS_FIELD_NUMBER: _builtins.int
+    ROOTS_EPOCH_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    serial: _builtins.bytes
+    not_after_ms: _builtins.int
+    roots_epoch: _builtins.int
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        serial: _builtins.bytes = ...,
+        not_after_ms: _builtins.int = ...,
+        roots_epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_after_ms", b"not_after_ms", "roots_epoch", b"roots_epoch", "serial", b"serial", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordServiceLeaf: _TypeAlias = RecordServiceLeaf  # noqa: Y015

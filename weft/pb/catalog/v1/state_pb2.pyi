@@ -727,6 +727,107 @@ class Root(_message.Message):
 Global___Root: _TypeAlias = Root  # noqa: Y015
 
 @_typing.final
+class Authority(_message.Message):
+    """The CA besides its roots: settings, the key that signs, and where a rotation
+    stands. One row.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    RETIRE_AT_MS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    INDEXES_FIELD_NUMBER: _builtins.int
+    phase: _builtins.int
+    """of ca/rotation.py: 0 empty, 1 steady, 2 requested, 3 switched"""
+    retire_at_ms: _builtins.int
+    """switched: when the old roots go"""
+    @_builtins.property
+    def settings(self) -> Global___CaSettings: ...
+    @_builtins.property
+    def key(self) -> Global___SealedKey:
+        """of the active root"""
+
+    @_builtins.property
+    def indexes(self) -> Global___Indexes: ...
+    def __init__(
+        self,
+        *,
+        settings: Global___CaSettings | None = ...,
+        phase: _builtins.int = ...,
+        retire_at_ms: _builtins.int = ...,
+        key: Global___SealedKey | None = ...,
+        indexes: Global___Indexes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["indexes", b"indexes", "key", b"key", "settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["indexes", b"indexes", "key", b"key", "phase", b"phase", "retire_at_ms", b"retire_at_ms", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Authority: _TypeAlias = Authority  # noqa: Y015
+
+@_typing.final
+class CaSettings(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAF_TTL_MS_FIELD_NUMBER: _builtins.int
+    ROOT_TTL_MS_FIELD_NUMBER: _builtins.int
+    CSR_PER_S_MAX_FIELD_NUMBER: _builtins.int
+    leaf_ttl_ms: _builtins.int
+    root_ttl_ms: _builtins.int
+    """of the next root"""
+    csr_per_s_max: _builtins.int
+    """0: no limit"""
+    def __init__(
+        self,
+        *,
+        leaf_ttl_ms: _builtins.int = ...,
+        root_ttl_ms: _builtins.int = ...,
+        csr_per_s_max: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr_per_s_max", b"csr_per_s_max", "leaf_ttl_ms", b"leaf_ttl_ms", "root_ttl_ms", b"root_ttl_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CaSettings: _TypeAlias = CaSettings  # noqa: Y015
+
+@_typing.final
+class SealedKey(_message.Message):
+    """A private key, encrypted by a key that is not in the log (ca/sealing.py)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SEALED_BY_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    CIPHERTEXT_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """subject key identifier of its root, hex"""
+    sealed_by: _builtins.str
+    """fingerprint of the operator's key"""
+    nonce: _builtins.bytes
+    ciphertext: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        sealed_by: _builtins.str = ...,
+        nonce: _builtins.bytes = ...,
+        ciphertext: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext", "key_id", b"key_id", "nonce", b"nonce", "sealed_by", b"sealed_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealedKey: _TypeAlias = SealedKey  # noqa: Y015
+
+@_typing.final
 class WatchIndex(_message.Message):
     """The index at which what a watch key covers last changed; stays after a
     deletion (the tombstone that makes an index move).
@@ -845,6 +946,7 @@ class SnapshotRow(_message.Message):
     ROOT_FIELD_NUMBER: _builtins.int
     WATCH_INDEX_FIELD_NUMBER: _builtins.int
     ANSWERED_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def node(self) -> Global___Node: ...
     @_builtins.property
@@ -865,6 +967,8 @@ class SnapshotRow(_message.Message):
     def watch_index(self) -> Global___WatchIndex: ...
     @_builtins.property
     def answered(self) -> Global___Answered: ...
+    @_builtins.property
+    def authority(self) -> Global___Authority: ...
     def __init__(
         self,
         *,
@@ -878,12 +982,13 @@ class SnapshotRow(_message.Message):
         root: Global___Root | None = ...,
         watch_index: Global___WatchIndex | None = ...,
         answered: Global___Answered | None = ...,
+        authority: Global___Authority | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "check", b"check", "credential", b"credential", "intention", b"intention", "leaf", b"leaf", "node", b"node", "revocation", b"revocation", "root", b"root", "row", b"row", "service", b"service", "watch_index", b"watch_index"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "authority", b"authority", "check", b"check", "credential", b"credential", "intention", b"intention", "leaf", b"leaf", "node", b"node", "revocation", b"revocation", "root", b"root", "row", b"row", "service", b"service", "watch_index", b"watch_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "check", b"check", "credential", b"credential", "intention", b"intention", "leaf", b"leaf", "node", b"node", "revocation", b"revocation", "root", b"root", "row", b"row", "service", b"service", "watch_index", b"watch_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "authority", b"authority", "check", b"check", "credential", b"credential", "intention", b"intention", "leaf", b"leaf", "node", b"node", "revocation", b"revocation", "root", b"root", "row", b"row", "service", b"service", "watch_index", b"watch_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_row: _TypeAlias = _typing.Literal["node", "service", "check", "intention", "credential", "leaf", "revocation", "root", "watch_index", "answered"]  # noqa: Y015
+    _WhichOneofReturnType_row: _TypeAlias = _typing.Literal["node", "service", "check", "intention", "credential", "leaf", "revocation", "root", "watch_index", "answered", "authority"]  # noqa: Y015
     _WhichOneofArgType_row: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_row) -> _WhichOneofReturnType_row | None: ...
 

@@ -320,7 +320,12 @@ class TrustBundle(_message.Message):
 
     TRUST_DOMAIN_FIELD_NUMBER: _builtins.int
     ROOTS_DER_FIELD_NUMBER: _builtins.int
+    SIGNING_KEY_ID_FIELD_NUMBER: _builtins.int
     trust_domain: _builtins.str
+    signing_key_id: _builtins.bytes
+    """Subject key identifier of the root that signs new leaves. A sidecar whose
+    leaf another root has signed asks for a new one soon. Empty: not told.
+    """
     @_builtins.property
     def roots_der(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -328,10 +333,11 @@ class TrustBundle(_message.Message):
         *,
         trust_domain: _builtins.str = ...,
         roots_der: _abc.Iterable[_builtins.bytes] | None = ...,
+        signing_key_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["roots_der", b"roots_der", "trust_domain", b"trust_domain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["roots_der", b"roots_der", "signing_key_id", b"signing_key_id", "trust_domain", b"trust_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
