@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from .cluster import Cluster
 from .invariants import Violation
-from .mutants import MUTANTS
+from .mutants import planted
 from .options import draw_options
 
 PROGRESS_S = 5.0
@@ -36,11 +36,11 @@ class Outcome:
 
 def run_seed(seed: int, mutant: str = "", *, trace: bool = False) -> Outcome:
     """One seed from nothing to its verdict; the same each time."""
-    kind = MUTANTS[mutant] if mutant else Cluster
-    cluster = kind(draw_options(seed), trace=trace)
+    cluster = Cluster(draw_options(seed), trace=trace)
     rule = detail = ""
     try:
-        cluster.run()
+        with planted(mutant):
+            cluster.run()
     except Violation as violation:
         rule, detail = violation.rule, str(violation)
     except Exception as error:  # the core's own invariants, and bugs of any kind: each is a find

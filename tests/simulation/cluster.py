@@ -37,6 +37,8 @@ class Cluster:
         self.invariants = Invariants()
         self.history = History()
         self.healed = False
+        self.storm = False
+        """Elections go on in bad conditions: see nemesis.election_storm."""
         self.counts: Counter[str] = Counter()
         """How often what happened: shows that seeds reach what they are for."""
         self.trace: list[str] | None = [] if trace else None
@@ -118,6 +120,16 @@ class Cluster:
         server.crash()
         self.restart_after(server, self._draw.randrange(1, SECOND))
 
+    def in_storm(self, server: Server) -> None:
+        """A server granted a vote, or won: in a storm it may die of it, and it comes back at once."""
+        if self.storm and self._draw.random() < 0.4:
+            self.scheduler.after(self._draw.randrange(1, 30 * MS), self._die_in_storm, server)
+
+    def _die_in_storm(self, server: Server) -> None:
+        if self.storm and server.node is not None:
+            server.crash()
+            self.restart_after(server, self._draw.randrange(1, 60 * MS))
+
     def note(self, who: str, what: str, detail: object = "") -> None:
         self.counts[what] += 1
         if self.trace is not None:
@@ -142,6 +154,7 @@ class Cluster:
     def heal(self) -> None:
         self.note("nemesis", "heal")
         self.healed = True
+        self.storm = False
         self.network.heal()
         for server in list(self.servers.values()):
             server.heal()

@@ -62,12 +62,13 @@ class KvMachine:
 
     def apply(self, index: int, data: bytes) -> Any:
         client, number, key, kind, argument = json.loads(data)
-        last, answer = self.sessions.get(client, (-1, None))
-        if number > last:
-            answer = self._write(key, kind, argument)
-            self.sessions[client] = (number, answer)
+        if not self._is_done(client, number):
+            self.sessions[client] = (number, self._write(key, kind, argument))
         # A copy of an older request finds nobody who waits for its answer.
-        return answer
+        return self.sessions[client][1]
+
+    def _is_done(self, client: str, number: int) -> bool:
+        return client in self.sessions and number <= self.sessions[client][0]
 
     def _write(self, key: str, kind: str, argument: Any) -> Any:
         if kind == model.SWAP:

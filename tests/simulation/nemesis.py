@@ -5,6 +5,7 @@ A seed enables a random part of them ("swarm testing": faults hide one another w
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,56 @@ def bad_weather(cluster: "Cluster", draw: Random) -> Undo:
     return clear
 
 
+def election_storm(cluster: "Cluster", draw: Random) -> Undo:
+    """Elections under the worst conditions: who grants a vote, or wins, may die a moment later and come
+    back at once, and messages come late by about the length of an election."""
+    fair = cluster.network.weather
+    cluster.storm = True
+    cluster.network.weather = replace(
+        fair, straggle=draw.choice((0.1, 0.3)), straggle_us_max=cluster.options.election_us * 2
+    )
+    _crash_briefly(cluster, draw, _leaders(cluster))
+
+    def calm() -> None:
+        cluster.storm = False
+        cluster.network.weather = fair
+
+    return calm
+
+
+def _crash_briefly(cluster: "Cluster", draw: Random, victims: "list[Server]") -> None:
+    for server in victims:
+        cluster.crash(server)
+        cluster.restart_after(server, draw.randrange(1, 60 * MS))
+
+
+def transfer_and_cut(cluster: "Cluster", draw: Random) -> Undo:
+    """The leader hands over, and is cut off from the other servers before it hears that it worked."""
+    leaders = _leaders(cluster)
+    for server in leaders:
+        server.transfer(draw.choice(cluster.names()))
+    links: list[tuple[str, str]] = []
+
+    def cut() -> None:
+        if not cluster.healed:
+            names = [server.name for server in leaders]
+            others = [name for name in cluster.names() if name not in names]
+            links.extend(between(names, others) + between(others, names))
+            cluster.network.cut(links)
+
+    cluster.scheduler.after(draw.randrange(1, 20 * MS), cut)
+    return lambda: cluster.network.mend(links)
+
+
+def cut_off_slow_leader(cluster: "Cluster", draw: Random) -> Undo:
+    """The leader's clock is as slow, and those of the others as fast, as leases allow for."""
+    bound = cluster.options.drift_ppm_max
+    leaders = _leaders(cluster)
+    for server in cluster.running():
+        server.clock.set_rate(-bound if server in leaders else bound)
+    return isolate_leader(cluster, draw)
+
+
 def pause(cluster: "Cluster", draw: Random) -> Undo:
     return _pause(_some(cluster, draw, 1))
 
@@ -221,6 +272,7 @@ FAULTS: dict[str, Fault] = {
         *(partition, partition_with_clients, isolate_leader, leader_with_one, one_way, deaf_leader, bridge),
         *(bad_weather, pause, pause_leader, slow_disk, full_disk, drift, corrupt),
         *(reconfigure, reconfigure_hastily, transfer),
+        *(election_storm, transfer_and_cut, cut_off_slow_leader),
     )
 }
 

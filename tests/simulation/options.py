@@ -83,7 +83,17 @@ def draw_options(seed: int) -> Options:
     )
 
 
+THEMES = {
+    "elections": ("election_storm", "crash_one", "crash_leader", "partition", "bad_weather"),
+    "reads": ("transfer_and_cut", "cut_off_slow_leader", "isolate_leader", "deaf_leader", "pause_leader"),
+    "members": ("reconfigure", "reconfigure_hastily", "crash_some", "partition", "corrupt", "transfer"),
+}
+"""What belongs together: bugs that need several of these at once are rare where everything is on."""
+
+
 def _draw_faults(draw: random.Random) -> tuple[str, ...]:
+    if draw.random() < 0.4:
+        return THEMES[draw.choice(sorted(THEMES))]
     few = draw.random() < 0.5
     chosen = [name for name in FAULTS if draw.random() < (0.2 if few else 0.5)]
     return tuple(chosen or draw.sample(sorted(FAULTS), 2))

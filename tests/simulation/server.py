@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.raft.config import Change
 from registry.raft.errors import RaftError
-from registry.raft.messages import Entry, EntryKind, SnapshotMeta
+from registry.raft.messages import Entry, EntryKind, SnapshotMeta, VoteReply
 from registry.raft.node import Node
 from registry.raft.ready import Ready, Role
 
@@ -166,10 +166,13 @@ class Server:
         self._after(self.clock.true_delay_us(due_us - self.clock.now_us()), self._tick)
 
     def _tick(self) -> None:
-        for _ in range(self._ticks_due()):
-            self.current.tick()
+        self._deliver_ticks()
         self._pump()
         self._schedule_tick()
+
+    def _deliver_ticks(self) -> None:
+        if due := self._ticks_due():
+            self.current.tick(due)
 
     def _ticks_due(self) -> int:
         passed = (self.clock.now_us() - self._ticks_from_us) // self._cluster.options.tick_us
@@ -179,6 +182,7 @@ class Server:
         self._if_alive(self._life, self._receive, sender, message)
 
     def _receive(self, sender: str, message: Any) -> None:
+        self._deliver_ticks()  # a pause is over: first the time, then what arrived meanwhile
         if isinstance(message, Call):
             self._serve(sender, message)
         else:
@@ -206,7 +210,7 @@ class Server:
 
     def _read(self, read: tuple[str, int, str], consistent: bool) -> None:
         if not consistent:
-            index = self.current.lease_read(self.current.now + self._ticks_due())
+            index = self.current.lease_read(self.current.now)
             if index is not None:
                 self._answer_when_applied(index, read)
                 return
@@ -272,6 +276,7 @@ class Server:
             self._note("soft", f"{ready.soft.role.name} term {ready.soft.term} leader {ready.soft.leader}")
             if ready.soft.role is Role.LEADER:
                 self._cluster.invariants.leads(self.name, ready.soft.term)
+                self._cluster.in_storm(self)
             else:
                 self._forget_proposals(ready.soft.leader)
         for token in ready.reads_lost:
@@ -336,7 +341,11 @@ class Server:
 
     def _send(self, messages: tuple[Any, ...]) -> None:
         for message in messages:
+            if self._cluster.trace is not None:
+                self._note("send", message)
             self._cluster.network.send(self.name, message.to, message)
+            if type(message) is VoteReply and message.granted:
+                self._cluster.in_storm(self)
 
     # Applying
 
@@ -466,7 +475,7 @@ class Server:
             self.crash_in_snapshot_steps -= 1
             if not self.crash_in_snapshot_steps:
                 self._note("crash in snapshot", "")
-                self._cluster.crash_for_a_while(self)
+                self._after(0, self._cluster.crash_for_a_while, self)
         return STEP_OF_SNAPSHOT_US
 
     def _run(self, steps: Iterator[int]) -> None:
