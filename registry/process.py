@@ -37,7 +37,7 @@ from .identity.service_leaves import ServiceLeaves
 from .identity.signing_key import SigningKey
 from .mesh.compile import ProxyCompiler, depends
 from .mesh.compile import Settings as CompileSettings
-from .replica.single import SingleServer
+from .replica.replica import Replica
 from .rpc.mesh import Compiler, Mesh
 from .rpc.registration import Registration
 from .rpc.server import GrpcServer
@@ -66,7 +66,7 @@ class Settings:
 class Registry:
     """A running registry. Make one with `start`."""
 
-    def __init__(self, replica: SingleServer, tasks: Tasks) -> None:
+    def __init__(self, replica: Replica, tasks: Tasks) -> None:
         self.log = replica
         self.tasks = tasks
         self.agent: Agent
@@ -86,9 +86,9 @@ class Registry:
     async def start(cls, settings: Settings) -> Self:
         """Everything up and listening. Raises DataDirProblem, KeyUnusable, PortTaken, ConfigError."""
         if settings.data_dir is None:
-            replica = await SingleServer.in_memory()
+            replica = await Replica.in_memory()
         else:
-            replica = await SingleServer.open(settings.data_dir)
+            replica = await Replica.open(settings.data_dir)
         registry = cls(replica, Tasks())
         try:
             await registry._start(settings)

@@ -1,8 +1,9 @@
 """The data directory: ours alone, of a version that we know, and open to nobody else.
 
-    FORMAT     "weft data 1"; written last when a directory is set up
+    FORMAT     "weft data 2"; written last when a directory is set up
     LOCK       held with flock while a server runs
-    log/       segments and snapshots (`store`)
+    SERVER     who this server is (`server_file`)
+    log/       segments and snapshots (`wal`)
 
 Every refusal is one DataDirProblem and leaves the directory as it was.
 """
@@ -16,7 +17,7 @@ from typing import Self
 
 from weft.errors import DataDirProblem
 
-FORMAT = "weft data 1"
+FORMAT = "weft data 2"
 _FORMAT_FILE, _LOCK_FILE, _LOG = "FORMAT", "LOCK", "log"
 _FORMAT_BYTES_MAX = 256
 
@@ -62,9 +63,9 @@ class DataDir:
         if not marker.exists():
             scratch = marker.with_suffix(".tmp")
             scratch.write_text(FORMAT + "\n")
-            _sync(scratch)
+            sync(scratch)
             scratch.rename(marker)
-            _sync(self.path)
+            sync(self.path)
 
     def close(self) -> None:
         if self._lock is not None:
@@ -123,7 +124,8 @@ def _lock(path: Path) -> int:
     return lock
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Returns when the file or directory survives a loss of power. Raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -33,6 +33,9 @@ class Disk(Protocol):
 
     def read(self, name: str) -> bytes: ...
 
+    def read_at(self, name: str, offset: int, size: int) -> bytes:
+        """At most `size` bytes from `offset` on; fewer only at the end."""
+
     def create(self, name: str) -> File:
         """A new, empty file; one of that name must not exist."""
 
@@ -58,6 +61,11 @@ class DirectoryDisk:
     def read(self, name: str) -> bytes:
         return (self._path / name).read_bytes()
 
+    def read_at(self, name: str, offset: int, size: int) -> bytes:
+        with (self._path / name).open("rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(size)
+
     def create(self, name: str) -> File:
         return _DescriptorFile(self._path / name, os.O_CREAT | os.O_EXCL)
 
@@ -76,6 +84,55 @@ class DirectoryDisk:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+class MemoryDisk:
+    """A directory that ends with the process."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, bytearray] = {}
+
+    def names(self) -> list[str]:
+        return sorted(self._files)
+
+    def read(self, name: str) -> bytes:
+        return bytes(self._files[name])
+
+    def read_at(self, name: str, offset: int, size: int) -> bytes:
+        return bytes(self._files[name][offset : offset + size])
+
+    def create(self, name: str) -> File:
+        self._files[name] = bytearray()
+        return _MemoryFile(self._files[name])
+
+    def open(self, name: str) -> File:
+        return _MemoryFile(self._files[name])
+
+    def rename(self, old: str, new: str) -> None:
+        self._files[new] = self._files.pop(old)
+
+    def remove(self, name: str) -> None:
+        del self._files[name]
+
+    def sync_names(self) -> None:
+        """What is in memory is as durable as it gets."""
+
+
+class _MemoryFile:
+    def __init__(self, content: bytearray) -> None:
+        self._content = content
+
+    def append(self, data: bytes) -> None:
+        self._content += data
+
+    def sync(self) -> None:
+        """As `MemoryDisk.sync_names`."""
+
+    def truncate(self, size: int) -> None:
+        del self._content[size:]
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class _DescriptorFile:

@@ -1,13 +1,13 @@
-"""Bytes of a log segment: a head, then one frame per batch.
+"""Bytes of a log segment behind its head: one frame per batch.
 
-A frame holds the commands that one fdatasync made durable, and the next frame is written only after
+A frame holds the records that one fdatasync made durable, and the next frame is written only after
 that. Hence a frame that does not read back is one of two things: the last, unsynced one, torn by a
 crash (it is cut; nobody was answered), or damage to synced bytes (fatal; never skipped). A crash
 leaves a file short, or sectors of it zero, because file systems do not show stale blocks; anything
 else that does not check is damage.
 
-Frame: payload bytes u32, commands u32, first index u64, CRC-32 of the payload u32, CRC-32 of the
-fields before u32; then per command its length u32 and its bytes. Big-endian.
+Frame: payload bytes u32, records u32, where the log then went on (an entry's index) u64, CRC-32 of the
+payload u32, CRC-32 of the fields before u32; then per record its length u32 and its bytes. Big-endian.
 """
 
 import struct
@@ -17,9 +17,6 @@ from typing import NamedTuple
 
 from .limits import BATCH_BYTES_MAX
 
-SEGMENT_MAGIC = b"WEFTLOG1"
-_HEAD = struct.Struct(">8sQI")  # magic, first index, CRC-32 of both
-HEAD_BYTES = _HEAD.size
 _FRAME = struct.Struct(">IIQI")
 _CRC = struct.Struct(">I")
 _LENGTH = struct.Struct(">I")
@@ -39,37 +36,20 @@ class Damage(Exception):
 class Frame(NamedTuple):
     """A batch as it was written; `end` is the offset behind it."""
 
-    first_index: int
-    commands: tuple[bytes, ...]
+    next_index: int
+    records: tuple[bytes, ...]
     end: int
 
 
-def segment_head(first_index: int) -> bytes:
-    """First bytes of a segment whose first command has this index."""
-    fields = struct.pack(">8sQ", SEGMENT_MAGIC, first_index)
-    return fields + _CRC.pack(zlib.crc32(fields))
-
-
-def read_head(data: bytes) -> int | None:
-    """First index of a segment; None when a crash cut its creation short. Raises Damage."""
-    if len(data) < HEAD_BYTES or not any(data):
-        return None
-    magic, first_index, crc = _HEAD.unpack_from(data)
-    if magic != SEGMENT_MAGIC or crc != zlib.crc32(data[: HEAD_BYTES - _CRC.size]):
-        raise Damage(0, "the head of the file does not check")
-    return int(first_index)
-
-
-def frame(first_index: int, commands: Sequence[bytes]) -> bytes:
+def frame(next_index: int, records: Sequence[bytes]) -> bytes:
     """One batch as bytes."""
-    payload = b"".join(part for command in commands for part in (_LENGTH.pack(len(command)), command))
-    fields = _FRAME.pack(len(payload), len(commands), first_index, zlib.crc32(payload))
+    payload = b"".join(part for record in records for part in (_LENGTH.pack(len(record)), record))
+    fields = _FRAME.pack(len(payload), len(records), next_index, zlib.crc32(payload))
     return b"".join((fields, _CRC.pack(zlib.crc32(fields)), payload))
 
 
-def read_frames(data: bytes) -> Iterator[Frame]:
-    """The whole frames of a segment, up to a torn tail. Raises Damage."""
-    offset = HEAD_BYTES
+def read_frames(data: bytes, offset: int) -> Iterator[Frame]:
+    """The whole frames from `offset` on, up to a torn tail. Raises Damage."""
     while offset < len(data):
         found = _read_frame(data, offset)
         if not found:
@@ -83,7 +63,7 @@ def _read_frame(data: bytes, offset: int) -> Frame | None:
     if start > len(data):
         return None
     fields = data[offset : offset + _FRAME.size]
-    size, count, first_index, crc = _FRAME.unpack(fields)
+    size, count, next_index, crc = _FRAME.unpack(fields)
     if _CRC.unpack_from(data, offset + _FRAME.size)[0] != zlib.crc32(fields) or size > BATCH_BYTES_MAX:
         _refuse_unless_torn(data, offset, start, "the head of a record does not check")
         return None
@@ -94,7 +74,7 @@ def _read_frame(data: bytes, offset: int) -> Frame | None:
     if zlib.crc32(payload) != crc:
         _refuse_unless_torn(data, offset, end, "a record does not check")
         return None
-    return Frame(first_index, _split(payload, count, offset), end)
+    return Frame(next_index, _split(payload, count, offset), end)
 
 
 def _refuse_unless_torn(data: bytes, offset: int, end: int, what: str) -> None:
@@ -119,21 +99,21 @@ def _frame_follows(data: bytes, offset: int) -> bool:
     for at in range(offset + 1, len(data) - FRAME_BYTES + 1):
         fields = data[at : at + _FRAME.size]
         if _CRC.unpack_from(data, at + _FRAME.size)[0] == zlib.crc32(fields):
-            size, count, first_index, crc = _FRAME.unpack(fields)
+            size, count, next_index, crc = _FRAME.unpack(fields)
             start = at + FRAME_BYTES
-            if count and first_index and zlib.crc32(data[start : start + size]) == crc:
+            if count and next_index and zlib.crc32(data[start : start + size]) == crc:
                 return True
     return False
 
 
 def _split(payload: bytes, count: int, offset: int) -> tuple[bytes, ...]:
-    commands = []
+    records = []
     at = 0
     while at + _LENGTH.size <= len(payload):
         (size,) = _LENGTH.unpack_from(payload, at)
         at += _LENGTH.size
-        commands.append(payload[at : at + size])
+        records.append(payload[at : at + size])
         at += size
-    if at != len(payload) or len(commands) != count:
+    if at != len(payload) or len(records) != count:
         raise Damage(offset, "a record checks but does not hold what it says")
-    return tuple(commands)
+    return tuple(records)

@@ -22,12 +22,17 @@ class Result:
 class Status:
     """What this server knows about the log. `leader` is "" while there is none."""
 
-    leader: str
-    peers: tuple[str, ...]
+    leader: str  # its address
+    peers: tuple[str, ...]  # addresses of all who vote, this server's included
     is_leader: bool
     last_index: int
     applied_index: int
     durable: bool  # a write that was answered survives kill -9
+    server_id: str = ""
+    leader_id: str = ""
+    term: int = 0
+    commit_index: int = 0
+    last_contact_s: float = 0.0  # since the leader's last word; 0 when this server leads
 
 
 class Log(Protocol):
@@ -36,11 +41,16 @@ class Log(Protocol):
     async def propose(self, command: command_pb2.Command) -> Result:
         """Returns when the command is durable and applied; `view()` then includes it.
 
-        Raises CommandRefused (its four kinds), NotReady, DiskFull or OutcomeUnknown.
+        Any server takes it. It is retried with its request id while the outcome is unknown, so it is
+        applied once at most. Raises CommandRefused (its four kinds), NotReady, DiskFull or OutcomeUnknown.
         """
 
-    async def read_index(self) -> int:
-        """Confirms that `view()` holds every write answered before this call. Raises NotReady."""
+    async def read_index(self, *, consistent: bool = False) -> int:
+        """Returns when `view()` holds every write answered before this call. Raises NotReady.
+
+        By default the leader's lease may vouch for it, which rests on clocks that tick at about the same
+        rate; `consistent` asks a majority each time.
+        """
 
     def view(self) -> State:
         """The newest applied state: immutable, costs nothing."""

@@ -8,6 +8,12 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 
+from google.protobuf.message import DecodeError
+
+from weft.pb.raft.v1 import raft_pb2 as pb
+
+from ..raft.config import Config, Member
+from ..raft.messages import SnapshotMeta
 from .disk import Disk
 from .frames import Damage
 
@@ -70,3 +76,26 @@ def read_snapshot(data: bytes) -> Iterator[bytes]:
         at += _RECORD.size + size
     if data[at:] != _END.pack(_END_MARK, count, crc):
         raise Damage(at, "the end of the snapshot does not check")
+
+
+def write_meta(meta: SnapshotMeta) -> bytes:
+    """What a snapshot replaces: its first record."""
+    return meta_to_pb(meta).SerializeToString(deterministic=True)
+
+
+def read_meta(record: bytes) -> SnapshotMeta:
+    """Raises Damage."""
+    try:
+        return meta_from_pb(pb.SnapshotMeta.FromString(record))
+    except DecodeError as error:
+        raise Damage(0, f"the first record does not say what it replaces ({error})") from error
+
+
+def meta_to_pb(meta: SnapshotMeta) -> pb.SnapshotMeta:
+    members = [pb.Member(id=it.id, address=it.address, voter=it.voter) for it in meta.config.members]
+    return pb.SnapshotMeta(index=meta.index, term=meta.term, members=members)
+
+
+def meta_from_pb(meta: pb.SnapshotMeta) -> SnapshotMeta:
+    members = tuple(Member(it.id, it.address, it.voter) for it in meta.members)
+    return SnapshotMeta(meta.index, meta.term, Config(members))

@@ -5,9 +5,8 @@ bytes are written and synced on a thread of their own.
 """
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Collection
+from itertools import chain, islice
 
 import structlog
 
@@ -15,60 +14,85 @@ from weft.aio import Tasks
 
 from ..catalog.snapshot import encode
 from ..catalog.state import State
+from ..raft.messages import SnapshotMeta
 from . import limits
-from .snapshots import SnapshotWriter
-from .store import Store
+from .disk_thread import Runner
+from .snapshots import SnapshotWriter, write_meta
+from .wal import Wal
 
 log = structlog.get_logger(__name__)
 
+Take = Callable[[], tuple[SnapshotMeta, State]]
+Done = Callable[[SnapshotMeta], Collection[int]]
+
 
 class Snapshotter:
-    """Counts what was written and makes one snapshot at a time."""
+    """Counts what was written and makes one snapshot at a time.
 
-    def __init__(self, store: Store, tasks: Tasks, after_bytes: int) -> None:
-        self._store = store
-        self._tasks = tasks
+    `take` answers what is applied now; `done` is told of a durable snapshot, and answers the indices of
+    older ones that must stay. `disk` is the log's runner, `own` that of snapshots.
+    """
+
+    def __init__(
+        self,
+        wal: Wal,
+        disk: Runner,
+        own: Runner,
+        after_bytes: int,
+        take: Take,
+        done: Done,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._wal = wal
+        self._disk = disk
+        self._own = own
         self._after_bytes = after_bytes
+        self._take = take
+        self._done = done
+        self._fail = fail
         self._written_bytes = 0
-        self._running = False
-        self._thread = ThreadPoolExecutor(1, "weft-snapshot")
+        self._tasks = Tasks()
+        self._running: asyncio.Task[None] | None = None
 
-    def is_due(self, written_bytes: int) -> bool:
-        """Counts a write; True when it is time for a snapshot."""
-        self._written_bytes += written_bytes
-        return self._written_bytes >= self._after_bytes and not self._running
+    def written(self, size_bytes: int) -> None:
+        """Counts a write, and begins a snapshot when it is time for one."""
+        self._written_bytes += size_bytes
+        if self._written_bytes >= self._after_bytes and not self._running:
+            self._written_bytes = 0
+            self._running = self._tasks.spawn(self._make(), "snapshot")
 
-    def start(self, view: Callable[[], State], fail: Callable[[BaseException], None]) -> None:
-        """Begins a snapshot of what `view` shows once the loop comes round."""
-        self._written_bytes = 0
-        self._running = True
-        self._tasks.spawn(self._make(view, fail), "snapshot")
+    def cancel(self) -> None:
+        """The log is about to be replaced: what is being made is of no use."""
+        if self._running:
+            self._running.cancel()
 
-    async def _make(self, view: Callable[[], State], fail: Callable[[BaseException], None]) -> None:
-        state = view()
-        run = asyncio.get_running_loop().run_in_executor
+    async def _make(self) -> None:
         try:
-            await self._write(state)
-            await run(self._thread, self._store.drop_before, state.index)
-            log.info("snapshot written", index=state.index)
+            await self._disk.run(self._wal.roll)
+            meta, state = self._take()
+            await self._write(meta, state)
+            in_use = self._done(meta)
+            await self._disk.run(lambda: self._wal.drop_before(meta.index, in_use))
+            log.info("snapshot written", index=meta.index)
         except OSError as error:  # the log is whole without it: go on, and try again later
-            log.error("snapshot failed; the log keeps growing", index=state.index, error=str(error))
+            log.error("snapshot failed; the log keeps growing", error=str(error))
         except Exception as error:
-            fail(error)
+            self._fail(error)
         finally:
-            self._running = False
+            self._running = None
 
-    async def _write(self, state: State) -> None:
-        run = asyncio.get_running_loop().run_in_executor
-        writer: SnapshotWriter = await run(self._thread, self._store.snapshot_writer, state.index)
+    async def _write(self, meta: SnapshotMeta, state: State) -> None:
+        writer: SnapshotWriter = await self._own.run(lambda: self._wal.snapshot_writer(meta.index))
         try:
-            records = encode(state)
+            records = chain((write_meta(meta),), encode(state))
             while slice_ := tuple(islice(records, limits.SNAPSHOT_SLICE_RECORDS)):
-                await run(self._thread, writer.write, slice_)
-            await run(self._thread, writer.finish)
+                await self._own.run(lambda part=slice_: writer.write(part))  # type: ignore[misc]
+                await asyncio.sleep(0)
+            await self._own.run(writer.finish)
         except BaseException:
-            self._thread.submit(writer.abort)  # behind a write that may still be under way
+            self._own.later(writer.abort)  # behind a write that may still be under way
             raise
 
-    def close(self) -> None:
-        self._thread.shutdown()
+    async def close(self) -> None:
+        await self._tasks.close()
+        self._own.close()

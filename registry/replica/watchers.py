@@ -48,7 +48,11 @@ class Watchers:
                 if not woken.done():
                     woken.set_result(None)
 
+    def notify_all(self) -> None:
+        """Everything may have moved: a snapshot took the place of the state."""
+        self.notify(tuple(self._waiting))
+
     def close(self, reason: Exception) -> None:
         """Ends all waiting, and all that would come, with this error."""
         self._closed = reason
-        self.notify(tuple(self._waiting))
+        self.notify_all()

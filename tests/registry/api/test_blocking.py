@@ -14,7 +14,7 @@ HEALTH = "/v1/health/service/web"
 
 async def parked(client: Client, path: str) -> "asyncio.Task[tuple[int, dict[str, str], bytes]]":
     """A query that waits on the server: the log's watchers have seen it."""
-    watchers = client.registry.log._watchers
+    watchers = client.registry.log._machine.watchers
     before = len(watchers)
     task = asyncio.ensure_future(client.call("GET", path))
     await until(lambda: len(watchers) > before or task.done())
@@ -79,7 +79,7 @@ async def test_the_list_of_names_moves_for_names_and_tags_and_not_for_health(cli
 
 
 async def test_a_query_whose_client_has_gone_leaves_nothing_behind(client: Client) -> None:
-    watchers = client.registry.log._watchers
+    watchers = client.registry.log._machine.watchers
     before = len(watchers)
     waiting = await parked(client, f"{HEALTH}?index={await client.index(HEALTH)}&wait=60s")
     assert len(watchers) > before

@@ -11,7 +11,7 @@ import pytest
 
 from registry.catalog import commands
 from registry.replica.data_dir import FORMAT, DataDir
-from registry.replica.single import SingleServer
+from registry.replica.replica import Replica
 from tests.support.catalog import node, stamp
 from weft.errors import DataDirProblem
 
@@ -44,7 +44,7 @@ def test_a_new_directory_is_ours_alone(tmp_path: Path) -> None:
 
 
 async def test_log_files_are_readable_by_the_owner_only(tmp_path: Path) -> None:
-    log = await SingleServer.open(tmp_path)
+    log = await Replica.open(tmp_path)
     await log.propose(commands.register(stamp(), node()))
     await log.close()
     assert {stat.S_IMODE(it.stat().st_mode) for it in (tmp_path / "log").iterdir()} == {0o600}
@@ -66,7 +66,7 @@ def test_a_log_without_its_format_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
-    log = await SingleServer.open(tmp_path)
+    log = await Replica.open(tmp_path)
     before = _content(tmp_path)
     script = (
         "import sys; from pathlib import Path; from registry.replica.data_dir import DataDir\n"
@@ -123,17 +123,17 @@ def test_a_directory_without_rights_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_corrupt_log_names_file_offset_and_mend(tmp_path: Path) -> None:
-    log = await SingleServer.open(tmp_path)
+    log = await Replica.open(tmp_path)
     for number in range(5):
         await log.propose(commands.register(stamp(), node(f"n{number}")))
     await log.close()
-    [segment] = (tmp_path / "log").iterdir()
+    [segment] = (tmp_path / "log").glob("log-*")
     data = bytearray(segment.read_bytes())
     data[60] ^= 0x55
     segment.write_bytes(data)
     before = _content(tmp_path)
     with pytest.raises(DataDirProblem, match=rf"{tmp_path}.*{segment.name}.*offset \d+.*backup") as caught:
-        await SingleServer.open(tmp_path)
+        await Replica.open(tmp_path)
     assert "\n" not in str(caught.value)
     assert _content(tmp_path) == before
     with DataDir.open(tmp_path):  # and the lock was given back

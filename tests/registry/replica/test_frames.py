@@ -2,7 +2,18 @@
 
 import pytest
 
-from registry.replica.frames import HEAD_BYTES, Damage, frame, read_frames, read_head, segment_head
+from registry.raft.messages import Entry, EntryKind, HardState
+from registry.replica.frames import Damage, frame, read_frames
+from registry.replica.records import (
+    HEAD_BYTES,
+    Head,
+    Position,
+    read_head,
+    read_record,
+    write_entry,
+    write_hard_state,
+    write_head,
+)
 from registry.replica.snapshots import SnapshotWriter, read_snapshot
 from tests.support.sim_disk import SimDisk
 
@@ -11,20 +22,35 @@ FRAMES = [
     frame(2, [b"second", b"x" * 700, b""]),
     frame(5, [b"last of all"]),
 ]
-SEGMENT = segment_head(1) + b"".join(FRAMES)
+HEAD = Head(7, Position(41, 3), False, HardState(4, "a server", 40))
+SEGMENT = write_head(HEAD) + b"".join(FRAMES)
 
 
-def _commands(data: bytes) -> list[bytes]:
-    return [command for found in read_frames(data) for command in found.commands]
+def _records(data: bytes) -> list[bytes]:
+    return [record for found in read_frames(data, HEAD_BYTES) for record in found.records]
 
 
 def test_what_was_written_reads_back() -> None:
-    assert read_head(SEGMENT) == 1
-    assert [(it.first_index, it.commands) for it in read_frames(SEGMENT)] == [
+    assert read_head(SEGMENT) == HEAD
+    assert [(it.next_index, it.records) for it in read_frames(SEGMENT, HEAD_BYTES)] == [
         (1, (b"first",)),
         (2, (b"second", b"x" * 700, b"")),
         (5, (b"last of all",)),
     ]
+
+
+def test_entries_and_votes_read_back() -> None:
+    for item in (
+        Entry(3, 9, EntryKind.NORMAL, b"command"),
+        Entry(2**40, 2**40, EntryKind.NOOP, b""),
+        HardState(7, "a-server-id", 5),
+        HardState(),
+    ):
+        record = write_entry(item) if isinstance(item, Entry) else write_hard_state(item)
+        assert read_record(record) == item
+    for wrong in (b"", b"\x03", b"\x01short", b"\x02"):
+        with pytest.raises(ValueError):
+            read_record(wrong)
 
 
 def test_a_tail_torn_at_every_offset_is_cut() -> None:
@@ -33,7 +59,7 @@ def test_a_tail_torn_at_every_offset_is_cut() -> None:
         whole = [1, 4, 5]
         ends = [HEAD_BYTES + len(b"".join(FRAMES[: it + 1])) for it in range(3)]
         expected = max((count for count, end in zip(whole, ends, strict=True) if end <= size), default=0)
-        assert len(_commands(SEGMENT[:size])) == expected
+        assert len(_records(SEGMENT[:size])) == expected
 
 
 def test_a_tail_with_any_sector_zeroed_is_cut() -> None:
@@ -42,7 +68,7 @@ def test_a_tail_with_any_sector_zeroed_is_cut() -> None:
     for start in range(len(SEGMENT) - len(SEGMENT) % 512, len(data), 512):
         first, last = max(start, len(SEGMENT)), min(start + 512, len(data))
         torn = data[:first] + bytes(last - first) + data[last:]
-        assert _commands(torn) == _commands(SEGMENT)
+        assert _records(torn) == _records(SEGMENT)
 
 
 def test_every_flipped_byte_of_a_synced_frame_is_damage() -> None:
@@ -51,7 +77,7 @@ def test_every_flipped_byte_of_a_synced_frame_is_damage() -> None:
         data = bytearray(SEGMENT)
         data[offset] ^= 0x55
         with pytest.raises(Damage) as caught:
-            _commands(bytes(data))
+            _records(bytes(data))
         assert caught.value.offset <= offset
         assert caught.value.offset in _starts()
 
@@ -65,7 +91,7 @@ def test_zeros_in_the_middle_are_damage() -> None:
     middle = _starts()[1]
     data = SEGMENT[:middle] + bytes(len(FRAMES[1])) + SEGMENT[middle + len(FRAMES[1]) :]
     with pytest.raises(Damage) as caught:
-        _commands(data)
+        _records(data)
     assert caught.value.offset == middle
 
 
@@ -76,7 +102,7 @@ def test_every_flipped_byte_of_a_head_is_damage() -> None:
         with pytest.raises(Damage):
             read_head(bytes(data))
     assert read_head(SEGMENT[: HEAD_BYTES - 1]) is None
-    assert read_head(bytes(100)) is None
+    assert read_head(bytes(1000)) is None
 
 
 def _snapshot(records: list[bytes]) -> bytes:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from registry.replica.single import SingleServer
+from registry.replica.replica import Replica
 
 ROOT = Path(__file__).resolve().parents[3]
 ANSWERS = 400  # several snapshots at 20 kB each
@@ -20,7 +20,7 @@ async def test_kill_9_loses_no_answered_write(tmp_path: Path) -> None:
         lines = _write_and_kill(tmp_path)
         answered |= {(f"w{writer}", f"n{number}") for _, writer, number in lines}
         last_index = max(last_index, *(index for index, _, _ in lines))
-        log = await SingleServer.open(tmp_path)
+        log = await Replica.open(tmp_path)
         try:
             state = log.view()
             assert state.index >= last_index

@@ -8,11 +8,11 @@ from pathlib import Path
 import structlog
 
 from registry.catalog import commands
-from registry.replica.single import SingleServer
+from registry.replica.replica import Replica
 from tests.support.catalog import intention
 
 
-async def _write(log: SingleServer, writer: int) -> None:
+async def _write(log: Replica, writer: int) -> None:
     for number in range(1_000_000):
         row = intention(f"w{writer}", f"n{number}")
         result = await log.propose(commands.set_intention(commands.Stamp(1, os.urandom(16)), row))
@@ -21,7 +21,7 @@ async def _write(log: SingleServer, writer: int) -> None:
 
 async def main() -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for answers
-    log = await SingleServer.open(Path(sys.argv[1]), snapshot_after_bytes=20_000)
+    log = await Replica.open(Path(sys.argv[1]), snapshot_after_bytes=20_000)
     await asyncio.gather(*(_write(log, writer) for writer in range(8)))
 
 

@@ -1,0 +1,315 @@
+"""The one loop that carries out what the core plans, in the order that `raft.ready` states.
+
+Plans are taken as soon as something happened: messages that depend on nothing leave at once, so a leader's
+Appends travel while its own disk syncs. What is to be written queues up meanwhile and goes to the disk in
+one frame with one sync; then what depends on it leaves.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+import structlog
+
+from ..catalog.state import State
+from ..errors import DiskFull, NotReady, OutcomeUnknown
+from ..raft.config import Config
+from ..raft.messages import Entry, HardState, Message, SnapshotMeta
+from ..raft.node import Node
+from ..raft.ready import Ready, Soft
+from ..raft.server import Chance
+from . import limits
+from .disk_thread import Runner
+from .entries import Entries
+from .errors import PeerRefused
+from .machine import Machine
+from .proposals import Proposals
+from .reads import Reads
+from .receiver import Receiver
+from .records import ENTRY_HEAD_BYTES, Position
+from .wal import Wal, translated
+
+log = structlog.get_logger(__name__)
+
+
+class Outside(Protocol):
+    """What the loop tells to others."""
+
+    def send(self, message: Message) -> None:
+        """Never blocks; may lose the message."""
+
+    def changed(self, soft: Soft) -> None:
+        """Role, term or leader."""
+
+    def reconfigured(self, config: Config) -> None:
+        """Another membership is in force."""
+
+    def written(self, size_bytes: int) -> None:
+        """The log grew."""
+
+    def installing(self) -> None:
+        """A leader's snapshot is about to replace the log: no snapshot of one's own is of use."""
+
+    def failed_with(self, error: BaseException) -> None:
+        """The loop has ended: the process must end."""
+
+
+class Driver:
+    """Owns the core and the disk. `run` is its writing half; everything else is called from the loop."""
+
+    def __init__(
+        self,
+        server_id: str,
+        wal: Wal,
+        entries: Entries,
+        machine: Machine,
+        proposals: Proposals,
+        outside: Outside,
+        disk: Runner,
+        chance: Chance,
+        election_ticks: int,
+    ) -> None:
+        self._server_id = server_id
+        self._wal = wal
+        self.entries = entries
+        self._machine = machine
+        self._proposals = proposals
+        self._outside = outside
+        self._disk = disk
+        self._chance = chance
+        self._election_ticks = election_ticks
+        self.reads = Reads()
+        self._receiver = Receiver(wal.disk)
+        self._writes: deque[Ready] = deque()
+        self._writing = False
+        self._installs = 0
+        self._wake = asyncio.Event()
+        self._poked = False
+        self._paused = False
+        self._closed = False
+        self.full: DiskFull | None = None
+        self.node = self._core()
+
+    def _core(self) -> Node:
+        return Node(self._server_id, self.entries, chance=self._chance, election_ticks=self._election_ticks)
+
+    # Input
+
+    def tick(self, count: int) -> None:
+        if not self._paused:
+            self.node.tick(count)
+            self.poke()
+
+    def step(self, message: Message) -> None:
+        """A message of an authenticated peer. A server with a full disk is as good as away."""
+        if not self._paused and not self._closed:
+            self.node.step(message)
+            self.poke()
+
+    def poke(self) -> None:
+        """Something went into the core: its plan is looked at once the event loop comes round."""
+        if not self._poked and not self._closed:
+            self._poked = True
+            asyncio.get_running_loop().call_soon(self._take_plans)
+
+    def check_open(self) -> None:
+        """Raises DiskFull while the disk is known to be full."""
+        if self._paused and self.full:
+            raise self.full
+
+    # Plans
+
+    def _take_plans(self) -> None:
+        self._poked = False
+        try:
+            while not self._paused and not self._closed and (ready := self.node.ready()):
+                self._begin(ready)
+        except Exception as error:
+            self._fail(error)
+
+    def _begin(self, ready: Ready) -> None:
+        for message in ready.messages_first:
+            self._outside.send(message)
+        if ready.install:
+            self._installs += 1
+        elif not self._installs:
+            self._machine.take(ready.committed)
+        self._tell(ready)
+        if self._writes or self._writing or _writes(ready):
+            self._writes.append(ready)
+            self._wake.set()
+        else:
+            self._finish([ready])
+
+    def _tell(self, ready: Ready) -> None:
+        if ready.config is not None:
+            self._outside.reconfigured(ready.config)
+        if ready.soft is not None:
+            if ready.soft.leader != self._server_id:
+                self._proposals.fail(OutcomeUnknown("this server lost its leadership; the write may hold"))
+            self._outside.changed(ready.soft)
+        self.reads.confirm(ready.reads)
+        self.reads.lose(ready.reads_lost)
+
+    def _finish(self, batch: Iterable[Ready]) -> None:
+        """What these plans asked to write is on disk."""
+        for ready in batch:
+            self.node.advance(ready)
+            if self._installs:
+                self._installs -= ready.install is not None
+                self._machine.take(ready.committed)
+            for message in ready.messages:
+                self._outside.send(message)
+        self.poke()
+
+    # The writing half
+
+    async def run(self) -> None:
+        """Writes what is planned, until `close` or a failure."""
+        while not self._closed:
+            self._wake.clear()
+            while self._writes and not self._closed:
+                await self._write(self._take_writes())
+            await self._wake.wait()
+
+    def _take_writes(self) -> list[Ready]:
+        """Plans that share a sync; one with pieces of a snapshot is alone."""
+        batch = [self._writes.popleft()]
+        size = _size(batch[0])
+        while self._writes and not _of_snapshot(batch[0]) and not _of_snapshot(self._writes[0]):
+            size += _size(self._writes[0])
+            if size > limits.BATCH_BYTES_MAX:
+                break
+            batch.append(self._writes.popleft())
+        return batch
+
+    async def _write(self, batch: list[Ready]) -> None:
+        self._writing = True
+        try:
+            if _of_snapshot(batch[0]):
+                await self._receive(batch[0])
+            await self._append(batch)
+            if not self._closed:
+                self._finish(batch)
+        except DiskFull as error:
+            await self._pause(error)
+        except PeerRefused as error:
+            log.error("snapshot refused", reason=str(error))
+            await self._pause(None)
+        except Exception as error:  # what is on disk is unknown: stop, as a crash would
+            self._fail(error)
+        finally:
+            self._writing = False
+
+    async def _append(self, batch: list[Ready]) -> None:
+        entries: list[Entry] = []
+        hard_state: HardState | None = None
+        for ready in batch:
+            if ready.entries and entries:
+                del entries[max(0, ready.entries[0].index - entries[0].index) :]
+            entries += ready.entries
+            hard_state = ready.hard_state or hard_state
+        if not entries and not hard_state:
+            return
+        for part in _frames(entries):
+            written = await self._disk.run(lambda part=part, state=hard_state: self._wal.append(part, state))  # type: ignore[misc]
+            self.entries.note(part, hard_state)
+            hard_state = None
+            self.full = None
+            self._outside.written(written)
+
+    async def _receive(self, ready: Ready) -> None:
+        """Pieces of a leader's snapshot, and what they make when they are whole."""
+        meta = ready.install
+        if meta:
+            self._outside.installing()
+        state = await self._disk.run(lambda: self._write_chunks(ready))
+        if meta and state:
+            self.entries.replace(meta)
+            self._machine.replace(state, meta.term)
+            log.info("snapshot installed", index=meta.index)
+
+    def _write_chunks(self, ready: Ready) -> State | None:
+        """On the log's thread. The order is that of `wal`: whole, named, and only then the old log goes."""
+        try:
+            for chunk in ready.chunks:
+                self._receiver.write(chunk)
+            if ready.install is None:
+                return None
+            state = self._receiver.finish(ready.install)
+        except OSError as error:
+            self._receiver.abort()
+            raise translated(error) from None
+        self._wal.restart_after(Position(ready.install.index, ready.install.term))
+        self._wal.drop_before(ready.install.index)
+        return state
+
+    # When the disk gives up
+
+    async def _pause(self, error: DiskFull | None) -> None:
+        """Forgets what is not on disk, as a crash would, and stays silent for a while (trap 20)."""
+        sole = self.is_sole_voter
+        if error:
+            log.error("the disk is full: writes are refused", reason=str(error))
+        self.full = error
+        self._paused = True
+        unknown = OutcomeUnknown("the disk became full; the write may hold on other servers")
+        self.reset(error if error and sole else unknown)
+        await asyncio.sleep(limits.DISK_FULL_PAUSE_S)
+        self._paused = False
+        if self.is_sole_voter:
+            self.node.campaign()
+        self.poke()
+
+    def reset(self, reason: Exception) -> None:
+        """Begins again from what is on disk. Open proposals get `reason`."""
+        self._writes.clear()
+        self._installs = 0
+        self._proposals.fail(reason)
+        self.reads.fail(NotReady("this server had to begin again; retry"))
+        self.node = self._core()
+        self._outside.changed(Soft(self.node.role, self.node.term, self.node.leader))
+        self._outside.reconfigured(self.node.config)
+
+    def begin(self, beginning: SnapshotMeta) -> None:
+        """The beginning of a cluster is on disk."""
+        self.entries.replace(beginning)
+        self.reset(NotReady("the cluster begins; retry"))
+
+    @property
+    def is_sole_voter(self) -> bool:
+        return self.node.config.voters == {self._server_id}
+
+    def _fail(self, error: BaseException) -> None:
+        self.close()
+        self._outside.failed_with(error)
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+
+
+def _writes(ready: Ready) -> bool:
+    return bool(ready.entries or ready.hard_state or _of_snapshot(ready))
+
+
+def _of_snapshot(ready: Ready) -> bool:
+    return bool(ready.chunks) or ready.install is not None
+
+
+def _size(ready: Ready) -> int:
+    return sum(len(entry.data) + ENTRY_HEAD_BYTES for entry in ready.entries)
+
+
+def _frames(entries: list[Entry]) -> Iterable[list[Entry]]:
+    """Runs of entries that fit a frame; one empty run when there are none."""
+    part: list[Entry] = []
+    size = 0
+    for entry in entries:
+        size += len(entry.data) + ENTRY_HEAD_BYTES + 8
+        if part and size > limits.BATCH_BYTES_MAX - 1024:
+            yield part
+            part, size = [], len(entry.data)
+        part.append(entry)
+    yield part

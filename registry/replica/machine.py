@@ -1,0 +1,122 @@
+"""The state machine: committed entries in, views and answers out.
+
+Entries are applied in slices of a few milliseconds, for the event loop is the election timer.
+"""
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from google.protobuf.message import DecodeError
+
+from weft.errors import invariant
+from weft.pb.catalog.v1.command_pb2 import Command
+
+from ..catalog.apply import apply
+from ..catalog.state import Answered, State
+from ..errors import LogCorrupt
+from ..raft.messages import Entry, EntryKind
+from . import limits
+from .proposals import Proposals
+from .watchers import Watchers
+
+
+class Machine:
+    """`state` is what has been applied; `term` that of its last entry."""
+
+    def __init__(
+        self, state: State, term: int, proposals: Proposals, fail: Callable[[BaseException], None]
+    ) -> None:
+        self.state = state
+        self.term = term
+        self.watchers = Watchers()
+        self._proposals = proposals
+        self._fail = fail
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Entry] = deque()
+        self._taken = state.index
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []  # a heap by index
+        self._count = 0
+        self._running = False
+        self._closed: Exception | None = None
+
+    def take(self, committed: Iterable[Entry]) -> None:
+        """Applies the entries, in order, now and in later slices. Those known already are skipped."""
+        for entry in committed:
+            if entry.index > self._taken:
+                self._queue.append(entry)
+                self._taken = entry.index
+        if self._queue and not self._running:
+            self._running = True
+            self._slice()
+
+    def _slice(self) -> None:
+        end = self._loop.time() + limits.APPLY_SLICE_S
+        try:
+            while self._queue and not self._closed:
+                self._apply(self._queue.popleft())
+                if self._queue and self._loop.time() >= end:
+                    self._loop.call_soon(self._slice)
+                    return
+        except Exception as error:  # an unknown command, or a bug: going on would make another state
+            self._fail(error)
+        self._running = False
+
+    def _apply(self, entry: Entry) -> None:
+        invariant(entry.index == self.state.index + 1, f"entry {entry.index} after {self.state.index}")
+        if entry.kind is EntryKind.NORMAL:
+            step = apply(self.state, self._proposals.command(entry) or _decode(entry), entry.index)
+            self._show(step.state, entry.term)
+            self.watchers.notify(step.touched)
+            self._proposals.resolve(entry, step.answer)
+        else:
+            self._show(replace(self.state, index=entry.index), entry.term)
+            self._proposals.resolve(entry, Answered(0, entry.index, 0, "", ""))
+
+    def _show(self, state: State, term: int) -> None:
+        self.state, self.term = state, term
+        while self._waiting and self._waiting[0][0] <= state.index:
+            _, _, reached = heapq.heappop(self._waiting)
+            if not reached.done():
+                reached.set_result(None)
+
+    def replace(self, state: State, term: int) -> None:
+        """A leader's snapshot takes the place of the state, unless it is older."""
+        if state.index <= self.state.index:
+            return
+        while self._queue and self._queue[0].index <= state.index:
+            self._queue.popleft()
+        self._taken = max(self._taken, state.index)
+        self._show(state, term)
+        self.watchers.notify_all()
+
+    async def reached(self, index: int) -> None:
+        """Returns once `state.index` is at least this. Raises what `close` was given."""
+        if self.state.index >= index:
+            return
+        if self._closed:
+            raise self._closed
+        self._count += 1
+        reached: asyncio.Future[None] = self._loop.create_future()
+        heapq.heappush(self._waiting, (index, self._count, reached))
+        await reached
+
+    def close(self, reason: Exception) -> None:
+        """Applies nothing more, and ends all waiting with this error."""
+        self._closed = self._closed or reason
+        self.watchers.close(reason)
+        for _, _, reached in self._waiting:
+            if not reached.done():
+                reached.set_exception(reason)
+        self._waiting.clear()
+
+
+def _decode(entry: Entry) -> Command:
+    try:
+        return Command.FromString(entry.data)
+    except DecodeError as error:
+        raise LogCorrupt(
+            f"the log entry at index {entry.index} is not a command; restore a backup"
+        ) from error

@@ -1,0 +1,104 @@
+"""A link to every other server of the configuration in force, and the listener that theirs end at."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from weft.aio import Tasks
+from weft.pb.raft.v1 import raft_pb2 as pb
+from weft.pb.raft.v1 import raft_pb2_grpc
+
+from ..errors import NotReady
+from ..raft.config import Config
+from ..raft.messages import Message
+from . import limits
+from .errors import PeerRefused
+from .link import Draw, Link, Peer
+from .listener import Host, Listener
+from .options import Options
+from .peer_tls import channel
+from .wire import to_pb
+
+
+class Transport:
+    """`address` is where the others find this server."""
+
+    def __init__(self, host: Host, options: Options, draw: Draw) -> None:
+        self._host = host
+        self._options = options
+        self._draw = draw
+        self._links: dict[str, Link] = {}
+        self._ending = Tasks()
+        self._listener = Listener(host, options.tls, options.datacenter)
+        bound = self._listener.bind(options.listen)
+        self.address = options.advertise or bound
+
+    async def start(self) -> None:
+        await self._listener.start()
+
+    def update(self, config: Config) -> None:
+        """Opens and closes links so that they are those of the configuration."""
+        wanted = {
+            member.id: Peer(member.id, member.address)
+            for member in config.members
+            if member.id != self._host.server_id and member.address
+        }
+        for server_id, link in tuple(self._links.items()):
+            if wanted.get(server_id) != link.peer:
+                del self._links[server_id]
+                self._ending.spawn(link.close(), "closing a link")
+        for server_id, peer in wanted.items():
+            if server_id not in self._links:
+                self._links[server_id] = Link(
+                    peer, self._hello, self._options.tls, self._options.datacenter, self._draw
+                )
+
+    def _hello(self, receiver: str) -> pb.Hello:
+        return pb.Hello(cluster_id=self._host.cluster_id, sender=self._host.server_id, receiver=receiver)
+
+    def send(self, message: Message) -> None:
+        link = self._links.get(message.to)
+        if link and link.connected:
+            link.send(to_pb(message))
+
+    def connected(self, server_id: str) -> bool:
+        link = self._links.get(server_id)
+        return bool(link and link.connected)
+
+    async def call(self, server_id: str, call: pb.Call) -> pb.Answer:
+        """Raises NotReady when nothing was sent, OutcomeUnknown when no answer came."""
+        link = self._links.get(server_id)
+        if link is None:
+            raise NotReady("the leader cannot be reached now; retry later")
+        return await link.call(call)
+
+    async def identify(self, address: str) -> pb.Identity:
+        """Who answers at `host:port`. Raises NotReady, PeerRefused."""
+        found: pb.Identity = await self._ask(
+            address, lambda stub: stub.Identify(pb.IdentifyRequest(), timeout=limits.INTRODUCTION_TIMEOUT_S)
+        )
+        return found
+
+    async def join(self, address: str) -> str:
+        """Asks the server at `host:port` to add this one; answers the cluster's id. Raises as `identify`."""
+        request = pb.JoinRequest(server_id=self._host.server_id, address=self.address)
+        reply = await self._ask(address, lambda stub: stub.Join(request, timeout=limits.PROPOSE_TIMEOUT_S))
+        return str(reply.cluster_id)
+
+    async def _ask(self, address: str, ask: Callable[[Any], Any]) -> Any:
+        try:
+            async with channel(address, self._options.tls(), self._options.datacenter) as way:
+                return await ask(raft_pb2_grpc.PeerStub(way))
+        except grpc.aio.AioRpcError as error:
+            told = f"the server at {address} answers: {error.details()}"
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise NotReady(told) from error
+            raise PeerRefused(told) from error
+
+    async def close(self) -> None:
+        for link in self._links.values():
+            await link.close()
+        self._links.clear()
+        await self._listener.close()
+        await self._ending.close()
