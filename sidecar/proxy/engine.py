@@ -60,6 +60,7 @@ class Engine:
         self._leaving: set[Outbound] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._binding = asyncio.Lock()
+        self._unbound: dict[str, str] = {}  # upstream whose listener could not be bound, and why
         self._closed = False
 
     # --- life ----------------------------------------------------------------------------------------
@@ -150,6 +151,7 @@ class Engine:
 
     def _drop(self, name: str) -> None:
         side = self.outbound.pop(name)
+        self._unbound.pop(name, None)
         if listener := self._listeners.pop(name, None):
             listener.close()
         for conn in side.connections:
@@ -172,11 +174,12 @@ class Engine:
     # --- listeners -----------------------------------------------------------------------------------
 
     async def _listen(self, name: str, upstream: Upstream) -> None:
-        listener = self._listeners.get(name)
-        if listener is not None:
-            if listener.declared == upstream.listen:
+        known = self._listeners.get(name)
+        if known is not None:
+            if known.declared == upstream.listen:
                 return
-            listener.close()
+            del self._listeners[name]
+            known.close()  # first, as two upstreams may swap their addresses
         listener = Listener(upstream.listen, self.outbound[name].accept)
         await listener.start(None)
         self._listeners[name] = listener
@@ -189,8 +192,11 @@ class Engine:
                     return
                 try:
                     await self._listen(name, upstream)
+                    self._unbound.pop(name, None)
                 except WeftError as error:
-                    log.error("listener not bound", upstream=name, error=str(error))
+                    if self._unbound.get(name) != str(error):
+                        log.error("listener not bound; trying again", upstream=name, error=str(error))
+                    self._unbound[name] = str(error)
 
     async def _rebind_inbound(self, snapshot: Snapshot) -> None:
         if snapshot.inbound.listen == self._inbound_listener.declared or self._closed:
@@ -220,6 +226,8 @@ class Engine:
         for pool in self._pools():
             pool.second_passed(monotonic)
         self._leaving = {side for side in self._leaving if side.connections}
+        if self._unbound and not self._binding.locked():
+            self._tasks.spawn(self._rebind(self.snapshot), "bind listeners again")
         self.outbox.flush()
 
     # --- what there is -------------------------------------------------------------------------------
@@ -250,12 +258,17 @@ class Engine:
         bound = {name: str(listener.address) for name, listener in self._listeners.items()}
         return {"": str(self._inbound_listener.address), **bound}
 
+    def unbound(self) -> dict[str, str]:
+        """Upstreams whose listener could not be bound yet, and where it should be."""
+        return {name: str(self.snapshot.upstreams[name].listen) for name in self._unbound}
+
     def status(self) -> dict[str, object]:
         """For people and for /config: no secrets."""
         return {
             "index": self.snapshot.index,
             "identity": str(self.snapshot.identity),
             "listeners": self.listening(),
+            "unbound_listeners": self.unbound(),
             "inbound": {
                 "connections": len(self.inbound.connections),
                 "callers": sorted({str(c.proven.identity) for c in self.inbound.connections if c.proven}),

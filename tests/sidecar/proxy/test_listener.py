@@ -85,3 +85,20 @@ async def test_a_listener_that_moves_keeps_its_connections(mesh: Mesh, echo: Ech
     caller.headers(3, end=True)
     assert (await caller.over(3)).blocks[-1]["grpc-status"] == "0"
     caller.close()
+
+
+async def test_a_port_that_was_taken_is_bound_once_it_is_free(mesh: Mesh, echo: EchoApp) -> None:
+    orders = await mesh.engine(mesh.snapshot("orders", app=Address("127.0.0.1", echo.port)))
+    web = await mesh.engine(mesh.snapshot("web"))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        wanted = dataclasses.replace(mesh.upstream("orders", [orders]), listen=Address("127.0.0.1", port))
+        web.swap(dataclasses.replace(web.snapshot, upstreams={"orders": wanted}))
+        await until(lambda: web.unbound() == {"orders": f"127.0.0.1:{port}"}, "the attempt")
+    await until(lambda: web.unbound() == {}, "another attempt")
+    caller = await dial(port)
+    caller.headers(1, end=True)
+    assert (await caller.over(1)).blocks[-1]["grpc-status"] == "0"
+    caller.close()
