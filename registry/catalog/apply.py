@@ -13,7 +13,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from weft.pb.catalog.v1 import command_pb2 as pb
 
 from ..errors import REFUSALS, Code, CommandRefused, UnknownCommand
-from . import authority, codec, expiry, limits, registrations, rules, trust
+from . import authority, codec, expiry, limits, operator, registrations, rules, trust
 from .commands import COMMAND_VERSION, REQUEST_ID_BYTES
 from .draft import Draft
 from .state import Answered, State
@@ -84,6 +84,8 @@ _HANDLERS: dict[str, Callable[[Draft, Any], str]] = {
     "retire_roots": authority.retire_roots,
     "reseal_key": authority.reseal_key,
     "record_service_leaf": trust.record_service_leaf,
+    "configure_autopilot": operator.configure_autopilot,
+    "restore": operator.restore,
 }
 
 

@@ -9,6 +9,7 @@ from weft.pb.catalog.v1 import state_pb2 as pb
 from .model import (
     NO_DEFINITION,
     Authority,
+    AutopilotConfig,
     CaRoot,
     CaSettings,
     Check,
@@ -20,6 +21,7 @@ from .model import (
     LeafRecord,
     Node,
     Proxy,
+    RestorePart,
     Revocation,
     Service,
     TaggedAddress,
@@ -351,3 +353,33 @@ def authority_from_pb(row: pb.Authority) -> Authority:
         key=sealed_from_pb(row.key) if row.HasField("key") else None,
         indexes=_read_indexes(row.indexes),
     )
+
+
+def autopilot_to_pb(row: AutopilotConfig) -> pb.Autopilot:
+    return pb.Autopilot(
+        cleanup_dead_servers=row.cleanup_dead_servers,
+        last_contact_threshold_ms=row.last_contact_threshold_ms,
+        max_trailing_logs=row.max_trailing_logs,
+        min_quorum=row.min_quorum,
+        server_stabilization_ms=row.server_stabilization_ms,
+        indexes=_indexes(row.indexes),
+    )
+
+
+def autopilot_from_pb(row: pb.Autopilot) -> AutopilotConfig:
+    return AutopilotConfig(
+        cleanup_dead_servers=row.cleanup_dead_servers,
+        last_contact_threshold_ms=row.last_contact_threshold_ms,
+        max_trailing_logs=row.max_trailing_logs,
+        min_quorum=row.min_quorum,
+        server_stabilization_ms=row.server_stabilization_ms,
+        indexes=_read_indexes(row.indexes),
+    )
+
+
+def part_to_pb(row: RestorePart) -> pb.RestorePart:
+    return pb.RestorePart(id=row.id, part=row.part, records=row.records)
+
+
+def part_from_pb(row: pb.RestorePart) -> RestorePart:
+    return RestorePart(row.id, row.part, tuple(row.records))

@@ -10,6 +10,7 @@ from ca.sealing import SealedKey
 from weft.pb.catalog.v1.command_pb2 import (
     ActivateRoot,
     Command,
+    ConfigureAutopilot,
     ConfigureCa,
     DeleteIntention,
     Deregister,
@@ -20,6 +21,7 @@ from weft.pb.catalog.v1.command_pb2 import (
     RecordServiceLeaf,
     Register,
     ResealKey,
+    Restore,
     RetireRoots,
     RevokeCredential,
     SetIntention,
@@ -28,14 +30,15 @@ from weft.pb.catalog.v1.command_pb2 import (
 )
 
 from . import codec
-from .model import CaRoot, CaSettings, Check, Cluster, Intention, Node, Service
+from .model import AutopilotConfig, CaRoot, CaSettings, Check, Cluster, Intention, Node, Service
 
-COMMAND_VERSION = 2
+COMMAND_VERSION = 3
 """The newest level of commands that this version applies. A command carries the level that its kind came
 with, so that a server one level behind still applies all that it knows:
-1: all kinds up to Expire. 2: the CA's key and rotation."""
+1: all kinds up to Expire. 2: the CA's key and rotation. 3: autopilot and restore."""
 
 CA_LEVEL = 2
+OPERATOR_LEVEL = 3
 REQUEST_ID_BYTES = 16
 
 
@@ -245,4 +248,25 @@ def record_service_leaf(
             roots_epoch=roots_epoch,
         )
     )
+    return command
+
+
+def configure_autopilot(stamp: Stamp, settings: AutopilotConfig, expected_index: int = 0) -> Command:
+    """Conflict if `expected_index` is given and the settings have another modify index."""
+    command = _base(stamp, OPERATOR_LEVEL)
+    command.configure_autopilot.CopyFrom(
+        ConfigureAutopilot(settings=codec.autopilot_to_pb(settings), expected_index=expected_index)
+    )
+    return command
+
+
+def restore(
+    stamp: Stamp, restore_id: bytes, part: int, records: Iterable[bytes], digest: bytes = b""
+) -> Command:
+    """Collects a part of a snapshot; the one with a digest puts it in the place of the state.
+
+    Conflict when another restore has begun meanwhile; InvalidCommand when the parts are no snapshot.
+    """
+    command = _base(stamp, OPERATOR_LEVEL)
+    command.restore.CopyFrom(Restore(id=restore_id, part=part, records=list(records), digest=digest))
     return command

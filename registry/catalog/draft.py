@@ -12,6 +12,7 @@ from typing import Any
 from . import watches
 from .model import (
     Authority,
+    AutopilotConfig,
     CaRoot,
     Check,
     Cluster,
@@ -20,6 +21,7 @@ from .model import (
     Intention,
     LeafRecord,
     Node,
+    RestorePart,
     Revocation,
     Service,
     service_leaf_key,
@@ -298,6 +300,20 @@ class Draft:
     def put_authority(self, row: Authority) -> None:
         self._change(authority=replace(row, indexes=self._indexes(self.state.authority)))
         self.touched.add(watches.AUTHORITY)
+
+    def put_autopilot(self, row: AutopilotConfig) -> None:
+        known = self.state.autopilot.indexes.create
+        self._change(autopilot=replace(row, indexes=Indexes(known or self.index, self.index)))
+        self.touched.add(watches.AUTOPILOT)
+
+    def put_parts(self, rows: Iterable[RestorePart]) -> None:
+        """Replaces what was collected for a restore."""
+        self._change(restoring=type(self.state.restoring).load(((row.part,), row) for row in rows))
+
+    def replace_state(self, state: State) -> None:
+        """Another state takes the place of this one; every reader has to look again."""
+        self.state = state
+        self.touched = {watches.EVERYTHING}
 
 
 def _expiry(row: LeafRecord) -> tuple[int, str, int]:

@@ -55,3 +55,6 @@ TOMBSTONE_KEPT_MS = 60 * 60 * 1000
 
 COMMAND_BYTES_MAX = 4 * 1024 * 1024
 """One record of the log. The bounds above keep a command far below it."""
+
+OPERATOR_DURATION_MS_MAX = 24 * 60 * 60 * 1000
+"""Thresholds about servers: a day without a server's word is no threshold any more."""

@@ -288,6 +288,31 @@ class Authority:
         return Position(self.phase, self.settings.leaf_ttl_ms, ends_ms, self.retire_at_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class AutopilotConfig:
+    """What the leader does by itself about servers that are gone. Names and defaults are Consul's, except
+    `min_quorum`, which is 0 there."""
+
+    cleanup_dead_servers: bool = True
+    last_contact_threshold_ms: int = 200  # above it, a server is not healthy
+    max_trailing_logs: int = 250  # entries; further behind, a server is not healthy
+    min_quorum: int = 3  # voters that clean-up leaves
+    server_stabilization_ms: int = 10_000
+    indexes: Indexes = NO_INDEXES
+
+
+AUTOPILOT_DEFAULT = AutopilotConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePart:
+    """A part of a snapshot that is being restored. Key: part."""
+
+    id: bytes
+    part: int
+    records: tuple[bytes, ...] = field(repr=False)
+
+
 class ServiceEntry(NamedTuple):
     """A service instance with what its health is told by, as health/service lists it."""
 

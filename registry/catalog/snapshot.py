@@ -14,6 +14,7 @@ from weft.pb.catalog.v1 import state_pb2 as pb
 
 from ..errors import LogCorrupt
 from . import codec
+from .model import AUTOPILOT_DEFAULT
 from .state import Answered, Moved, State
 from .tombstones import tombstones
 from .tree import Key, Tree
@@ -42,6 +43,8 @@ def encode(state: State) -> Iterator[bytes]:
         ("revocation", state.revocations.values(), codec.revocation_to_pb),
         ("root", state.roots.values(), codec.root_to_pb),
         ("authority", [state.authority] if state.authority else [], codec.authority_to_pb),
+        ("autopilot", [state.autopilot] if state.autopilot.indexes.create else [], codec.autopilot_to_pb),
+        ("restore_part", state.restoring.values(), codec.part_to_pb),
         ("watch_index", state.moved.items(), _moved_to_pb),
         ("answered", state.answered.items(), _answered_to_pb),
     )
@@ -105,6 +108,8 @@ class _Tables:
             "revocation": codec.revocation_from_pb,
             "root": codec.root_from_pb,
             "authority": codec.authority_from_pb,
+            "autopilot": codec.autopilot_from_pb,
+            "restore_part": codec.part_from_pb,
             "watch_index": lambda row: (tuple(row.key), Moved(row.index, row.time_ms)),
             "answered": lambda row: (row.request_id, _answered_from_pb(row)),
         }
@@ -131,6 +136,7 @@ class _Tables:
             roots_epoch=head.roots_epoch,
             cluster=codec.cluster_from_pb(head.cluster) if head.HasField("cluster") else None,
             authority=next(iter(self._rows.get("authority", ())), None),
+            autopilot=next(iter(self._rows.get("autopilot", ())), AUTOPILOT_DEFAULT),
             nodes=self._tree("node", lambda it: (it.name,)),
             services=self._tree("service", lambda it: (it.node, it.id)),
             services_by_name=self._tree("service", lambda it: (it.name, it.node, it.id)),
@@ -144,6 +150,7 @@ class _Tables:
             leaves_by_expiry=self._tree("leaf", lambda it: (it.not_after_ms, it.instance_key, it.serial)),
             revocations=self._tree("revocation", lambda it: (it.not_after_ms, it.trust_domain, it.serial)),
             roots=self._tree("root", lambda it: (it.id,)),
+            restoring=self._tree("restore_part", lambda it: (it.part,)),
             moved=self._tree("watch_index", lambda it: it[0], lambda it: it[1]),
             answered=self._tree("answered", lambda it: (it[0],), lambda it: it[1]),
             answered_by_time=self._tree("answered", lambda it: (it[1].time_ms, it[0]), lambda it: None),

@@ -11,7 +11,9 @@ from typing import Generic, TypeVar
 
 from . import watches
 from .model import (
+    AUTOPILOT_DEFAULT,
     Authority,
+    AutopilotConfig,
     CaRoot,
     Check,
     Cluster,
@@ -19,6 +21,7 @@ from .model import (
     Intention,
     LeafRecord,
     Node,
+    RestorePart,
     Revocation,
     Service,
     ServiceEntry,
@@ -68,6 +71,7 @@ class State:
     roots_epoch: int = 0  # counts changes of the roots
     cluster: Cluster | None = None
     authority: Authority | None = None
+    autopilot: AutopilotConfig = AUTOPILOT_DEFAULT
     nodes: Tree[Node] = field(default_factory=Tree)  # name
     services: Tree[Service] = field(default_factory=Tree)  # node, id
     services_by_name: Tree[Service] = field(default_factory=Tree)  # name, node, id
@@ -81,6 +85,7 @@ class State:
     leaves_by_expiry: Tree[LeafRecord] = field(default_factory=Tree)  # not_after_ms, instance key, serial
     revocations: Tree[Revocation] = field(default_factory=Tree)  # not_after_ms, trust domain, serial
     roots: Tree[CaRoot] = field(default_factory=Tree)  # id
+    restoring: Tree[RestorePart] = field(default_factory=Tree)  # part
     moved: Tree[Moved] = field(default_factory=Tree)  # watch key
     tombstones: Tree[None] = field(default_factory=Tree)  # time_ms, then the parts of a watch key
     answered: Tree[Answered] = field(default_factory=Tree)  # request id

@@ -14,6 +14,8 @@ INTENTIONS: WatchKey = ("intentions",)  # any intention
 ROOTS: WatchKey = ("roots",)  # trust bundles
 AUTHORITY: WatchKey = ("authority",)  # the CA's settings, key and rotation
 REVOCATIONS: WatchKey = ("revocations",)  # leaves to refuse
+AUTOPILOT: WatchKey = ("autopilot",)  # what the leader does about servers that are gone
+EVERYTHING: WatchKey = ("*",)  # touched when another state has taken the place of this one
 
 
 def node(name: str) -> WatchKey:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection, Iterable
 
-from ..catalog.watches import WatchKey
+from ..catalog.watches import EVERYTHING, WatchKey
 
 
 class Watchers:
@@ -42,8 +42,8 @@ class Watchers:
                 if not waiting:
                     del self._waiting[key]
 
-    def notify(self, keys: Iterable[WatchKey]) -> None:
-        for key in keys:
+    def notify(self, keys: Collection[WatchKey]) -> None:
+        for key in tuple(self._waiting) if EVERYTHING in keys else keys:
             for woken in self._waiting.pop(key, ()):
                 if not woken.done():
                     woken.set_result(None)

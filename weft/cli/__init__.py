@@ -20,6 +20,8 @@ COMMANDS = {
     "services": "Register and deregister services of this node.",
     "catalog": "Look into the catalog: services, nodes, instances.",
     "intention": "Say which service may call which.",
+    "ca": "The certificate authority: its roots, its settings, a new root.",
+    "tls": "Make the certificates of registry servers.",
     "doctor": "Check this machine for what Weft needs; name what is exposed.",
 }
 """Command name, which is also its module's name here -> one line for `weft --help`."""

@@ -45,6 +45,8 @@ class Command(_message.Message):
     RETIRE_ROOTS_FIELD_NUMBER: _builtins.int
     RESEAL_KEY_FIELD_NUMBER: _builtins.int
     RECORD_SERVICE_LEAF_FIELD_NUMBER: _builtins.int
+    CONFIGURE_AUTOPILOT_FIELD_NUMBER: _builtins.int
+    RESTORE_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Level of this schema that a server must know to apply the command."""
     time_ms: _builtins.int
@@ -87,6 +89,12 @@ class Command(_message.Message):
     def reseal_key(self) -> Global___ResealKey: ...
     @_builtins.property
     def record_service_leaf(self) -> Global___RecordServiceLeaf: ...
+    @_builtins.property
+    def configure_autopilot(self) -> Global___ConfigureAutopilot:
+        """Level 3."""
+
+    @_builtins.property
+    def restore(self) -> Global___Restore: ...
     def __init__(
         self,
         *,
@@ -109,12 +117,14 @@ class Command(_message.Message):
         retire_roots: Global___RetireRoots | None = ...,
         reseal_key: Global___ResealKey | None = ...,
         record_service_leaf: Global___RecordServiceLeaf | None = ...,
+        configure_autopilot: Global___ConfigureAutopilot | None = ...,
+        restore: Global___Restore | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "configure_ca", b"configure_ca", "delete_intention", b"delete_intention", "deregister", b"deregister", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "reseal_key", b"reseal_key", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_intention", b"set_intention", "set_roots", b"set_roots", "update_check", b"update_check"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "delete_intention", b"delete_intention", "deregister", b"deregister", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_intention", b"set_intention", "set_roots", b"set_roots", "update_check", b"update_check"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "configure_ca", b"configure_ca", "delete_intention", b"delete_intention", "deregister", b"deregister", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "request_id", b"request_id", "reseal_key", b"reseal_key", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_intention", b"set_intention", "set_roots", b"set_roots", "time_ms", b"time_ms", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "delete_intention", b"delete_intention", "deregister", b"deregister", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "request_id", b"request_id", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_intention", b"set_intention", "set_roots", b"set_roots", "time_ms", b"time_ms", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf", "configure_autopilot", "restore"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -544,3 +554,65 @@ class RecordServiceLeaf(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordServiceLeaf: _TypeAlias = RecordServiceLeaf  # noqa: Y015
+
+@_typing.final
+class ConfigureAutopilot(_message.Message):
+    """What the leader does by itself about servers that are gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    EXPECTED_INDEX_FIELD_NUMBER: _builtins.int
+    expected_index: _builtins.int
+    """0: whatever it is"""
+    @_builtins.property
+    def settings(self) -> _state_pb2.Autopilot: ...
+    def __init__(
+        self,
+        *,
+        settings: _state_pb2.Autopilot | None = ...,
+        expected_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_index", b"expected_index", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfigureAutopilot: _TypeAlias = ConfigureAutopilot  # noqa: Y015
+
+@_typing.final
+class Restore(_message.Message):
+    """A part of a snapshot that is to take the place of the state. Parts of one
+    restore have the same id and are numbered from 0; part 0 begins anew, and
+    drops what was collected when it is empty. The last one has a digest.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    id: _builtins.bytes
+    """16 random bytes"""
+    part: _builtins.int
+    digest: _builtins.bytes
+    """SHA-256 of all records, each after its length (u32, big-endian)"""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.bytes = ...,
+        part: _builtins.int = ...,
+        records: _abc.Iterable[_builtins.bytes] | None = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "id", b"id", "part", b"part", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Restore: _TypeAlias = Restore  # noqa: Y015

@@ -828,6 +828,72 @@ class SealedKey(_message.Message):
 Global___SealedKey: _TypeAlias = SealedKey  # noqa: Y015
 
 @_typing.final
+class Autopilot(_message.Message):
+    """What the leader does by itself about servers that are gone. One row."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLEANUP_DEAD_SERVERS_FIELD_NUMBER: _builtins.int
+    LAST_CONTACT_THRESHOLD_MS_FIELD_NUMBER: _builtins.int
+    MAX_TRAILING_LOGS_FIELD_NUMBER: _builtins.int
+    MIN_QUORUM_FIELD_NUMBER: _builtins.int
+    SERVER_STABILIZATION_MS_FIELD_NUMBER: _builtins.int
+    INDEXES_FIELD_NUMBER: _builtins.int
+    cleanup_dead_servers: _builtins.bool
+    last_contact_threshold_ms: _builtins.int
+    max_trailing_logs: _builtins.int
+    min_quorum: _builtins.int
+    """voters that clean-up leaves"""
+    server_stabilization_ms: _builtins.int
+    @_builtins.property
+    def indexes(self) -> Global___Indexes: ...
+    def __init__(
+        self,
+        *,
+        cleanup_dead_servers: _builtins.bool = ...,
+        last_contact_threshold_ms: _builtins.int = ...,
+        max_trailing_logs: _builtins.int = ...,
+        min_quorum: _builtins.int = ...,
+        server_stabilization_ms: _builtins.int = ...,
+        indexes: Global___Indexes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["indexes", b"indexes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleanup_dead_servers", b"cleanup_dead_servers", "indexes", b"indexes", "last_contact_threshold_ms", b"last_contact_threshold_ms", "max_trailing_logs", b"max_trailing_logs", "min_quorum", b"min_quorum", "server_stabilization_ms", b"server_stabilization_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Autopilot: _TypeAlias = Autopilot  # noqa: Y015
+
+@_typing.final
+class RestorePart(_message.Message):
+    """A part of a snapshot that is being restored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    id: _builtins.bytes
+    part: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.bytes = ...,
+        part: _builtins.int = ...,
+        records: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "part", b"part", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestorePart: _TypeAlias = RestorePart  # noqa: Y015
+
+@_typing.final
 class WatchIndex(_message.Message):
     """The index at which what a watch key covers last changed; stays after a
     deletion (the tombstone that makes an index move).
@@ -947,6 +1013,8 @@ class SnapshotRow(_message.Message):
     WATCH_INDEX_FIELD_NUMBER: _builtins.int
     ANSWERED_FIELD_NUMBER: _builtins.int
     AUTHORITY_FIELD_NUMBER: _builtins.int
+    AUTOPILOT_FIELD_NUMBER: _builtins.int
+    RESTORE_PART_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def node(self) -> Global___Node: ...
     @_builtins.property
@@ -969,6 +1037,10 @@ class SnapshotRow(_message.Message):
     def answered(self) -> Global___Answered: ...
     @_builtins.property
     def authority(self) -> Global___Authority: ...
+    @_builtins.property
+    def autopilot(self) -> Global___Autopilot: ...
+    @_builtins.property
+    def restore_part(self) -> Global___RestorePart: ...
     def __init__(
         self,
         *,
@@ -983,12 +1055,14 @@ class SnapshotRow(_message.Message):
         watch_index: Global___WatchIndex | None = ...,
         answered: Global___Answered | None = ...,
         authority: Global___Authority | None = ...,
+        autopilot: Global___Autopilot | None = ...,
+        restore_part: Global___RestorePart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "authority", b"authority", "check", b"check", "credential", b"credential", "intention", b"intention", "leaf", b"leaf", "node", b"node", "revocation", b"revocation", "root", b"root", "row", b"row", "service", b"service", "watch_index", b"watch_index"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "authority", b"authority", "autopilot", b"autopilot", "check", b"check", "credential", b"credential", "intention", b"intention", "leaf", b"leaf", "node", b"node", "restore_part", b"restore_part", "revocation", b"revocation", "root", b"root", "row", b"row", "service", b"service", "watch_index", b"watch_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "authority", b"authority", "check", b"check", "credential", b"credential", "intention", b"intention", "leaf", b"leaf", "node", b"node", "revocation", b"revocation", "root", b"root", "row", b"row", "service", b"service", "watch_index", b"watch_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "authority", b"authority", "autopilot", b"autopilot", "check", b"check", "credential", b"credential", "intention", b"intention", "leaf", b"leaf", "node", b"node", "restore_part", b"restore_part", "revocation", b"revocation", "root", b"root", "row", b"row", "service", b"service", "watch_index", b"watch_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_row: _TypeAlias = _typing.Literal["node", "service", "check", "intention", "credential", "leaf", "revocation", "root", "watch_index", "answered", "authority"]  # noqa: Y015
+    _WhichOneofReturnType_row: _TypeAlias = _typing.Literal["node", "service", "check", "intention", "credential", "leaf", "revocation", "root", "watch_index", "answered", "authority", "autopilot", "restore_part"]  # noqa: Y015
     _WhichOneofArgType_row: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_row) -> _WhichOneofReturnType_row | None: ...
 

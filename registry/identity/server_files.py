@@ -1,0 +1,187 @@
+"""A server's certificate, key and root from files: what it shows to other servers, sidecars and clients.
+
+Files may be replaced while the server runs: the next handshake uses what is there then. Half-replaced or
+damaged files are said in the log, and what was in use stays.
+"""
+
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import structlog
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+
+from weft.clock import Clock
+from weft.errors import ConfigError, WeftError
+from weft.files import read_private
+from weft.limits import PRIVATE_FILE_BYTES_MAX
+from weft.tls import https_server_context
+
+from ..replica.peer_tls import PeerTls
+from .errors import ServerCertificateUnusable
+
+log = structlog.get_logger(__name__)
+
+RELOAD_AFTER_S = 1.0  # files are looked at no more often than this, however many handshakes there are
+MEND = "make one with: weft tls cert create"
+
+
+class ServerFiles:
+    """Reads three files and keeps what is right. Raises ServerCertificateUnusable when they are not at first.
+
+    `name` is the DNS name that a server's certificate of this datacenter bears.
+    """
+
+    def __init__(self, ca: Path, certificate: Path, key: Path, name: str, clock: Clock) -> None:
+        self._paths = (ca, certificate, key)
+        self._name = name
+        self._clock = clock
+        self._stamp = self._stamped()
+        self._current = self._load()
+        self._look_at = clock.monotonic() + RELOAD_AFTER_S
+
+    def current(self) -> PeerTls:
+        """What the files say now, or what they last said that was usable."""
+        if self._clock.monotonic() >= self._look_at:
+            self._look_at = self._clock.monotonic() + RELOAD_AFTER_S
+            stamp = self._stamped()
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._reload()
+        return self._current
+
+    def _reload(self) -> None:
+        try:
+            self._current = self._load()
+            log.info("server certificate is read anew", file=str(self._paths[1]))
+        except WeftError as error:
+            log.error("the new server certificate is not used", reason=str(error))
+
+    def _stamped(self) -> tuple[tuple[int, int], ...]:
+        """What changes when a file is replaced."""
+        try:
+            return tuple((found.st_mtime_ns, found.st_ino) for found in map(Path.stat, self._paths))
+        except OSError:
+            return ()  # one is gone: `_load` says which
+
+    def _load(self) -> PeerTls:
+        ca, certificate, key = self._paths
+        found = PeerTls(
+            read_public(ca, "--tls-ca"),
+            read_public(certificate, "--tls-cert"),
+            read_private(key, "--tls-key"),
+        )
+        now = datetime.fromtimestamp(self._clock.wall(), UTC)
+        try:
+            check_material(found, self._name, now)
+        except ServerCertificateUnusable as error:
+            raise ServerCertificateUnusable(f"{certificate}: {error}") from None
+        return found
+
+    def grpc_credentials(self) -> grpc.ServerCredentials:
+        """For the listener of sidecars, which prove themselves by credential and not by certificate."""
+        sent = self.current()
+
+        def configuration() -> grpc.ServerCertificateConfiguration:
+            return grpc.ssl_server_certificate_configuration([(sent.key_pem, sent.chain_pem)])
+
+        def fetch() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal sent
+            if self.current() is sent:
+                return None  # keep it
+            sent = self.current()
+            return configuration()
+
+        fetched: Any = fetch  # the stubs forget that None is an answer
+        return grpc.dynamic_ssl_server_credentials(configuration(), fetched)
+
+    def https_context(self) -> ssl.SSLContext:
+        """For the HTTPS listener: TLS 1.3, no tickets; new handshakes use what the files then say."""
+        sent = self.current()
+        made = _https(sent)
+
+        def renew(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+            nonlocal sent, made
+            if self.current() is not sent:
+                sent = self.current()
+                made = _https(sent)
+            connection.context = made
+
+        outer = _https(sent)
+        outer.sni_callback = renew  # type: ignore[assignment]  # asyncio hands it an SSLObject
+        return outer
+
+
+def _https(found: PeerTls) -> ssl.SSLContext:
+    return https_server_context(found.chain_pem, found.key_pem)
+
+
+def read_public(path: Path, flag: str) -> bytes:
+    """A file that holds no secret. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(PRIVATE_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"{flag} {path}: cannot be read ({error.strerror}); check the path") from error
+    if len(data) > PRIVATE_FILE_BYTES_MAX:
+        raise ConfigError(f"{flag} {path}: over {PRIVATE_FILE_BYTES_MAX} bytes; this is another file")
+    return data
+
+
+def check_material(found: PeerTls, name: str, now: datetime) -> None:
+    """Raises ServerCertificateUnusable unless the three belong together, say `name`, and are valid now."""
+    leaf, roots = _certificates(found.chain_pem)[0], _certificates(found.roots_pem)
+    if not any(_signed_by(leaf, root) for root in roots):
+        raise ServerCertificateUnusable("is not signed by the root in --tls-ca; give the root that signed it")
+    if not leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc:
+        raise ServerCertificateUnusable(
+            f"is valid from {leaf.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ} to "
+            f"{leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}, not now; {MEND}"
+        )
+    if name not in _dns_names(leaf):
+        raise ServerCertificateUnusable(f"does not bear the name {name} of a server; {MEND}")
+    if _public(found.key_pem) != _spki(leaf.public_key()):
+        raise ServerCertificateUnusable(
+            "is not the certificate of the key in --tls-key; give the two of a pair"
+        )
+
+
+def _certificates(pem: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise ServerCertificateUnusable(f"it, or the root in --tls-ca, is not PEM; {MEND}") from None
+
+
+def _signed_by(leaf: x509.Certificate, root: x509.Certificate) -> bool:
+    try:
+        leaf.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _dns_names(leaf: x509.Certificate) -> list[str]:
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return names.get_values_for_type(x509.DNSName)
+
+
+def _public(key_pem: bytes) -> bytes:
+    try:
+        key = serialization.load_pem_private_key(key_pem, password=None)
+    except (ValueError, TypeError):
+        # The cause may quote the file, so it is not shown.
+        raise ServerCertificateUnusable(f"the file in --tls-key is not a private key; {MEND}") from None
+    return _spki(key.public_key())
+
+
+def _spki(key: Any) -> bytes:
+    der: bytes = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return der
