@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Protocol
 
+from weft.errors import invariant
+
 from .limits import Limits
 from .log import Log
 from .messages import InstallSnapshot, Message, SnapshotMeta
@@ -89,6 +91,7 @@ class Server:
 
     def hear(self, leader: str) -> None:
         """A message of the current term's leader: restart the election timer (§5.2)."""
+        invariant(self.leading is None, f"two leaders in term {self.term}: {self.id} and {leader}")
         if self.role is not Role.FOLLOWER or self.leader != leader:
             self.follow(self.term, leader)
         self.heard_at = self.now

@@ -232,5 +232,8 @@ class Cluster:
 
     def write(self, *data: bytes) -> None:
         (leader,) = self.leaders()
+        self.write_at(leader, *data)
+
+    def write_at(self, leader: str, *data: bytes) -> None:
         self[leader].node.propose(data)
         self.settle()
