@@ -179,13 +179,20 @@ class Sidecar:
 
     async def _take_snapshot(self, snapshot: Snapshot, resources: Resources) -> None:
         await self._serving.use_snapshot(snapshot)
+        self._compare_signer()
         if self._writer:
             self._writer.config(resources, snapshot.index)
 
     def _take_svid(self, svid: Svid, save: bool = True) -> None:
         self._serving.use_svid(svid)
+        self._compare_signer()
         if self._writer and save:
             self._writer.svid(svid)
+
+    def _compare_signer(self) -> None:
+        svid, snapshot = self._serving.svid, self._serving.snapshot
+        if svid is not None and snapshot is not None:
+            self._identity.signed_by(svid, snapshot.signing_key_id)
 
     # --- end ---
 

@@ -3,6 +3,8 @@ state directory (mode 0600) where the operator asked for one.
 """
 
 import asyncio
+import contextlib
+import math
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,7 +23,7 @@ from weft.spiffe import SpiffeId
 from weft.svid import Peer, UntrustedPeer, Verifier, spiffe_id
 
 from .errors import RegistryUnreachable
-from .policy.renewal import backoff_s, renewal_at
+from .policy.renewal import backoff_s, renewal_after_rotation, renewal_at
 from .telemetry import Telemetry
 
 SLEEP_MAX_S = 15.0  # wall clocks jump (suspended machines): look at it at least this often
@@ -55,6 +57,7 @@ class Svid:
     identity: SpiffeId
     not_after: float
     renew_at: float
+    signer: bytes = b""  # subject key identifier of the root or intermediate that signed it
 
     @property
     def chain_pem(self) -> bytes:
@@ -72,6 +75,21 @@ class Identity:
         self._clock = clock
         self._rng = rng
         self._telemetry = telemetry
+        self._renew_at = math.inf
+        self._sooner = asyncio.Event()
+        self._hurried_for: bytes = b""
+
+    def signed_by(self, svid: Svid, signing_key_id: bytes) -> None:
+        """Told which root signs now. Where it is not the one that signed `svid`, renews soon."""
+        if not signing_key_id or not svid.signer or svid.signer == signing_key_id:
+            return
+        if self._hurried_for == signing_key_id + svid.signer:
+            return  # the time is drawn once, or every change of the configuration would draw again
+        self._hurried_for = signing_key_id + svid.signer
+        soon = renewal_after_rotation(self._clock.wall(), svid.not_after, self._rng.random())
+        log.info("the signing root has changed", renew_at=_iso(soon))
+        self._renew_at = min(self._renew_at, soon)
+        self._sooner.set()
 
     async def obtain(self) -> Svid:
         """A new key and its certificate. Raises RegistryUnreachable, CredentialRejected."""
@@ -89,7 +107,9 @@ class Identity:
     async def keep_fresh(self, svid: Svid, take: Callable[[Svid], None]) -> None:
         """Renews for ever, handing each new certificate to `take`. Raises CredentialRejected."""
         while True:
-            await self._until(svid.renew_at)
+            self._renew_at = min(self._renew_at, svid.renew_at)
+            await self._until_due()
+            self._renew_at = math.inf
             svid = await self._renewed()
             take(svid)
 
@@ -103,12 +123,12 @@ class Identity:
                 log.warning("certificate not renewed", error=str(error), failures=failures)
                 await asyncio.sleep(backoff_s(failures, self._rng.random()))
 
-    async def _until(self, wall: float) -> None:
-        while True:
-            left = wall - self._clock.wall()
-            if left <= 0:
-                return
-            await asyncio.sleep(min(left, SLEEP_MAX_S))
+    async def _until_due(self) -> None:
+        while (left := self._renew_at - self._clock.wall()) > 0:
+            self._sooner.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, SLEEP_MAX_S)):
+                    await self._sooner.wait()
 
 
 def read_answer(
@@ -131,7 +151,17 @@ def read_answer(
         identity=identity,
         not_after=not_after,
         renew_at=renewal_at(received_at, not_after, draw),
+        signer=_signer(leaf),
     )
+
+
+def _signer(leaf: x509.Certificate) -> bytes:
+    """Whose key signed it; b"" where it does not say."""
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except (x509.ExtensionNotFound, ValueError):
+        return b""
+    return names.key_identifier or b""
 
 
 def tls_contexts(

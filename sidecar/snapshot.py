@@ -101,3 +101,4 @@ class Snapshot:
     upstreams: Mapping[str, Upstream]
     bundles: Mapping[str, tuple[bytes, ...]]  # trust domain -> roots, DER
     revoked: frozenset[tuple[str, int]] = frozenset()  # (trust domain, serial)
+    signing_key_id: bytes = b""  # of the root that signs our leaves now; b"" where the registry does not say

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from . import agent, catalog, connect_ca, health, intentions, status
+from . import agent, ca_configuration, catalog, connect_ca, health, intentions, status
 from .errors import NotFound, WrongMethod
 from .handling import CallHandler, ReadHandler
 
@@ -66,6 +66,8 @@ ROUTES: tuple[Route, ...] = (
     _read("/v1/catalog/nodes", catalog.nodes),
     _read("/v1/catalog/service/:service", catalog.service),
     _read("/v1/catalog/services", catalog.services),
+    _read("/v1/connect/ca/configuration", ca_configuration.show),
+    _write("PUT", "/v1/connect/ca/configuration", ca_configuration.change),
     _read("/v1/connect/ca/roots", connect_ca.roots),
     _read("/v1/connect/intentions", intentions.list_all),
     _read("/v1/connect/intentions/check", intentions.check),

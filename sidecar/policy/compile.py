@@ -18,6 +18,7 @@ from .fields import (
     proxy_identity,
     rule_of,
     serial_of,
+    signing_key_id,
 )
 from .upstreams import upstream_of
 
@@ -52,6 +53,7 @@ def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> 
         upstreams=upstreams,
         bundles=_bundles(sorted_out["bundle"], identity.trust_domain),
         revoked=_revoked(_single(sorted_out, "revocations").revocations),
+        signing_key_id=signing_key_id(sorted_out["bundle"][identity.trust_domain].bundle),
     )
 
 

@@ -14,6 +14,7 @@ from ..snapshot import Address, Rule
 from .authorize import ANY_SERVICE
 
 PORT_MAX = 65535
+KEY_ID_BYTES_MAX = 64  # a SHA-512; RFC 5280, 4.2.1.2 suggests SHA-1
 SERIAL_BYTES_MAX = 20  # RFC 5280 section 4.1.2.2
 UNIX_PATH_BYTES_MAX = 107  # sun_path of Linux, less its terminating NUL
 SOCKET_MODES = range(0o1000)
@@ -116,6 +117,15 @@ def bundle_roots(domain: str, bundle: mesh_pb2.TrustBundle) -> tuple[bytes, ...]
     for root in bundle.roots_der:
         _check_root(name, root)
     return tuple(bundle.roots_der)
+
+
+def signing_key_id(bundle: mesh_pb2.TrustBundle) -> bytes:
+    """Which root signs new leaves."""
+    if len(bundle.signing_key_id) > KEY_ID_BYTES_MAX:
+        raise InvalidResource(
+            f"bundle/{bundle.trust_domain}", f"has a key identifier over {KEY_ID_BYTES_MAX} bytes"
+        )
+    return bundle.signing_key_id
 
 
 def serial_of(leaf: mesh_pb2.Revocations.Leaf) -> int:

@@ -25,7 +25,9 @@ Without --data-dir everything ends with the process, identities included.
 """
 
 
-def _ttl(_context: click.Context, _option: click.Parameter, text: str) -> timedelta:
+def _ttl(_context: click.Context, _option: click.Parameter, text: str | None) -> timedelta | None:
+    if text is None:
+        return None
     from ca.authority import LEAF_TTL_MAX, LEAF_TTL_MIN
 
     from ..durations import InvalidDuration, format_duration, parse_duration_s
@@ -63,11 +65,19 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str) -> timede
 )
 @click.option(
     "--leaf-ttl",
-    default="72h",
-    show_default=True,
     callback=_ttl,
     metavar="DURATION",
-    help="How long a service's certificate is valid.",
+    help="How long a service's certificate is valid.  [default: as the CA is configured, at first 72h]",
+)
+@click.option(
+    "--ca-key-file",
+    "operator_key_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    envvar="WEFT_CA_KEY_FILE",
+    help="The operator's key, which seals the CA's key in the log (mode 0600).  "
+    "[env: WEFT_CA_KEY_FILE, WEFT_CA_KEY; default: the systemd credential weft-ca-key, "
+    "else one made in the data directory]",
 )
 @click.option(
     "--default-intention",
@@ -94,7 +104,8 @@ def command(
     grpc_port: int,
     datacenter: str,
     node_name: str,
-    leaf_ttl: timedelta,
+    leaf_ttl: timedelta | None,
+    operator_key_file: Path | None,
     default_intention: str,
     ready_file: Path | None,
     log_level: str,
@@ -116,6 +127,7 @@ def command(
         node_name=node_name,
         leaf_ttl=leaf_ttl,
         default_allow=default_intention == "allow",
+        operator_key_file=operator_key_file,
     )
     asyncio.run(_run(settings, ready_file))
 
