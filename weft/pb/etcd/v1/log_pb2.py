@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16weft/etcd/v1/log.proto\x12\x0cweft.etcd.v1\")\n\x06\x46ormat\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06log_id\x18\x02 \x01(\x0c\"8\n\x05\x42\x61tch\x12\x0e\n\x06writer\x18\x01 \x01(\x06\x12\x10\n\x08\x63ommands\x18\x02 \x03(\x0c\x12\r\n\x05parts\x18\x03 \x01(\r\"V\n\x08Snapshot\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\r\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0b\n\x03\x63rc\x18\x04 \x01(\x07\x12\x10\n\x08log_from\x18\x05 \x01(\x04\"%\n\x06Server\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16weft/etcd/v1/log.proto\x12\x0cweft.etcd.v1\")\n\x06\x46ormat\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06log_id\x18\x02 \x01(\x0c\"8\n\x05\x42\x61tch\x12\x0e\n\x06writer\x18\x01 \x01(\x06\x12\x10\n\x08\x63ommands\x18\x02 \x03(\x0c\x12\r\n\x05parts\x18\x03 \x01(\r\"f\n\x08Snapshot\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\r\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0b\n\x03\x63rc\x18\x04 \x01(\x07\x12\x0e\n\x06resume\x18\x05 \x01(\x04\x12\x10\n\x08log_from\x18\x06 \x01(\x04\"%\n\x06Server\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCH']._serialized_start=83
   _globals['_BATCH']._serialized_end=139
   _globals['_SNAPSHOT']._serialized_start=141
-  _globals['_SNAPSHOT']._serialized_end=227
-  _globals['_SERVER']._serialized_start=229
-  _globals['_SERVER']._serialized_end=266
+  _globals['_SNAPSHOT']._serialized_end=243
+  _globals['_SERVER']._serialized_start=245
+  _globals['_SERVER']._serialized_end=282
 # @@protoc_insertion_point(module_scope)

@@ -91,6 +91,7 @@ class Snapshot(_message.Message):
     CHUNKS_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     CRC_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
     LOG_FROM_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """of the last command in it"""
@@ -99,8 +100,10 @@ class Snapshot(_message.Message):
     """of all chunks, bytes"""
     crc: _builtins.int
     """CRC-32 of all chunks"""
+    resume: _builtins.int
+    """first index of the batch to read on with: commands of it may be in the snapshot"""
     log_from: _builtins.int
-    """commands below this index are trimmed"""
+    """batches that begin below this index are trimmed"""
     def __init__(
         self,
         *,
@@ -108,11 +111,12 @@ class Snapshot(_message.Message):
         chunks: _builtins.int = ...,
         size: _builtins.int = ...,
         crc: _builtins.int = ...,
+        resume: _builtins.int = ...,
         log_from: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "crc", b"crc", "index", b"index", "log_from", b"log_from", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "crc", b"crc", "index", b"index", "log_from", b"log_from", "resume", b"resume", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
