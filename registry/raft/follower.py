@@ -1,5 +1,7 @@
 """What a follower does with its leader's messages (§5.3, §7). All are of the current term here."""
 
+from weft.errors import invariant
+
 from .election import campaign
 from .messages import (
     Append,
@@ -18,6 +20,10 @@ def on_append(server: Server, asked: Append) -> None:
     server.hear(asked.from_)
     log = server.log
     prev, entries = asked.prev_index, asked.entries
+    invariant(
+        not entries or entries[-1].index == prev + len(entries),
+        f"a gap in an Append of {asked.from_} at {prev}",
+    )
     if prev < log.commit:  # what is committed here is in every leader's log (§5.4)
         entries = entries[log.commit - prev :]
         prev = log.commit

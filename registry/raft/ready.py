@@ -65,5 +65,6 @@ class Ready:
     config: Config | None
     """Not None when the membership in force changed: it holds from the moment it is in the log."""
     soft: Soft | None
-    """Not None when role, term or known leader changed. All that this server proposed as a leader and that
-    did not come back in `committed` has an unknown outcome once it does not lead."""
+    """Not None when role, term or known leader changed. What this server proposed in a term and what did not
+    come back in `committed` has an unknown outcome once it does not lead in that term any more; it may have
+    lost and won leadership between two plans, so compare the term."""

@@ -126,6 +126,14 @@ def test_a_leadership_that_is_handed_over_is_no_reason_to_refuse() -> None:
     assert VoteReply("a", "c", 7, True) in lone.step(Vote("c", "a", 7, 9, 9, transfer=True))
 
 
+def test_the_promise_to_a_leader_outlives_its_term() -> None:
+    """A transfer that comes to nothing raises the term; the old leader's lease may still run."""
+    lone = Lone(filled([1]))
+    lone.step(Heartbeat("b", "a", 1, 1))
+    assert VoteReply("a", "c", 2, False) in lone.step(Vote("c", "a", 2, 0, 0, transfer=True))
+    assert lone.step(Vote("d", "a", 2, 9, 9)) == []
+
+
 # Check-quorum
 
 

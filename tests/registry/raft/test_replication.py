@@ -6,7 +6,15 @@ import pytest
 
 from registry.raft.errors import Busy, NotLeader
 from registry.raft.limits import ENTRY_OVERHEAD_BYTES, Limits
-from registry.raft.messages import Append, AppendReply, Heartbeat, HeartbeatReply, Message
+from registry.raft.messages import (
+    Append,
+    AppendReply,
+    Entry,
+    EntryKind,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+)
 from registry.raft.ready import Role
 from tests.support.raft import Cluster, Lone, filled
 from weft.errors import InvariantBroken
@@ -137,6 +145,12 @@ def test_a_rejected_append_carries_a_hint_at_or_above_the_commit_index() -> None
     (answer,) = lone.step(Append("b", "a", 5, 9, 1, (), 0, 1))
     assert isinstance(answer, AppendReply)
     assert (answer.hint_index, answer.hint_term) == (2, 1)
+
+
+def test_entries_with_a_gap_are_a_bug() -> None:
+    entry = Entry(1, 3, EntryKind.NORMAL, b"x")
+    with pytest.raises(InvariantBroken, match="a gap in an Append of b"):
+        Lone(filled([1])).step(Append("b", "a", 1, 1, 1, (entry,), 0, 1))
 
 
 def test_two_leaders_of_one_term_are_a_bug() -> None:
