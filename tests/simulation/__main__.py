@@ -27,7 +27,7 @@ def main() -> int:
         return min(1, run_seeds(range(chosen.first, chosen.first + chosen.seeds), chosen.jobs))
     if chosen.mutants:
         names = [chosen.mutant] if chosen.mutant else list(MUTANTS)
-        return min(1, run_mutants(names, range(chosen.first, chosen.first + chosen.hunt), chosen.jobs))
+        return min(1, run_mutants(names, chosen.first, chosen.hunt, chosen.jobs))
     return _one(chosen.seed, chosen.mutant, quiet=chosen.quiet)
 
 

@@ -1,5 +1,6 @@
 """Many seeds over all cores; what failed, and the command that replays it."""
 
+import itertools
 import multiprocessing
 import os
 import sys
@@ -11,8 +12,8 @@ from dataclasses import dataclass, field
 
 from .cluster import Cluster
 from .invariants import Violation
-from .mutants import planted
-from .options import draw_options
+from .mutants import MUTANTS, planted
+from .options import draw_options, draw_theme
 
 PROGRESS_S = 5.0
 
@@ -82,24 +83,26 @@ def run_seeds(seeds: range, processes: int = 0) -> int:
     return failed
 
 
-def hunt(mutant: str, seeds: range, processes: int = 0) -> Outcome | None:
-    """The first seed found that kills the mutant."""
-    for outcome in run_jobs(((seed, mutant) for seed in seeds), processes):
+def hunt(mutant: str, first: int, runs: int, processes: int = 0) -> Outcome | None:
+    """A seed that kills the mutant, among so many from `first` on that have its theme."""
+    theme = MUTANTS[mutant].theme
+    seeds = (seed for seed in itertools.count(first) if not theme or draw_theme(seed) == theme)
+    for outcome in run_jobs(((seed, mutant) for seed in itertools.islice(seeds, runs)), processes):
         if outcome.rule:
             return outcome
     return None
 
 
-def run_mutants(names: Iterable[str], seeds: range, processes: int = 0) -> int:
+def run_mutants(names: Iterable[str], first: int, runs: int, processes: int = 0) -> int:
     """Hunts each; prints the seed that killed it; answers how many survived."""
     survived = 0
     for name in names:
         began = time.monotonic()
-        killer = hunt(name, seeds, processes)
+        killer = hunt(name, first, runs, processes)
         took = f"{time.monotonic() - began:.1f} s"
         if killer is None:
             survived += 1
-            print(f"SURVIVED {name}: {len(seeds)} seeds, {took}", flush=True)
+            print(f"SURVIVED {name}: {runs} seeds, {took}", flush=True)
         else:
             print(f"killed {name}: seed {killer.seed} ({killer.rule}), {took}", flush=True)
     return survived

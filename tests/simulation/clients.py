@@ -11,7 +11,6 @@ from .history import History, Operation
 from .machines import Request
 from .network import Network
 
-ATTEMPT_US = 400 * MS
 OPERATION_US = 4_000 * MS
 """After this a client gives up and calls the outcome unknown."""
 PAUSE_AFTER_REFUSAL_US = 40 * MS
@@ -44,6 +43,7 @@ class Client:
         keys: tuple[str, ...],
         writes: tuple[str, ...],
         think_us: int,
+        attempt_us: int,
         servers: Callable[[], list[str]],
         numbers: Callable[[], int],
     ) -> None:
@@ -52,6 +52,7 @@ class Client:
         self.stopped = False
         self._scheduler, self._network, self._history, self._draw = scheduler, network, history, draw
         self._keys, self._writes, self._think_us = keys, writes, think_us
+        self._attempt_us = attempt_us
         self._servers, self._numbers = servers, numbers
         self._seen: dict[str, model.Value] = {}
         self._leader = ""
@@ -96,10 +97,12 @@ class Client:
 
     def _try(self) -> None:
         self._attempt += 1
-        server = self._leader or self._draw.choice(self._servers())
+        # Not always where it went well: a server that lost the leadership, and does not know, is asked too.
+        elsewhere = not self._leader or self._draw.random() < 0.3
+        server = self._draw.choice(self._servers()) if elsewhere else self._leader
         self._leader = ""
         self._network.send(self.name, server, self._call)
-        self._scheduler.after(ATTEMPT_US, self._timed_out, self._attempt)
+        self._scheduler.after(self._attempt_us, self._timed_out, self._attempt)
 
     def _timed_out(self, attempt: int) -> None:
         if attempt == self._attempt and self._operation is not None:

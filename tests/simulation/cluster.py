@@ -74,6 +74,7 @@ class Cluster:
                 keys=keys,
                 writes=options.machine().writes,
                 think_us=options.think_us,
+                attempt_us=options.attempt_us,
                 servers=self.names,
                 numbers=self._next_number,
             )

@@ -40,14 +40,16 @@ class Mutant:
     breaks: str
     """The rule that it breaks."""
     plant: Callable[[], Patch]
+    theme: str
+    """Of the seeds that are likeliest to meet it; "" for any."""
 
 
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(breaks: str) -> Callable[[Callable[[], Patch]], Callable[[], Patch]]:
+def mutant(breaks: str, theme: str = "") -> Callable[[Callable[[], Patch]], Callable[[], Patch]]:
     def add(plant: Callable[[], Patch]) -> Callable[[], Patch]:
-        MUTANTS[plant.__name__] = Mutant(breaks, plant)
+        MUTANTS[plant.__name__] = Mutant(breaks, plant, theme)
         return plant
 
     return add
@@ -65,7 +67,7 @@ def planted(name: str) -> Iterator[None]:
 # The twelve of the list that the simulator is measured by
 
 
-@mutant("term and vote are on disk before a message depends on them (§5.1)")
+@mutant("term and vote are on disk before a message depends on them (§5.1)", "elections")
 def forgets_the_vote() -> Patch:
     write = DiskLog.write
 
@@ -75,7 +77,7 @@ def forgets_the_vote() -> Patch:
     return mock.patch.object(DiskLog, "write", without_vote)
 
 
-@mutant("only entries of the current term are committed by counting (§5.4.2, figure 8)")
+@mutant("only entries of the current term are committed by counting (§5.4.2, figure 8)", "elections")
 def commits_an_old_term_by_counting() -> Patch:
     advance_commit = Leader.advance_commit
 
@@ -109,7 +111,7 @@ def truncates_blindly() -> Patch:
     return mock.patch.object(Log, "first_conflict", lambda self, entries: 0)
 
 
-@mutant("a follower acknowledges entries that are synced (figure 2)")
+@mutant("a follower acknowledges entries that are synced (figure 2)", "elections")
 def acknowledges_before_the_sync() -> Patch:
     sync_us = Server._sync_us
 
@@ -130,7 +132,7 @@ def commits_without_the_minimum() -> Patch:
     return mock.patch.dict(node._HANDLERS, {Append: careless})
 
 
-@mutant("a lease ends while no follower can have given up on the leader (thesis 6.4.1)")
+@mutant("a lease ends while no follower can have given up on the leader (thesis 6.4.1)", "reads")
 def reads_by_a_lease_without_end() -> Patch:
     def always(self: Leader, now_tick: int) -> int | None:
         return self._log.commit if self.has_own_commit else None
@@ -138,7 +140,7 @@ def reads_by_a_lease_without_end() -> Patch:
     return mock.patch.object(Leader, "lease_read", always)
 
 
-@mutant("votes are on disk before they are sent (§5.1)")
+@mutant("votes are on disk before they are sent (§5.1)", "elections")
 def sends_before_the_hard_state() -> Patch:
     take = Server._take
 
@@ -174,7 +176,7 @@ def applies_a_retry_again() -> Patch:
     return mock.patch.object(KvMachine, "_is_done", again)
 
 
-@mutant("one membership change at a time (thesis 4.1)")
+@mutant("one membership change at a time (thesis 4.1)", "members")
 def changes_members_hastily() -> Patch:
     def hasty(self: Leader, change: Change) -> int:
         config = self._log.config.after(change)
@@ -200,7 +202,7 @@ def votes_twice() -> Patch:
     return mock.patch.dict(node._HANDLERS, {Vote: generous})
 
 
-@mutant("a read is confirmed by a majority (thesis 6.4)")
+@mutant("a read is confirmed by a majority (thesis 6.4)", "reads")
 def confirms_reads_alone() -> Patch:
     return mock.patch.object(Leader, "_confirmed_round", lambda self: self.rounds.current)
 
@@ -210,7 +212,7 @@ def reads_before_its_own_commit() -> Patch:
     return mock.patch.object(Leader, "has_own_commit", True)
 
 
-@mutant("the ticks of a pause count (thesis 6.4.1)")
+@mutant("the ticks of a pause count (thesis 6.4.1)", "reads")
 def sleeps_through_its_lease() -> Patch:
     def one_at_most(self: Server) -> None:
         if due := self._ticks_due():
@@ -225,7 +227,7 @@ def never_syncs() -> Patch:
     return mock.patch.object(DiskLog, "sync", lambda self: None)
 
 
-@mutant("a server whose disk was emptied gets a new id (traps 19)")
+@mutant("a server whose disk was emptied gets a new id (traps 19)", "members")
 def returns_with_an_empty_disk() -> Patch:
     start = Server.start
 

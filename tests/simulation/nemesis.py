@@ -78,7 +78,7 @@ def partition_with_clients(cluster: "Cluster", draw: Random) -> Undo:
     return _cut(cluster, between(one, other) + between(other, one))
 
 
-def isolate_leader(cluster: "Cluster", draw: Random) -> Undo:
+def isolate_leader(cluster: "Cluster", draw: Random) -> Callable[[], None]:
     """The leader is cut off from the other servers, but not from the clients."""
     leaders = [server.name for server in _leaders(cluster)]
     others = [name for name in cluster.names() if name not in leaders]
@@ -114,7 +114,7 @@ def bridge(cluster: "Cluster", draw: Random) -> Undo:
     return _cut(cluster, between(names[:half], names[half:]) + between(names[half:], names[:half]))
 
 
-def _cut(cluster: "Cluster", links: list[tuple[str, str]]) -> Undo:
+def _cut(cluster: "Cluster", links: list[tuple[str, str]]) -> Callable[[], None]:
     cluster.network.cut(links)
     return lambda: cluster.network.mend(links)
 
@@ -176,6 +176,14 @@ def transfer_and_cut(cluster: "Cluster", draw: Random) -> Undo:
     return lambda: cluster.network.mend(links)
 
 
+def transfer_to_all(cluster: "Cluster", draw: Random) -> Undo:
+    """The leader offers its place to all at once, so that they stand against each other in one term."""
+    for server in _leaders(cluster):
+        for name in cluster.names():
+            server.transfer(name)
+    return None
+
+
 def cut_off_slow_leader(cluster: "Cluster", draw: Random) -> Undo:
     """The leader's clock is as slow, and those of the others as fast, as leases allow for."""
     bound = cluster.options.drift_ppm_max
@@ -193,7 +201,21 @@ def pause_leader(cluster: "Cluster", draw: Random) -> Undo:
     return _pause(_leaders(cluster))
 
 
-def _pause(victims: "list[Server]") -> Undo:
+def pause_cut_off_leader(cluster: "Cluster", draw: Random) -> Undo:
+    """The leader sleeps through the election of another, and wakes up cut off from it."""
+    leaders = _leaders(cluster)
+    resume = _pause(leaders)
+    mend = isolate_leader(cluster, draw)
+    cluster.scheduler.after(draw.randint(1, 5) * cluster.options.election_us, resume)
+
+    def end() -> None:
+        resume()
+        mend()
+
+    return end
+
+
+def _pause(victims: "list[Server]") -> Callable[[], None]:
     for server in victims:
         server.pause()
 
@@ -272,7 +294,7 @@ FAULTS: dict[str, Fault] = {
         *(partition, partition_with_clients, isolate_leader, leader_with_one, one_way, deaf_leader, bridge),
         *(bad_weather, pause, pause_leader, slow_disk, full_disk, drift, corrupt),
         *(reconfigure, reconfigure_hastily, transfer),
-        *(election_storm, transfer_and_cut, cut_off_slow_leader),
+        *(election_storm, transfer_to_all, transfer_and_cut, cut_off_slow_leader, pause_cut_off_leader),
     )
 }
 

@@ -15,10 +15,13 @@ from .network import Weather
 @dataclass(frozen=True, slots=True)
 class Options:
     seed: int
+    theme: str
     servers: int
     clients: int
     keys: int
     think_us: int
+    attempt_us: int
+    """After so long a client asks again, perhaps elsewhere."""
     faults: tuple[str, ...]
     fault_gap_us: int
     run_us: int
@@ -47,8 +50,9 @@ class Options:
 
 def draw_options(seed: int) -> Options:
     draw = random.Random(f"options {seed}")
+    theme = draw_theme(seed)
     limits = Limits(
-        append_bytes_max=draw.choice((1, 200, 1024 * 1024)),
+        append_bytes_max=draw.choice((1, 1 if theme == "elections" else 200, 1024 * 1024)),
         inflight_bytes_max=draw.choice((300, 16 * 1024 * 1024)),
         inflight_messages_max=draw.choice((1, 4, 256)),
         committed_bytes_max=draw.choice((1, 200, 4 * 1024 * 1024)),
@@ -57,11 +61,13 @@ def draw_options(seed: int) -> Options:
     )
     return Options(
         seed=seed,
+        theme=theme,
         servers=draw.choices((1, 2, 3, 4, 5), (1, 1, 10, 2, 6))[0],
         clients=draw.randint(2, 5),
         keys=draw.randint(1, 3),
         think_us=draw.choice((20, 60, 150)) * MS,
-        faults=_draw_faults(draw),
+        attempt_us=draw.choice((50, 150, 400)) * MS,
+        faults=_draw_faults(draw, theme),
         fault_gap_us=draw.choice((250, 500, 1000)) * MS,
         run_us=draw.randint(5, 9) * SECOND,
         tick_us=draw.choice((20, 40)) * MS,
@@ -84,16 +90,22 @@ def draw_options(seed: int) -> Options:
 
 
 THEMES = {
-    "elections": ("election_storm", "crash_one", "crash_leader", "partition", "bad_weather"),
-    "reads": ("transfer_and_cut", "cut_off_slow_leader", "isolate_leader", "deaf_leader", "pause_leader"),
+    "elections": ("election_storm", "transfer_to_all", "crash_leader", "crash_all"),
+    "reads": ("transfer_and_cut", "cut_off_slow_leader", "isolate_leader", "pause_cut_off_leader"),
     "members": ("reconfigure", "reconfigure_hastily", "crash_some", "partition", "corrupt", "transfer"),
 }
 """What belongs together: bugs that need several of these at once are rare where everything is on."""
 
 
-def _draw_faults(draw: random.Random) -> tuple[str, ...]:
-    if draw.random() < 0.4:
-        return THEMES[draw.choice(sorted(THEMES))]
+def draw_theme(seed: int) -> str:
+    """ "" for any mixture of all faults."""
+    draw = random.Random(f"theme {seed}")
+    return draw.choice(sorted(THEMES)) if draw.random() < 0.5 else ""
+
+
+def _draw_faults(draw: random.Random, theme: str) -> tuple[str, ...]:
+    if theme:
+        return THEMES[theme]
     few = draw.random() < 0.5
     chosen = [name for name in FAULTS if draw.random() < (0.2 if few else 0.5)]
     return tuple(chosen or draw.sample(sorted(FAULTS), 2))
