@@ -97,13 +97,13 @@ class Driver:
     # Input
 
     def tick(self, count: int) -> None:
-        if not self._paused:
+        if not self._paused and not self.full:
             self.node.tick(count)
             self.poke()
 
     def step(self, message: Message) -> None:
         """A message of an authenticated peer. A server with a full disk is as good as away."""
-        if not self._paused and not self._closed:
+        if not self._paused and not self.full and not self._closed:
             self.node.step(message)
             self.poke()
 
@@ -115,7 +115,7 @@ class Driver:
 
     def check_open(self) -> None:
         """Raises DiskFull while the disk is known to be full."""
-        if self._paused and self.full:
+        if self.full:
             raise self.full
 
     # Plans
@@ -167,11 +167,14 @@ class Driver:
 
     async def run(self) -> None:
         """Writes what is planned, until `close` or a failure."""
-        while not self._closed:
-            self._wake.clear()
-            while self._writes and not self._closed:
-                await self._write(self._take_writes())
-            await self._wake.wait()
+        try:
+            while not self._closed:
+                self._wake.clear()
+                while self._writes and not self._closed:
+                    await self._write(self._take_writes())
+                await self._wake.wait()
+        except Exception as error:  # what is on disk is unknown: stop, as a crash would
+            self._fail(error)
 
     def _take_writes(self) -> list[Ready]:
         """Plans that share a sync; one with pieces of a snapshot is alone."""
@@ -193,12 +196,10 @@ class Driver:
             if not self._closed:
                 self._finish(batch)
         except DiskFull as error:
-            await self._pause(error)
+            await self._outwait(error)
         except PeerRefused as error:
             log.error("snapshot refused", reason=str(error))
-            await self._pause(None)
-        except Exception as error:  # what is on disk is unknown: stop, as a crash would
-            self._fail(error)
+            await self._fall_silent(OutcomeUnknown("this server had to begin again; the write may hold"))
         finally:
             self._writing = False
 
@@ -216,7 +217,6 @@ class Driver:
             written = await self._disk.run(lambda part=part, state=hard_state: self._wal.append(part, state))  # type: ignore[misc]
             self.entries.note(part, hard_state)
             hard_state = None
-            self.full = None
             self._outside.written(written)
 
     async def _receive(self, ready: Ready) -> None:
@@ -247,19 +247,30 @@ class Driver:
 
     # When the disk gives up
 
-    async def _pause(self, error: DiskFull | None) -> None:
-        """Forgets what is not on disk, as a crash would, and stays silent for a while (trap 20)."""
-        sole = self.is_sole_voter
-        if error:
-            log.error("the disk is full: writes are refused", reason=str(error))
+    async def _outwait(self, error: DiskFull) -> None:
+        """Stays silent until the disk takes something again (trap 20)."""
+        log.error("the disk is full: writes are refused", reason=str(error))
         self.full = error
-        self._paused = True
-        unknown = OutcomeUnknown("the disk became full; the write may hold on other servers")
-        self.reset(error if error and sole else unknown)
-        await asyncio.sleep(limits.DISK_FULL_PAUSE_S)
-        self._paused = False
+        # What only this server could have is certainly not held; of the rest nobody knows.
+        reason = error if self.is_sole_voter else OutcomeUnknown("the disk became full; the write may hold")
+        while self.full and not self._closed:
+            await self._fall_silent(reason)
+            try:
+                await self._disk.run(lambda: self._wal.append([], self.entries.hard_state()))
+                self.full = None
+            except DiskFull:
+                continue
+        log.info("the disk takes writes again")
         if self.is_sole_voter:
             self.node.campaign()
+            self.poke()
+
+    async def _fall_silent(self, reason: Exception) -> None:
+        """Forgets what is not on disk, as a crash would, and is as good as away for a while."""
+        self._paused = True
+        self.reset(reason)
+        await asyncio.sleep(limits.DISK_FULL_PAUSE_S)
+        self._paused = False
         self.poke()
 
     def reset(self, reason: Exception) -> None:

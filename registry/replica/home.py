@@ -52,7 +52,10 @@ class Home:
         return self._directory is not None
 
     def recover(self) -> Recovered:
-        """Reads the log. Raises DataDirProblem (LogCorrupt included); then the directory is given up."""
+        """Reads the log.
+
+        Raises DataDirProblem (LogCorrupt included) or EnvironmentProblem; then the directory is given up.
+        """
         try:
             return self._recover()
         except BaseException:
@@ -71,15 +74,14 @@ class Home:
             )
         found = _translated(path, self.wal.recover)
         if known is None:
-            _translated(path, lambda: self._who.save(path))
+            self._who.save(path)
         return found
 
     def enter(self, cluster_id: str) -> None:
-        """Remembers the cluster for good. Raises DataDirProblem."""
+        """Remembers the cluster for good. Raises EnvironmentProblem."""
         self._who = self._who.of_cluster(cluster_id)
         if self._directory:
-            path = self._directory.path
-            _translated(path, lambda: self._who.save(path))
+            self._who.save(self._directory.path)
 
     def close(self) -> None:
         self.wal.close()

@@ -18,7 +18,8 @@ from ..catalog.limits import COMMAND_BYTES_MAX
 from ..catalog.state import Answered
 from ..errors import DiskFull, InvalidCommand, NotReady, OutcomeUnknown, UnknownCommand
 from ..raft.config import Change, ChangeKind
-from ..raft.errors import ChangeRefused
+from ..raft.errors import Busy, ChangeRefused
+from ..raft.ready import Role
 from . import limits
 from .driver import Driver
 from .proposals import Proposals
@@ -56,6 +57,10 @@ class Leading:
     def change(self, change: Change) -> "asyncio.Future[Answered]":
         """Raises Busy, ChangeRefused or DiskFull when nothing was proposed."""
         self._driver.check_open()
+        status = self._driver.node.status()
+        own_term = self._driver.entries.term(status.commit) == status.term
+        if status.role is Role.LEADER and not (status.config_committed and own_term):
+            raise Busy("another membership change is under way; retry in a moment")
         index = self._driver.node.propose_config(change)
         self._driver.poke()
         return self._proposals.add(index, self._driver.node.term, None)

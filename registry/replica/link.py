@@ -103,10 +103,11 @@ class Link:
         try:
             async with channel(self.peer.address, self._material(), self._datacenter) as way:
                 stub: Any = raft_pb2_grpc.PeerStub(way)
-                exchange, forward = stub.Exchange(), stub.Forward()
+                exchange = stub.Exchange()
                 await exchange.write(pb.Packet(hello=self._hello(self.peer.id)))
                 if await exchange.read() is _EOF:
                     return str(await exchange.details())
+                forward = stub.Forward()
                 await forward.write(pb.Calls(hello=self._hello(self.peer.id)))
                 self.connected = True
                 log.info("connected to a server", peer=self.peer.id, at=self.peer.address)

@@ -21,6 +21,7 @@ from weft.pb.raft.v1 import raft_pb2_grpc
 from ..raft.config import ADDRESS_BYTES_MAX, ID_BYTES_MAX
 from ..raft.messages import Message
 from .errors import PeerRefused
+from .link import Peer
 from .peer_tls import SERVER_OPTIONS, Material, check_caller, listener_credentials
 from .wire import from_pb
 
@@ -50,11 +51,20 @@ class Host(Protocol):
         """Adds a learner; answers the cluster's id. Raises WeftError."""
 
 
+class Callers(Protocol):
+    """Told of each server that connects, and when that connection ends."""
+
+    def caller_came(self, peer: Peer) -> None: ...
+
+    def caller_went(self, peer: Peer) -> None: ...
+
+
 class Listener(raft_pb2_grpc.PeerServicer):
     """Make one, `bind` it, `start` it."""
 
-    def __init__(self, host: Host, material: Material, datacenter: str) -> None:
+    def __init__(self, host: Host, callers: Callers, material: Material, datacenter: str) -> None:
         self._host = host
+        self._callers = callers
         self._material = material
         self._datacenter = datacenter
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
@@ -104,12 +114,15 @@ class Listener(raft_pb2_grpc.PeerServicer):
         first = await anext(packets, None)
         caller = await self._check_hello(first.hello if first else pb.Hello(), context)
         await context.write(pb.Accepted())
-        async for packet in packets:
-            try:
+        self._callers.caller_came(caller)
+        try:
+            async for packet in packets:
                 for message in packet.messages:
-                    self._host.deliver(from_pb(message, caller, self._host.server_id))
-            except PeerRefused as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                    self._host.deliver(from_pb(message, caller.id, self._host.server_id))
+        except PeerRefused as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        finally:
+            self._callers.caller_went(caller)
 
     async def Forward(self, calls: AsyncIterator[pb.Calls], context: Any) -> None:  # type: ignore[override]
         first = await anext(calls, None)
@@ -130,14 +143,14 @@ class Listener(raft_pb2_grpc.PeerServicer):
             log.warning("refused a caller", address=context.peer(), reason=str(error))
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
 
-    async def _check_hello(self, hello: pb.Hello, context: Any) -> str:
-        """The caller's id."""
+    async def _check_hello(self, hello: pb.Hello, context: Any) -> Peer:
+        """The caller."""
         await self._check_caller(context)
         problem = self._problem(hello)
         if problem:
             log.warning("refused a server", address=context.peer(), reason=problem)
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, problem)
-        return hello.sender
+        return Peer(hello.sender, hello.address)
 
     def _problem(self, hello: pb.Hello) -> str:
         host, sender = self._host, hello.sender
@@ -152,6 +165,8 @@ class Listener(raft_pb2_grpc.PeerServicer):
             return f"this is server {host.server_id}, not {hello.receiver[:64]}: remove the old id as a peer"
         if not 0 < len(sender) <= ID_BYTES_MAX or sender == host.server_id:
             return "the caller gives no id of its own: two servers must not share a data directory"
+        if not 0 < len(hello.address) <= ADDRESS_BYTES_MAX:
+            return "the caller does not say where it is found"
         return ""
 
 

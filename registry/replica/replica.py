@@ -293,6 +293,8 @@ class Replica:
         while True:
             if self._closing or self._failure.done():
                 raise unknown or self._not_ready()
+            if self._driver.full:
+                raise unknown or self._driver.full
             try:
                 return await self._ask_once(here, call)
             except Overloaded:
@@ -300,11 +302,7 @@ class Replica:
             except OutcomeUnknown as error:
                 reason: WeftError = error
                 unknown = error
-            except DiskFull as error:
-                if self._driver.is_sole_voter:
-                    raise
-                reason = error
-            except NotReady as error:
+            except (NotReady, DiskFull) as error:
                 reason = error
             if self._loop.time() >= deadline:
                 raise unknown or reason

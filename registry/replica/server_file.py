@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from weft.errors import DataDirProblem
+from weft.files import write_private
 
 from ..raft.config import ID_BYTES_MAX
-from .data_dir import sync
 
 _FILE = "SERVER"
 _BYTES_MAX = 4096
@@ -30,13 +30,8 @@ class ServerFile:
         return replace(self, cluster_id=cluster_id)
 
     def save(self, directory: Path) -> None:
-        """Returns when it is durable. Raises OSError."""
-        path = directory / _FILE
-        scratch = path.with_suffix(".tmp")
-        scratch.write_text(json.dumps(asdict(self)) + "\n")
-        sync(scratch)
-        scratch.rename(path)
-        sync(directory)
+        """Returns when it is durable. Raises EnvironmentProblem."""
+        write_private(directory / _FILE, (json.dumps(asdict(self)) + "\n").encode())
 
 
 def new_server_id(entropy: Callable[[int], bytes]) -> str:

@@ -29,8 +29,11 @@ class Transport:
         self._options = options
         self._draw = draw
         self._links: dict[str, Link] = {}
+        self._config = Config()
+        self._callers: dict[str, Peer] = {}  # who is connected to us, in the configuration or not yet
         self._ending = Tasks()
-        self._listener = Listener(host, options.tls, options.datacenter)
+        self._closing = False
+        self._listener = Listener(host, self, options.tls, options.datacenter)
         bound = self._listener.bind(options.listen)
         self.address = options.advertise or bound
 
@@ -38,8 +41,11 @@ class Transport:
         await self._listener.start()
 
     def update(self, config: Config) -> None:
-        """Opens and closes links so that they are those of the configuration."""
-        wanted = {
+        """Opens and closes links: to all of the configuration, and back to whoever is connected to us."""
+        self._config = config
+        if self._closing:
+            return
+        wanted = self._callers | {
             member.id: Peer(member.id, member.address)
             for member in config.members
             if member.id != self._host.server_id and member.address
@@ -54,8 +60,23 @@ class Transport:
                     peer, self._hello, self._options.tls, self._options.datacenter, self._draw
                 )
 
+    def caller_came(self, peer: Peer) -> None:
+        """A server of this cluster connected. One whose log is behind must answer whom it does not know."""
+        self._callers[peer.id] = peer
+        self.update(self._config)
+
+    def caller_went(self, peer: Peer) -> None:
+        if self._callers.get(peer.id) is peer:
+            del self._callers[peer.id]
+            self.update(self._config)
+
     def _hello(self, receiver: str) -> pb.Hello:
-        return pb.Hello(cluster_id=self._host.cluster_id, sender=self._host.server_id, receiver=receiver)
+        return pb.Hello(
+            cluster_id=self._host.cluster_id,
+            sender=self._host.server_id,
+            receiver=receiver,
+            address=self.address,
+        )
 
     def send(self, message: Message) -> None:
         link = self._links.get(message.to)
@@ -97,6 +118,7 @@ class Transport:
             raise PeerRefused(told) from error
 
     async def close(self) -> None:
+        self._closing = True
         for link in self._links.values():
             await link.close()
         self._links.clear()
