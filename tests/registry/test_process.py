@@ -9,6 +9,7 @@ import pytest
 
 from ca import operator_key
 from ca.errors import KeyUnusable
+from registry.catalog import commands
 from registry.process import Registry, Settings
 from tests.support.registry import running_registry
 from weft.errors import ConfigError, DataDirProblem, PortTaken, WeftError
@@ -101,12 +102,30 @@ async def test_a_taken_port_damages_nothing(data: Path, port: str) -> None:
     await holds_its_service(data)
 
 
-async def test_a_first_start_that_died_half_way_is_taken_up_again(tmp_path: Path) -> None:
-    """Keys are made before the cluster is named: a crash between them leaves keys without a cluster."""
-    async with running_registry(data_dir=tmp_path / "data"):
-        pass
-    for part in (tmp_path / "data" / "log").iterdir():
-        part.unlink()
-    (tmp_path / "data" / "FORMAT").unlink()
+@pytest.mark.parametrize("step", ["init_cluster", "activate_root"])
+async def test_a_first_start_that_died_half_way_is_taken_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Log and keys are made before the cluster is named, and that before it has a root."""
+
+    def dies(*_: object) -> None:
+        raise _Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, step, dies)
+        with pytest.raises(_Died):
+            await Registry.start(settings(tmp_path / "data"))
+    assert (tmp_path / "data" / "keys" / "operator.key").exists()
     async with running_registry(data_dir=tmp_path / "data") as client:
         assert len((await client.get("/v1/connect/ca/roots"))["Roots"]) == 1
+
+
+class _Died(Exception):
+    """What stands for the crash."""
+
+
+async def test_a_log_that_was_taken_away_is_not_begun_anew(data: Path) -> None:
+    """Its votes are gone with it (trap 19)."""
+    for part in (data / "log").iterdir():
+        part.unlink()
+    await refused(settings(data), DataDirProblem, "the log of server .* is gone.*remove the whole directory")
