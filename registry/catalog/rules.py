@@ -35,6 +35,7 @@ _NAME = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._-]{{1,{limits.NAME_CHARS_MAX}}}"
 _HOST = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9_.-]{{0,{limits.ADDRESS_CHARS_MAX - 2}}}[A-Za-z0-9])?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _META_KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{limits.META_KEY_CHARS_MAX}}}")
+_COLON_HEX = re.compile(r"([0-9a-f]{2}(:[0-9a-f]{2}){0,63})?")
 _MODE = re.compile(r"0?[0-7]{3}")
 _PORT_MAX = 65_535
 _WEIGHT_MAX = 65_535  # Consul's bound, from DNS SRV weights
@@ -263,6 +264,7 @@ def root(row: CaRoot) -> None:
         f"RootCert: must have 1 to {CERTIFICATE_BYTES_MAX} bytes",
     )
     label("TrustDomain", row.trust_domain)
+    refuse_unless(_COLON_HEX.fullmatch(row.signing_key_id), "SigningKeyID: write octets in hex, with colons")
     refuse_unless(row.not_after_ms > row.not_before_ms, "NotAfter: must be after NotBefore")
     refuse_unless(
         len(row.intermediates_der) <= CHAIN_LENGTH_MAX - 2

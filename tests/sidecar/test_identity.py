@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ca.authority import key_identifier
 from sidecar.errors import CredentialRejected, RegistryUnreachable
 from sidecar.identity import Identity, Svid, read_answer, tls_contexts
 from sidecar.session import Session
@@ -28,10 +29,10 @@ NOBODY: frozenset[tuple[str, int]] = frozenset()
 class Signer:
     """An Identity over a session, and the counters it keeps."""
 
-    def __init__(self, registry: FakeRegistry) -> None:
+    def __init__(self, registry: FakeRegistry, rng: random.Random | None = None) -> None:
         self.session = Session(registry.credential)
         self.telemetry = Telemetry()
-        self.identity = Identity(self.session.sign, SystemClock(), random.Random(1), self.telemetry)
+        self.identity = Identity(self.session.sign, SystemClock(), rng or random.Random(1), self.telemetry)
 
     async def __aenter__(self) -> "Signer":
         return self
@@ -143,3 +144,32 @@ async def test_trap_09_new_contexts_forget_a_removed_root(registry: FakeRegistry
     after = tls_contexts(svid, Domain(registry.domain.name).bundle, NOBODY, SystemClock())
     with pytest.raises(ssl.SSLError):
         shake(after.server, before.client)
+
+
+async def test_trap_25_another_signing_root_hurries_the_renewal(registry: FakeRegistry) -> None:
+    """The leaf lives 72 hours; only the news of another root can make it due now."""
+    taken: list[Svid] = []
+    async with Signer(registry, rng=_Now()) as signer:
+        first = await signer.identity.obtain()
+        keeping = asyncio.ensure_future(signer.identity.keep_fresh(first, taken.append))
+        try:
+            signer.identity.signed_by(first, b"")  # a registry that does not say
+            signer.identity.signed_by(first, first.signer)
+            await asyncio.sleep(0)
+            assert signer.telemetry.certificate_renewals == 1
+            signer.identity.signed_by(first, b"another")
+            signer.identity.signed_by(first, b"another")
+            await until(lambda: taken, "a certificate is renewed")
+        finally:
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+    assert len(taken) == 1
+    assert first.signer == key_identifier(registry.domain.key.public_key())
+
+
+class _Now(random.Random):
+    """Draws the soonest moment always."""
+
+    def random(self) -> float:
+        return 0.0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from registry.catalog import commands
 from registry.catalog.model import Upstream
 from registry.errors import NotFound
-from registry.mesh.compile import Settings, compile_proxy, depends
+from registry.mesh.compile import ProxyCompiler, Settings, compile_proxy, depends
 from sidecar.policy.compile import compile_snapshot
 from tests.support.catalog import CLUSTER, World, check, digest, intention, node, proxy, root, service, stamp
 from weft.pb.catalog.v1.command_pb2 import Command
@@ -267,3 +267,34 @@ def test_nothing_changes_without_a_key_that_it_depends_on(steps: list[Command]) 
                 assert _versions(trial, key) == before
                 assert depends(trial.state, key) == keys
         world.attempt(step)
+
+
+def test_what_proxies_share_is_made_once_for_each_content() -> None:
+    world = World.set_up()
+    world.do(commands.set_roots(stamp(), [root()], 0))
+    for it in ("web-1", "web-2"):
+        world.register(service(it, "web"), proxy(it, "web", upstreams=(Upstream("orders", 1),)))
+    compiler, keys = ProxyCompiler(DENY), ("dc1/n1/web-1", "dc1/n1/web-2")
+    first, second = (compiler.resources(world.state, key) for key in keys)
+    shared = {name for name in first if first[name] is second[name]}
+    bundle = f"bundle/{CLUSTER.trust_domain}"
+    assert shared == {"intentions", "revocations", bundle, "endpoints/orders"}
+    world.do(commands.set_intention(stamp(), intention("*", "*", False)))
+    after = compiler.resources(world.state, keys[0])
+    assert {name for name in after if after[name] is not first[name]} == {"intentions"}
+    assert after == compile_proxy(world.state, keys[0], DENY)
+    assert compiler.resources(world.state, keys[1])["intentions"] is after["intentions"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_steps, max_size=15))
+def test_trap_11_what_is_kept_never_shows(steps: list[Command]) -> None:
+    world, compiler = World.set_up(), ProxyCompiler(DENY)
+    world.do(commands.set_roots(stamp(), [root()], 0))
+    for it in ("web-1", "orders-1"):
+        world.register(service(it, it[:-2]), proxy(it, it[:-2], upstreams=(Upstream("orders", 1),)))
+    for step in steps:
+        world.attempt(step)
+        for key in (KEY, f"{KEY}-sidecar-proxy"):
+            if _versions(world, key) is not None:
+                assert compiler.resources(world.state, key) == compile_proxy(world.state, key, DENY)
