@@ -177,10 +177,10 @@ def transfer_and_cut(cluster: "Cluster", draw: Random) -> Undo:
 
 
 def transfer_to_all(cluster: "Cluster", draw: Random) -> Undo:
-    """The leader offers its place to all at once, so that they stand against each other in one term."""
+    """The leader offers its place to all within moments, so that they stand against each other."""
     for server in _leaders(cluster):
         for name in cluster.names():
-            server.transfer(name)
+            cluster.scheduler.after(draw.randrange(1, 10 * MS), server.transfer, name)
     return None
 
 

@@ -51,8 +51,9 @@ class Options:
 def draw_options(seed: int) -> Options:
     draw = random.Random(f"options {seed}")
     theme = draw_theme(seed)
+    hurried = theme == "elections"  # as many of them as fit
     limits = Limits(
-        append_bytes_max=draw.choice((1, 1 if theme == "elections" else 200, 1024 * 1024)),
+        append_bytes_max=draw.choice((1, 1 if hurried else 200, 1024 * 1024)),
         inflight_bytes_max=draw.choice((300, 16 * 1024 * 1024)),
         inflight_messages_max=draw.choice((1, 4, 256)),
         committed_bytes_max=draw.choice((1, 200, 4 * 1024 * 1024)),
@@ -68,10 +69,10 @@ def draw_options(seed: int) -> Options:
         think_us=draw.choice((20, 60, 150)) * MS,
         attempt_us=draw.choice((50, 150, 400)) * MS,
         faults=_draw_faults(draw, theme),
-        fault_gap_us=draw.choice((250, 500, 1000)) * MS,
+        fault_gap_us=draw.choice((100, 200) if hurried else (250, 500, 1000)) * MS,
         run_us=draw.randint(5, 9) * SECOND,
-        tick_us=draw.choice((20, 40)) * MS,
-        election_ticks=draw.choice((6, 10)),
+        tick_us=20 * MS if hurried else draw.choice((20, 40)) * MS,
+        election_ticks=6 if hurried else draw.choice((6, 10)),
         drift_ppm_max=limits.clock_drift_percent * 10_000,
         sync_us_mean=draw.choice((1, 4, 15)) * MS,
         snapshot_entries=draw.choice((5, 15, 40, 1_000)),
@@ -90,7 +91,7 @@ def draw_options(seed: int) -> Options:
 
 
 THEMES = {
-    "elections": ("election_storm", "transfer_to_all", "crash_leader", "crash_all"),
+    "elections": ("election_storm", "transfer_to_all", "crash_leader", "isolate_leader"),
     "reads": ("transfer_and_cut", "cut_off_slow_leader", "isolate_leader", "pause_cut_off_leader"),
     "members": ("reconfigure", "reconfigure_hastily", "crash_some", "partition", "corrupt", "transfer"),
 }

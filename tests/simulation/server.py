@@ -243,6 +243,8 @@ class Server:
         return True
 
     def transfer(self, to: str) -> None:
+        if self.node is None or self.paused:
+            return
         try:
             self.current.transfer(to)
         except RaftError:
