@@ -7,7 +7,7 @@ one frame with one sync; then what depends on it leaves.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import structlog
@@ -97,15 +97,20 @@ class Driver:
     # Input
 
     def tick(self, count: int) -> None:
-        if not self._paused and not self.full:
-            self.node.tick(count)
-            self.poke()
+        self._put_in(lambda: self.node.tick(count))
 
     def step(self, message: Message) -> None:
         """A message of an authenticated peer. A server with a full disk is as good as away."""
-        if not self._paused and not self.full and not self._closed:
-            self.node.step(message)
-            self.poke()
+        self._put_in(lambda: self.node.step(message))
+
+    def _put_in(self, what: Callable[[], None]) -> None:
+        if self._paused or self.full or self._closed:
+            return
+        try:
+            what()
+        except Exception as error:  # the core found what cannot be: going on could make it worse
+            self._fail(error)
+        self.poke()
 
     def poke(self) -> None:
         """Something went into the core: its plan is looked at once the event loop comes round."""

@@ -39,8 +39,8 @@ RETRY_S = 0.05
 DISK_FULL_PAUSE_S = 1.0
 """How long a server with a full disk stays silent before it tries the disk again."""
 
-PROMOTE_EVERY_S = 0.5
-"""How often a leader looks whether a learner has caught up."""
+UPKEEP_EVERY_S = 0.5
+"""How often a leader looks whether a learner has caught up, and a server whether its address is known."""
 
 PACKET_BYTES_MAX = 1024 * 1024
 """Messages to one peer are sent together up to this; one message always fits."""

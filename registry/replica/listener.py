@@ -112,13 +112,16 @@ class Listener(raft_pb2_grpc.PeerServicer):
 
     async def Exchange(self, packets: AsyncIterator[pb.Packet], context: Any) -> None:  # type: ignore[override]
         first = await anext(packets, None)
-        caller = await self._check_hello(first.hello if first else pb.Hello(), context)
+        caller, valid_s = await self._check_hello(first.hello if first else pb.Hello(), context)
         await context.write(pb.Accepted())
         self._callers.caller_came(caller)
         try:
-            async for packet in packets:
-                for message in packet.messages:
-                    self._host.deliver(from_pb(message, caller.id, self._host.server_id))
+            async with asyncio.timeout(valid_s):  # a connection never outlives the certificate it rests on
+                async for packet in packets:
+                    for message in packet.messages:
+                        self._host.deliver(from_pb(message, caller.id, self._host.server_id))
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the caller's certificate has expired")
         except PeerRefused as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
@@ -126,31 +129,35 @@ class Listener(raft_pb2_grpc.PeerServicer):
 
     async def Forward(self, calls: AsyncIterator[pb.Calls], context: Any) -> None:  # type: ignore[override]
         first = await anext(calls, None)
-        await self._check_hello(first.hello if first else pb.Hello(), context)
+        _, valid_s = await self._check_hello(first.hello if first else pb.Hello(), context)
         answers, tasks = _Answers(), Tasks()
         tasks.spawn(answers.write(context), "answers")
         try:
-            async for message in calls:
-                for call in message.calls:
-                    self._host.answer(call, answers.add)
+            async with asyncio.timeout(valid_s):
+                async for message in calls:
+                    for call in message.calls:
+                        self._host.answer(call, answers.add)
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the caller's certificate has expired")
         finally:
             await tasks.close()
 
-    async def _check_caller(self, context: Any) -> None:
+    async def _check_caller(self, context: Any) -> float:
+        """How long the caller may stay, in seconds."""
         try:
-            check_caller(context.auth_context(), self._datacenter, time.time())
+            return check_caller(context.auth_context(), self._datacenter, time.time())
         except PeerRefused as error:
             log.warning("refused a caller", address=context.peer(), reason=str(error))
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+            return await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))  # type: ignore[no-any-return]
 
-    async def _check_hello(self, hello: pb.Hello, context: Any) -> Peer:
-        """The caller."""
-        await self._check_caller(context)
+    async def _check_hello(self, hello: pb.Hello, context: Any) -> tuple[Peer, float]:
+        """The caller, and how long it may stay, in seconds."""
+        valid_s = await self._check_caller(context)
         problem = self._problem(hello)
         if problem:
             log.warning("refused a server", address=context.peer(), reason=problem)
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, problem)
-        return Peer(hello.sender, hello.address)
+        return Peer(hello.sender, hello.address), valid_s
 
     def _problem(self, hello: pb.Hello) -> str:
         host, sender = self._host, hello.sender

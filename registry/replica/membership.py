@@ -3,18 +3,15 @@
 Any server takes a change and forwards it to the leader. Each returns once the change is committed.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from weft.pb.raft.v1 import raft_pb2 as pb
 
-from ..catalog.state import Answered
 from ..raft.config import Change, ChangeKind
 from ..raft.node import NodeStatus
+from .asking import Asking
 from .leading import Leading
-
-Ask = Callable[[Callable[[], Awaitable[Answered]], Callable[[], pb.Call]], Awaitable[Answered]]
-"""At the leader: what to call when that is here, what to send when it is elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +30,12 @@ class Membership:
     """Changes raise ChangeRefused (the message says what to do first), NotReady or OutcomeUnknown."""
 
     def __init__(
-        self, status: Callable[[], NodeStatus], tick_s: float, leading: Callable[[], Leading], ask: Ask
+        self, status: Callable[[], NodeStatus], tick_s: float, leading: Leading, asking: Asking
     ) -> None:
         self._status = status
         self._tick_s = tick_s
         self._leading = leading
-        self._ask = ask
+        self._asking = asking
 
     def members(self) -> tuple[MemberStatus, ...]:
         """As this server knows them, by id; on the leader with how far each one is."""
@@ -67,11 +64,11 @@ class Membership:
 
     async def transfer(self, to: str = "") -> str:
         """Begins to hand leadership to a voter, "" for the one whose log is longest; answers its id."""
-        answer = await self._ask(
-            lambda: self._leading().transfer(to), lambda: pb.Call(transfer=pb.Transfer(to=to))
+        answer = await self._asking.ask(
+            lambda: self._leading.transfer(to), lambda: pb.Call(transfer=pb.Transfer(to=to))
         )
         return answer.value
 
     async def _change(self, change: Change) -> None:
         kind = pb.Change(kind=change.kind, id=change.id, address=change.address)
-        await self._ask(lambda: self._leading().change(change), lambda: pb.Call(change=kind))
+        await self._asking.ask(lambda: self._leading.change(change), lambda: pb.Call(change=kind))

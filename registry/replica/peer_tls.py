@@ -75,10 +75,11 @@ def channel(address: str, tls: PeerTls, datacenter: str) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(address, credentials, options=options)
 
 
-def check_caller(auth: Any, datacenter: str, now_unix_s: float) -> None:
-    """Raises PeerRefused unless the verified certificate is a server's of this datacenter, valid now.
+def check_caller(auth: Any, datacenter: str, now_unix_s: float) -> float:
+    """How long the caller's certificate is still valid, in seconds.
 
-    `auth` is gRPC's auth_context(). TLS has checked the chain; a resumed session would skip the dates.
+    Raises PeerRefused unless it is a server's of this datacenter, and valid now. `auth` is gRPC's
+    auth_context(): TLS has checked the chain, but a resumed session would skip the dates.
     """
     pems = auth.get("x509_pem_cert", ())
     if not pems:
@@ -93,6 +94,7 @@ def check_caller(auth: Any, datacenter: str, now_unix_s: float) -> None:
             f"the caller's certificate is of {', '.join(names)[:200] or 'nobody'}, not of a server of "
             f"{datacenter}; make it with: weft tls cert create --datacenter {datacenter}"
         )
+    return (leaf.not_valid_after_utc - now).total_seconds()
 
 
 def _dns_names(leaf: x509.Certificate) -> list[str]:

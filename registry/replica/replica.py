@@ -7,7 +7,7 @@ which the state machine answers without applying twice.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -21,20 +21,21 @@ from weft.pb.raft.v1 import raft_pb2 as pb
 from ..catalog.apply import ensure_known, raise_refusal
 from ..catalog.limits import COMMAND_BYTES_MAX
 from ..catalog.snapshot import decode
-from ..catalog.state import Answered, State
+from ..catalog.state import State
 from ..catalog.watches import WatchKey
-from ..errors import DiskFull, InvalidCommand, LogCorrupt, NotReady, OutcomeUnknown
-from ..raft.config import Change, ChangeKind, Config, Member
+from ..errors import InvalidCommand, LogCorrupt, NotReady, OutcomeUnknown
+from ..raft.config import Config, Member
 from ..raft.errors import ChangeRefused
 from ..raft.messages import Message, SnapshotMeta
 from ..raft.ready import Role, Soft
 from . import limits
+from .asking import Asking
 from .disk_thread import DiskThread, Inline
 from .driver import Driver
 from .entries import Entries
 from .errors import NotAMember, PeerRefused
 from .home import Home
-from .leading import Leading, Overloaded, interpret
+from .leading import Leading
 from .machine import Machine
 from .membership import Membership
 from .options import Options
@@ -45,6 +46,7 @@ from .snapshots import write_meta
 from .snapshotting import Snapshotter
 from .ticker import Ticker
 from .transport import Transport
+from .upkeep import keep_members
 from .wal import Recovered
 
 log = structlog.get_logger(__name__)
@@ -106,13 +108,11 @@ class Replica:
         )
         self._ticker = Ticker(tick_s, self._driver.tick, lambda: self._driver.node.role is Role.LEADER)
         self._leading = Leading(self._driver, proposals, self._ticker)
-        self.membership = Membership(
-            lambda: self._driver.node.status(), tick_s, lambda: self._leading, self._ask
-        )
+        self._asking = Asking(self)
+        self.membership = Membership(lambda: self._driver.node.status(), tick_s, self._leading, self._asking)
         if meta.config.members and not meta.index and not home.cluster_id:
             home.enter(cluster_id_of(meta.config.voters))  # a crash came between the two
         self._writer = self._tasks.spawn(self._driver.run(), "log")
-        self._tasks.spawn(self._promote(), "promotions")
 
     @classmethod
     async def in_memory(cls, *, address: str = DEFAULT_ADDRESS) -> Self:
@@ -167,12 +167,17 @@ class Replica:
             replica._transport = Transport(replica, options, random.random)
             replica._transport.update(replica._driver.node.config)
             await replica._transport.start()
+            replica._keep_members(replica._transport.address)
         except BaseException:
             await replica.close()
             raise
         if replica._driver.is_sole_voter:
             replica._driver.node.campaign()
         return replica
+
+    def _keep_members(self, address: str) -> None:
+        work = keep_members(self._driver, self._leading, self.membership, address)
+        self._tasks.spawn(work, "membership")
 
     async def _lead(self) -> None:
         """Elects the only voter without waiting for a clock. Raises what stopped the log."""
@@ -262,16 +267,19 @@ class Replica:
             raise InvalidCommand(
                 f"the write has {len(encoded)} bytes, more than {COMMAND_BYTES_MAX}; split it"
             )
-        answer = await self._ask(
-            lambda: self._leading.propose(command, encoded), lambda: pb.Call(command=encoded)
-        )
+        try:
+            answer = await self._asking.ask(
+                lambda: self._leading.propose(command, encoded), lambda: pb.Call(command=encoded)
+            )
+        except ChangeRefused as error:  # a leader of an older version
+            raise NotReady(f"the leader refuses the write: {error}") from None
         if self._machine.state.index < answer.index:
             await self._reach(answer.index, OutcomeUnknown("the write holds, but is not applied here yet"))
         raise_refusal(answer)
         return Result(answer.index, answer.value)
 
     async def read_index(self, *, consistent: bool = False) -> int:
-        answer = await self._ask(
+        answer = await self._asking.ask(
             lambda: self._leading.read(consistent),
             lambda: pb.Call(read=pb.ReadIndex(consistent=consistent)),
         )
@@ -286,39 +294,31 @@ class Replica:
         except TimeoutError:
             raise late from None
 
-    async def _ask(self, here: Callable[[], Awaitable[Answered]], call: Callable[[], pb.Call]) -> Answered:
-        """Asks whoever leads, again and again while that may help."""
-        deadline = self._loop.time() + limits.PROPOSE_TIMEOUT_S
-        unknown: OutcomeUnknown | None = None
-        while True:
-            if self._closing or self._failure.done():
-                raise unknown or self._not_ready()
-            if self._driver.full:
-                raise unknown or self._driver.full
-            try:
-                return await self._ask_once(here, call)
-            except Overloaded:
-                raise
-            except OutcomeUnknown as error:
-                reason: WeftError = error
-                unknown = error
-            except (NotReady, DiskFull) as error:
-                reason = error
-            if self._loop.time() >= deadline:
-                raise unknown or reason
-            await self._turned(limits.RETRY_S)
+    # The way to the leader
 
-    async def _ask_once(
-        self, here: Callable[[], Awaitable[Answered]], call: Callable[[], pb.Call]
-    ) -> Answered:
+    def check(self) -> None:
+        if self._closing or self._failure.done():
+            raise self._not_ready()
+        self._driver.check_open()
+
+    def leader(self) -> str:
         leader = self._driver.node.leader
         if leader == self.server_id or self._driver.is_sole_voter:
-            return await here()
+            return ""
         if not self.cluster_id:
             raise NotAMember("this server belongs to no cluster yet: bootstrap one, or join one")
-        if not leader or self._transport is None:
+        if not leader:
             raise NotReady("there is no leader now; retry later")
-        return interpret(await self._transport.call(leader, call()))
+        return leader
+
+    async def call(self, server_id: str, call: pb.Call) -> pb.Answer:
+        if self._transport is None:
+            raise NotReady("this server listens for no others; run weft server")
+        return await self._transport.call(server_id, call)
+
+    async def turned(self, timeout_s: float) -> None:
+        """Returns when role, term or leader have changed, or the time is out."""
+        await asyncio.wait((self._turn,), timeout=timeout_s)
 
     def view(self) -> State:
         return self._machine.state
@@ -386,11 +386,7 @@ class Replica:
             self._driver.poke()
         except (NotReady, ChangeRefused):
             return
-        await self._turned(CLOSE_S)
-
-    async def _turned(self, timeout_s: float) -> None:
-        """Returns when role, term or leader have changed, or the time is out."""
-        await asyncio.wait((self._turn,), timeout=timeout_s)
+        await self.turned(CLOSE_S)
 
     def _not_ready(self) -> NotReady:
         if self._failure.done():
@@ -469,16 +465,3 @@ class Replica:
                 await self.membership.remove(member.id)  # its disk was emptied: it is a new server now
         await self.membership.add(server_id, address)
         return self.cluster_id
-
-    async def _promote(self) -> None:
-        """While this server leads, learners become voters as soon as they have caught up."""
-        while True:
-            await asyncio.sleep(limits.PROMOTE_EVERY_S)
-            node = self._driver.node
-            for learner in sorted(node.config.learners if node.role is Role.LEADER else ()):
-                try:
-                    self._leading.change(Change(ChangeKind.PROMOTE, learner))
-                except (ChangeRefused, NotReady, DiskFull):
-                    continue
-                log.info("promoting a server", server=learner)
-                break
