@@ -5,9 +5,10 @@ STAMP  := $(VENV)/.installed
 BENCH  := $(VENV)/.installed-bench
 PYTHON ?= python3
 ARGS   ?=
+SEEDS  ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test ci-long bench check fmt proto clean
+.PHONY: help setup demo test sim sim-mutants ci-long bench check fmt proto clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## ?/\t/' | expand -t 14
@@ -34,6 +35,12 @@ demo: setup      ## the whole mesh on this machine, told step by step (ARGS=--on
 test: setup      ## lint, types and every test that fits in ten minutes
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 	@$(PY) -m pytest -m 'not long' $(ARGS)
+
+sim: setup       ## simulate clusters under faults (SEEDS=n); a failure prints how to replay it
+	@$(PY) -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+sim-mutants: setup  ## plant each known bug of consensus: the simulator has to find it
+	@$(PY) -m tests.simulation --mutants $(ARGS)
 
 ci-long: $(BENCH)  ## what is too long for `make test`
 	@$(PY) -m pytest -m long $(ARGS)

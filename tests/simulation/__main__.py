@@ -19,7 +19,7 @@ def main() -> int:
     what.add_argument("--mutants", action="store_true", help="plant each known bug and hunt it")
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--mutant", choices=sorted(MUTANTS), default="", help="plant this bug")
-    parser.add_argument("--hunt", type=int, default=400, help="with --mutants: seeds to try on each")
+    parser.add_argument("--hunt", type=int, default=1000, help="with --mutants: seeds to try on each")
     parser.add_argument("--jobs", type=int, default=0, help="processes; 0 is one per core")
     parser.add_argument("--quiet", action="store_true", help="with --seed: only the verdict")
     chosen = parser.parse_args()

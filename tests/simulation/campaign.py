@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 from .cluster import Cluster
 from .invariants import Violation
-from .mutants import MUTANTS, planted
+from .mutants import CONTROL, MUTANTS, planted
 from .options import draw_options, draw_theme
 
 PROGRESS_S = 5.0
+CONTROL_RUNS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +99,18 @@ def run_mutants(names: Iterable[str], first: int, runs: int, processes: int = 0)
     survived = 0
     for name in names:
         began = time.monotonic()
-        killer = hunt(name, first, runs, processes)
+        tries = min(runs, CONTROL_RUNS) if name == CONTROL else runs
+        killer = hunt(name, first, tries, processes)
         took = f"{time.monotonic() - began:.1f} s"
-        if killer is None:
+        if name == CONTROL:
+            survived += killer is not None
+            verdict = "FAILED " + killer.replay if killer else f"survived {tries} seeds, as it must"
+            print(f"control: {verdict}, {took}", flush=True)
+        elif killer is None:
             survived += 1
-            print(f"SURVIVED {name}: {runs} seeds, {took}", flush=True)
+            print(f"SURVIVED {name}: {tries} seeds, {took}", flush=True)
         else:
-            print(f"killed {name}: seed {killer.seed} ({killer.rule}), {took}", flush=True)
+            print(f"killed {name}: seed {killer.seed} ({killer.rule}), {took}; {killer.replay}", flush=True)
     return survived
 
 

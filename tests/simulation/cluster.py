@@ -14,7 +14,7 @@ from .history import History
 from .invariants import Invariants, Violation
 from .linearizability import linearizable
 from .nemesis import Nemesis
-from .network import Network
+from .network import Network, between
 from .operator import SERVERS_MAX, Operator
 from .options import Options
 from .server import Server
@@ -121,15 +121,39 @@ class Cluster:
         server.crash()
         self.restart_after(server, self._draw.randrange(1, SECOND))
 
-    def in_storm(self, server: Server) -> None:
-        """A server granted a vote, or won: in a storm it may die of it, and it comes back at once."""
+    def granted_in_storm(self, server: Server) -> None:
+        """A server granted a vote: it may die of it, and it comes back at once."""
         if self.storm and self._draw.random() < 0.4:
-            self.scheduler.after(self._draw.randrange(1, 30 * MS), self._die_in_storm, server)
+            self.scheduler.after(self._draw.randrange(1, 20 * MS), self._die_in_storm, server, 15 * MS)
 
-    def _die_in_storm(self, server: Server) -> None:
+    def won_in_storm(self, server: Server) -> None:
+        """A server won: it may die of it, or be cut off, with hardly more than its first entry written."""
+        if not self.storm:
+            return
+        away_us = self._draw.randint(1, 5) * self.options.election_us
+        delay_us = self._draw.randrange(1, 30 * MS)
+        fate = self._draw.random()
+        if fate < 0.35:
+            self.scheduler.after(delay_us, self._die_in_storm, server, away_us)
+        elif fate < 0.7:
+            others = [name for name in self.names() if name != server.name]
+            links = between([server.name], others) + between(others, [server.name])
+            self.scheduler.after(delay_us // 4, self._cut_off_in_storm, links, away_us)
+
+    def vote_in_storm(self, from_: str, to: str, message: object) -> None:
+        """A request for a vote is delivered once more, later."""
+        if self.storm:
+            self.scheduler.after(self._draw.randrange(80 * MS), self.network.send, from_, to, message)
+
+    def _die_in_storm(self, server: Server, away_us: int) -> None:
         if self.storm and server.node is not None:
             server.crash()
-            self.restart_after(server, self._draw.randrange(1, 60 * MS))
+            self.restart_after(server, self._draw.randrange(1, away_us))
+
+    def _cut_off_in_storm(self, links: list[tuple[str, str]], away_us: int) -> None:
+        if self.storm:
+            self.network.cut(links)
+            self.scheduler.after(away_us, self.network.mend, links)
 
     def note(self, who: str, what: str, detail: object = "") -> None:
         self.counts[what] += 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.raft.config import Change
 from registry.raft.errors import RaftError
-from registry.raft.messages import Entry, EntryKind, SnapshotMeta, VoteReply
+from registry.raft.messages import Entry, EntryKind, SnapshotMeta, Vote, VoteReply
 from registry.raft.node import Node
 from registry.raft.ready import Ready, Role
 
@@ -278,7 +278,7 @@ class Server:
             self._note("soft", f"{ready.soft.role.name} term {ready.soft.term} leader {ready.soft.leader}")
             if ready.soft.role is Role.LEADER:
                 self._cluster.invariants.leads(self.name, ready.soft.term)
-                self._cluster.in_storm(self)
+                self._cluster.won_in_storm(self)
             else:
                 self._forget_proposals(ready.soft.leader)
         for token in ready.reads_lost:
@@ -347,7 +347,9 @@ class Server:
                 self._note("send", message)
             self._cluster.network.send(self.name, message.to, message)
             if type(message) is VoteReply and message.granted:
-                self._cluster.in_storm(self)
+                self._cluster.granted_in_storm(self)
+            elif type(message) is Vote:
+                self._cluster.vote_in_storm(self.name, message.to, message)
 
     # Applying
 
