@@ -13,7 +13,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from weft.pb.catalog.v1 import command_pb2 as pb
 
 from ..errors import REFUSALS, Code, CommandRefused, UnknownCommand
-from . import authority, codec, expiry, limits, operator, registrations, rules, trust
+from . import authority, codec, expiry, operator, registrations, rules, trust
 from .commands import COMMAND_VERSION, REQUEST_ID_BYTES
 from .draft import Draft
 from .state import Answered, State
@@ -33,7 +33,7 @@ def apply(state: State, command: pb.Command, index: int) -> Applied:
     """Applies the command at `index`. Raises UnknownCommand, and nothing else."""
     ensure_known(command)
     now_ms = max(state.time_ms, command.time_ms)
-    if known := state.answered.get((command.request_id,)):
+    if known := state.answers.get(command.request_id):
         return Applied(replace(state, index=index, time_ms=now_ms), known, frozenset())
     draft = Draft.of(state, index, now_ms)
     code, message, value = Code.OK, "", ""
@@ -45,7 +45,9 @@ def apply(state: State, command: pb.Command, index: int) -> Applied:
         draft = Draft.of(state, index, now_ms)
         code, message = _code_of(refusal), str(refusal)
     answer = Answered(now_ms, index, code, message, value)
-    return Applied(_remember(draft.finish(), command, answer), answer, frozenset(draft.touched))
+    if len(command.request_id) == REQUEST_ID_BYTES:
+        draft.remember(command.request_id, answer)
+    return Applied(draft.finish(), answer, frozenset(draft.touched))
 
 
 def raise_refusal(answer: Answered) -> None:
@@ -111,17 +113,3 @@ def _check_request_id(command: pb.Command) -> None:
 
 def _code_of(refusal: CommandRefused) -> Code:
     return next(code for code, kind in REFUSALS.items() if isinstance(refusal, kind))
-
-
-def _remember(state: State, command: pb.Command, answer: Answered) -> State:
-    """Keeps the answer for retries, and forgets those that are too old or too many."""
-    answered, by_time = state.answered, state.answered_by_time
-    for key, _ in by_time.items():
-        time_ms, request_id = key
-        if len(by_time) < limits.ANSWERS_MAX and time_ms + limits.ANSWER_KEPT_MS > state.time_ms:
-            break
-        answered, by_time = answered.without((request_id,)), by_time.without(key)
-    if len(command.request_id) == REQUEST_ID_BYTES:
-        answered = answered.put((command.request_id,), answer)
-        by_time = by_time.put((answer.time_ms, command.request_id), None)
-    return replace(state, answered=answered, answered_by_time=by_time)

@@ -27,6 +27,7 @@ from .model import (
     TaggedAddress,
     Upstream,
 )
+from .sharing import RECENT, Sharing
 
 _DEFINITION_FIELDS = tuple(CheckDefinition.__dataclass_fields__)
 _UPSTREAM_FIELDS = tuple(Upstream.__dataclass_fields__)
@@ -69,15 +70,15 @@ def node_to_pb(row: Node) -> pb.Node:
     )
 
 
-def node_from_pb(row: pb.Node) -> Node:
+def node_from_pb(row: pb.Node, shared: Sharing = RECENT) -> Node:
     return Node(
-        name=row.name,
+        name=shared.text(row.name),
         address=row.address,
-        datacenter=row.datacenter,
+        datacenter=shared.text(row.datacenter),
         id=row.id,
-        tagged_addresses=_sorted(row.tagged_addresses),
-        meta=_sorted(row.meta),
-        indexes=_read_indexes(row.indexes),
+        tagged_addresses=_shared_pairs(row.tagged_addresses, shared),
+        meta=_shared_pairs(row.meta, shared),
+        indexes=shared.indexes(row.indexes.create, row.indexes.modify),
     )
 
 
@@ -107,30 +108,42 @@ def service_to_pb(row: Service) -> pb.Service:
     )
 
 
-def service_from_pb(row: pb.Service) -> Service:
+def service_from_pb(row: pb.Service, shared: Sharing = RECENT) -> Service:
+    text = shared.text
     return Service(
-        node=row.node,
-        id=row.id,
-        name=row.name,
-        datacenter=row.datacenter,
-        kind=row.kind,
-        tags=tuple(row.tags),
-        address=row.address,
+        node=text(row.node),
+        id=text(row.id),
+        name=text(row.name),
+        datacenter=text(row.datacenter),
+        kind=text(row.kind),
+        tags=shared.texts(tuple(row.tags)),
+        address=text(row.address),
         port=row.port,
         socket_path=row.socket_path,
-        tagged_addresses={
-            name: TaggedAddress(tagged.address, tagged.port)
-            for name, tagged in sorted(row.tagged_addresses.items())
-        },
-        meta=_sorted(row.meta),
+        tagged_addresses=_tagged_from_pb(row) if row.tagged_addresses else _NO_ADDRESSES,
+        meta=_shared_pairs(row.meta, shared),
         weight_passing=row.weight_passing,
         weight_warning=row.weight_warning,
         enable_tag_override=row.enable_tag_override,
         connect_native=row.connect_native,
         proxy=_proxy_from_pb(row.proxy) if row.HasField("proxy") else None,
         locality_json=row.locality_json,
-        indexes=_read_indexes(row.indexes),
+        indexes=shared.indexes(row.indexes.create, row.indexes.modify),
     )
+
+
+_NO_ADDRESSES: Mapping[str, TaggedAddress] = {}
+
+
+def _tagged_from_pb(row: pb.Service) -> dict[str, TaggedAddress]:
+    return {
+        name: TaggedAddress(tagged.address, tagged.port)
+        for name, tagged in sorted(row.tagged_addresses.items())
+    }
+
+
+def _shared_pairs(pairs: Mapping[str, str], shared: Sharing) -> Mapping[str, str]:
+    return shared.pairs(tuple(sorted(pairs.items())) if pairs else ())
 
 
 def _proxy_to_pb(row: Proxy) -> pb.Proxy:
@@ -190,24 +203,25 @@ def check_to_pb(row: Check) -> pb.Check:
     )
 
 
-def check_from_pb(row: pb.Check) -> Check:
+def check_from_pb(row: pb.Check, shared: Sharing = RECENT) -> Check:
+    text = shared.text
     definition = NO_DEFINITION
     if row.HasField("definition"):
-        definition = CheckDefinition(**{name: getattr(row.definition, name) for name in _DEFINITION_FIELDS})
+        definition = shared.definition(row.definition.SerializeToString(deterministic=True))
     return Check(
-        node=row.node,
-        id=row.id,
-        name=row.name,
-        status=row.status,
+        node=text(row.node),
+        id=text(row.id),
+        name=text(row.name),
+        status=text(row.status),
         notes=row.notes,
         output=row.output,
-        service_id=row.service_id,
-        service_name=row.service_name,
-        service_tags=tuple(row.service_tags),
-        type=row.type,
+        service_id=text(row.service_id),
+        service_name=text(row.service_name),
+        service_tags=shared.texts(tuple(row.service_tags)),
+        type=text(row.type),
         exposed_port=row.exposed_port,
         definition=definition,
-        indexes=_read_indexes(row.indexes),
+        indexes=shared.indexes(row.indexes.create, row.indexes.modify),
     )
 
 

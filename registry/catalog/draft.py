@@ -5,8 +5,7 @@ thrown away when the command turns out to be refused: nothing is applied by halv
 """
 
 from collections.abc import Iterable
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from . import watches
@@ -26,7 +25,8 @@ from .model import (
     Service,
     service_leaf_key,
 )
-from .state import Moved, State
+from .rows import says_same, with_indexes, with_values
+from .state import Answered, Moved, State
 from .tombstones import is_covering
 from .tree import Key
 from .watches import WatchKey
@@ -34,16 +34,21 @@ from .watches import WatchKey
 
 @dataclass(slots=True)
 class Draft:
-    """`state` is the base with what was changed so far; `index` and `now_ms` are the command's."""
+    """`state` is the base with what was changed so far; `index` and `now_ms` are the command's.
+
+    `removes` says that rows went, so that a touched key may cover nothing any more.
+    """
 
     state: State
     index: int
     now_ms: int
     touched: set[WatchKey]
+    created: Indexes  # of all rows that the command creates
+    removes: bool = False
 
     @classmethod
     def of(cls, state: State, index: int, now_ms: int) -> "Draft":
-        return cls(copy(state), index, now_ms, set())
+        return cls(state.branch(), index, now_ms, set(), Indexes(index, index))
 
     def _change(self, **tables: Any) -> None:
         """Sets fields of the copy, which nobody else holds before `finish`.
@@ -56,20 +61,24 @@ class Draft:
     def _indexes(
         self, old: Node | Service | Check | Intention | CredentialRecord | CaRoot | Authority | None
     ) -> Indexes:
-        return Indexes(old.indexes.create if old else self.index, self.index)
+        return Indexes(old.indexes.create, self.index) if old else self.created
 
     def finish(self) -> State:
         """The state after the command, with the index of every touched key."""
         moved, tombstones = self.state.moved, self.state.tombstones
         now = Moved(self.index, self.now_ms)
         for key in sorted(self.touched):
-            if old := moved.get(key):
+            if tombstones and (old := moved.get(key)):
                 tombstones = tombstones.without((old.time_ms, *key))
-            if not is_covering(self.state, key):
+            if self.removes and not is_covering(self.state, key):
                 tombstones = tombstones.put((self.now_ms, *key), None)
             moved = moved.put(key, now)
         self._change(index=self.index, time_ms=self.now_ms, moved=moved, tombstones=tombstones)
         return self.state
+
+    def remember(self, request_id: bytes, answer: Answered) -> None:
+        """A retry of the command is answered with this."""
+        self._change(answers=self.state.answers.remember(request_id, answer))
 
     def drop_revocations(self, keys: list[Key]) -> None:
         """Removes rows of `State.revocations` by key."""
@@ -95,9 +104,9 @@ class Draft:
     def put_node(self, row: Node) -> None:
         """A row that says the same as before moves no index."""
         old = self.state.nodes.get((row.name,))
-        if old and replace(row, indexes=old.indexes) == old:
+        if says_same(row, old):
             return
-        row = replace(row, indexes=self._indexes(old))
+        row = with_indexes(row, self._indexes(old))
         self._change(nodes=self.state.nodes.put((row.name,), row))
         self.touched.add(watches.NODES)
         self._touch_node(row.name)
@@ -109,16 +118,17 @@ class Draft:
             self.drop_service(row)
         for check in tuple(self.state.checks.prefix((name,))):
             self.drop_check(check)
+        self.removes = True
         self._change(nodes=self.state.nodes.without((name,)))
         self.touched |= {watches.NODES, watches.node(name)}
 
     def put_service(self, row: Service) -> None:
         old = self.state.services.get((row.node, row.id))
-        if old and replace(row, indexes=old.indexes) == old:
+        if says_same(row, old):
             return
-        if old:
+        if old and (old.name, old.connects_to) != (row.name, row.connects_to):
             self._unlist(old)
-        row = replace(row, indexes=self._indexes(old))
+        row = with_indexes(row, self._indexes(old))
         named, connected = self.state.services_by_name, self.state.services_by_connect
         if row.connects_to:
             connected = connected.put((row.connects_to, row.node, row.id), row)
@@ -133,6 +143,7 @@ class Draft:
             self._retag_checks(row)
 
     def _unlist(self, old: Service) -> None:
+        self.removes = True
         self._touch_service(old)
         self._change(
             services_by_name=self.state.services_by_name.without((old.name, old.node, old.id)),
@@ -141,7 +152,7 @@ class Draft:
 
     def _retag_checks(self, row: Service) -> None:
         for check in tuple(self.state.checks_by_service.prefix((row.node, row.id))):
-            self.put_check(check)
+            self.put_check(check, row)
 
     def drop_service(self, row: Service) -> None:
         """Removes an instance, its checks, and its right to be in the mesh."""
@@ -171,38 +182,40 @@ class Draft:
 
     # Checks
 
-    def put_check(self, row: Check) -> None:
-        """Fills in the service's name and tags; the caller has made sure that it exists."""
-        service = self.state.services.get((row.node, row.service_id)) if row.service_id else None
-        row = replace(
-            row,
-            service_name=service.name if service else "",
-            service_tags=service.tags if service else (),
-        )
+    def service_of(self, row: Check) -> Service | None:
+        """The instance that the check names, if it names one and it exists."""
+        return self.state.services.get((row.node, row.service_id)) if row.service_id else None
+
+    def put_check(self, row: Check, service: Service | None) -> None:
+        """Fills in name and tags of the service, which is `service_of(row)`."""
+        name, tags = (service.name, service.tags) if service else ("", ())
+        if (row.service_name, row.service_tags) != (name, tags):
+            row = with_values(row, service_name=name, service_tags=tags)
         old = self.state.checks.get((row.node, row.id))
-        if old and replace(row, indexes=old.indexes) == old:
+        if says_same(row, old):
             return
         if old and old.service_id != row.service_id:
             self.drop_check(old)
-        row = replace(row, indexes=self._indexes(old))
+        row = with_indexes(row, self._indexes(old))
         self._change(
             checks=self.state.checks.put((row.node, row.id), row),
             checks_by_service=self.state.checks_by_service.put((row.node, row.service_id, row.id), row),
         )
-        self._touch_check(row)
+        self._touch_check(row, service)
 
     def drop_check(self, row: Check) -> None:
+        self.removes = True
         self._change(
             checks=self.state.checks.without((row.node, row.id)),
             checks_by_service=self.state.checks_by_service.without((row.node, row.service_id, row.id)),
         )
-        self._touch_check(row)
+        self._touch_check(row, self.service_of(row))
 
-    def _touch_check(self, row: Check) -> None:
+    def _touch_check(self, row: Check, service: Service | None) -> None:
         self.touched |= {watches.CHECKS, watches.node(row.node)}
         if not row.service_id:
             self._touch_node(row.node)
-        elif service := self.state.services.get((row.node, row.service_id)):
+        elif service:
             self._touch_health(service)
 
     # Intentions
@@ -210,13 +223,13 @@ class Draft:
     def put_intention(self, row: Intention) -> Intention:
         """Keeps id and creation time of the intention that it replaces."""
         old = self.state.intentions.get((row.destination, row.source))
-        row = replace(
+        row = with_values(
             row,
             id=old.id if old else row.id,
             created_ms=old.created_ms if old else self.now_ms,
             updated_ms=self.now_ms,
-            indexes=self._indexes(old),
         )
+        row = with_indexes(row, self._indexes(old))
         self._change(
             intentions=self.state.intentions.put((row.destination, row.source), row),
             intentions_by_source=self.state.intentions_by_source.put((row.source, row.destination), row),
@@ -225,6 +238,7 @@ class Draft:
         return row
 
     def drop_intention(self, row: Intention) -> None:
+        self.removes = True
         self._change(
             intentions=self.state.intentions.without((row.destination, row.source)),
             intentions_by_source=self.state.intentions_by_source.without((row.source, row.destination)),
@@ -242,13 +256,14 @@ class Draft:
 
     def put_credential(self, key: str, digest: bytes) -> None:
         self.drop_credential(key)
-        row = CredentialRecord(key, digest, self.now_ms, Indexes(self.index, self.index))
+        row = CredentialRecord(key, digest, self.now_ms, self.created)
         self._change(credentials=self.state.credentials.put((key,), row))
         self.touched.add(watches.credential(key))
 
     def drop_credential(self, key: str) -> None:
         """Ends a credential; what it signed for and has not expired is revoked."""
         if (key,) in self.state.credentials:
+            self.removes = True
             self._change(credentials=self.state.credentials.without((key,)))
             self.touched.add(watches.credential(key))
         self._revoke_leaves(key)
@@ -289,8 +304,7 @@ class Draft:
     def _indexed(self, row: CaRoot) -> CaRoot:
         """A root that says the same as before keeps its indexes."""
         old = self.state.roots.get((row.id,))
-        same = old is not None and replace(row, indexes=old.indexes) == old
-        return old if old and same else replace(row, indexes=self._indexes(old))
+        return old if old and says_same(row, old) else with_indexes(row, self._indexes(old))
 
     def put_own_roots(self, trust_domain: str, rows: Iterable[CaRoot]) -> None:
         """Replaces the roots of one trust domain."""
@@ -298,12 +312,12 @@ class Draft:
         self.put_roots([*others, *rows])
 
     def put_authority(self, row: Authority) -> None:
-        self._change(authority=replace(row, indexes=self._indexes(self.state.authority)))
+        self._change(authority=with_indexes(row, self._indexes(self.state.authority)))
         self.touched.add(watches.AUTHORITY)
 
     def put_autopilot(self, row: AutopilotConfig) -> None:
         known = self.state.autopilot.indexes.create
-        self._change(autopilot=replace(row, indexes=Indexes(known or self.index, self.index)))
+        self._change(autopilot=with_indexes(row, Indexes(known or self.index, self.index)))
         self.touched.add(watches.AUTOPILOT)
 
     def put_parts(self, rows: Iterable[RestorePart]) -> None:

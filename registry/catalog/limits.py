@@ -46,9 +46,11 @@ every day or so, and each of them would be listed at every peer if the instance 
 EXPIRED_PER_COMMAND_MAX = 256
 """Rows of a kind that one Expire removes: about 20 ms."""
 
-ANSWERS_MAX = 16_384
+ANSWERS_PER_GENERATION = 1024  # indexes; two levels of a tree
+ANSWER_GENERATIONS_MAX = 16
 ANSWER_KEPT_MS = 10 * 60 * 1000
-"""Answers kept for retries. A client retries within seconds; the count bounds memory to some MiB."""
+"""Answers kept for retries: those of the last 16,384 commands, for 10 minutes. A client retries within
+seconds; the count bounds memory to some MiB. They are forgotten a generation at a time."""
 
 TOMBSTONE_KEPT_MS = 60 * 60 * 1000
 """How long a watch index outlives what it covers: well above the longest blocking query (10 min)."""

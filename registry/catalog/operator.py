@@ -95,6 +95,5 @@ def _continued(draft: Draft, found: State) -> State:
         restoring=Tree(),
         moved=Tree(),
         tombstones=Tree(),
-        answered=draft.state.answered,  # retries of what was answered in this log
-        answered_by_time=draft.state.answered_by_time,
+        answers=draft.state.answers,  # retries of what was answered in this log
     )

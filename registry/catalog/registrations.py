@@ -1,13 +1,12 @@
 """How nodes, services and checks come, change and go."""
 
-from dataclasses import replace
-
 from weft.pb.catalog.v1 import command_pb2 as pb
 
-from ..errors import Conflict, NotFound
+from ..errors import Conflict, InvalidCommand, NotFound
 from . import codec, limits, rules
 from .draft import Draft
 from .model import Check, Indexes, Node, Service
+from .rows import says_same, with_values
 
 
 def register(draft: Draft, command: pb.Register) -> str:
@@ -33,7 +32,9 @@ def register(draft: Draft, command: pb.Register) -> str:
 
 
 def _register_node(draft: Draft, row: Node) -> None:
-    rules.node(row)
+    """What is registered already was looked at when it came; most registrations repeat their node."""
+    if not says_same(row, draft.state.nodes.get((row.name,))):
+        rules.node(row)
     cluster = draft.state.cluster
     rules.refuse_unless(
         cluster is None or row.datacenter == cluster.datacenter,
@@ -43,10 +44,10 @@ def _register_node(draft: Draft, row: Node) -> None:
 
 
 def _register_service(draft: Draft, node: Node, row: Service) -> None:
-    rules.refuse_unless(row.node == node.name, f"Service {row.id[:64]!r}: is of another node")
-    rules.refuse_unless(
-        row.datacenter == node.datacenter, f"Service {row.id[:64]!r}: is of another datacenter than its node"
-    )
+    if row.node != node.name:
+        raise InvalidCommand(f"Service {row.id[:64]!r}: is of another node")
+    if row.datacenter != node.datacenter:
+        raise InvalidCommand(f"Service {row.id[:64]!r}: is of another datacenter than its node")
     rules.service(row)
     old = draft.state.services.get((row.node, row.id))
     if old and _identity(old) != _identity(row):
@@ -66,11 +67,13 @@ def _drop_replaced(draft: Draft, node: str, service_ids: set[str], kept: set[str
 
 
 def _register_check(draft: Draft, node: Node, row: Check) -> None:
-    rules.refuse_unless(row.node == node.name, f"Check {row.id[:64]!r}: is of another node")
+    if row.node != node.name:
+        raise InvalidCommand(f"Check {row.id[:64]!r}: is of another node")
     rules.check(row)
-    if row.service_id and not draft.state.services.get((row.node, row.service_id)):
+    service = draft.service_of(row)
+    if row.service_id and not service:
         raise NotFound(f"ServiceID {row.service_id[:64]!r} does not exist on node {row.node!r}")
-    draft.put_check(row)
+    draft.put_check(row, service)
 
 
 def deregister(draft: Draft, command: pb.Deregister) -> str:
@@ -96,7 +99,8 @@ def update_check(draft: Draft, command: pb.UpdateCheck) -> str:
     _compare(check.indexes, command.expected_modify_index)
     rules.status(command.status)
     rules.text("Output", command.output, limits.OUTPUT_CHARS_MAX)
-    draft.put_check(replace(check, status=command.status, output=command.output))
+    changed = with_values(check, status=command.status, output=command.output)
+    draft.put_check(changed, draft.service_of(changed))
     return ""
 
 

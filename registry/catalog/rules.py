@@ -18,11 +18,13 @@ from ..errors import InvalidCommand
 from . import limits
 from .model import (
     CONNECT_PROXY,
+    NO_DEFINITION,
     STATUSES,
     WILDCARD,
     CaRoot,
     CaSettings,
     Check,
+    CheckDefinition,
     Intention,
     Node,
     Proxy,
@@ -43,25 +45,28 @@ _DAYS_30_MS = 30 * 24 * 60 * 60 * 1000
 
 
 def refuse_unless(condition: object, message: str) -> None:
-    """Raises InvalidCommand unless the condition holds."""
+    """Raises InvalidCommand unless the condition holds.
+
+    The message is made either way; what every row goes through many times makes its own when it must.
+    """
     if not condition:
         raise InvalidCommand(message)
 
 
 def name(field: str, value: str) -> None:
     """A name that ends up in a SPIFFE id or an instance key."""
-    refuse_unless(
-        _NAME.fullmatch(value),
-        f"{field} {value[:64]!r}: use 1 to {limits.NAME_CHARS_MAX} letters, digits, '.', '-', '_'",
-    )
+    if not _NAME.fullmatch(value):
+        raise InvalidCommand(
+            f"{field} {value[:64]!r}: use 1 to {limits.NAME_CHARS_MAX} letters, digits, '.', '-', '_'"
+        )
 
 
 def label(field: str, value: str) -> None:
     """An id or a name that only the catalog reads: printable, not empty."""
-    refuse_unless(
-        value and value.isprintable() and len(value.encode()) <= limits.LABEL_BYTES_MAX,
-        f"{field} {value[:64]!r}: use 1 to {limits.LABEL_BYTES_MAX} bytes of printable text",
-    )
+    if not (value and value.isprintable() and len(value.encode()) <= limits.LABEL_BYTES_MAX):
+        raise InvalidCommand(
+            f"{field} {value[:64]!r}: use 1 to {limits.LABEL_BYTES_MAX} bytes of printable text"
+        )
 
 
 def uuid(field: str, value: str) -> None:
@@ -69,13 +74,16 @@ def uuid(field: str, value: str) -> None:
 
 
 def port(field: str, value: int) -> None:
-    refuse_unless(0 <= value <= _PORT_MAX, f"{field} {value}: must be from 0 to {_PORT_MAX}")
+    if not 0 <= value <= _PORT_MAX:
+        raise InvalidCommand(f"{field} {value}: must be from 0 to {_PORT_MAX}")
 
 
 def address(field: str, value: str) -> None:
     """A host name or IP address, or nothing. The unspecified addresses reach nobody."""
+    if not value:
+        return
     refuse_unless(
-        not value or _HOST.fullmatch(value) or is_ip(value),
+        _HOST.fullmatch(value) or is_ip(value),
         f"{field} {value[:64]!r}: must be a host name or an IP address",
     )
     refuse_unless(value not in ("0.0.0.0", "::"), f"{field} {value!r}: others cannot reach it")
@@ -99,7 +107,8 @@ def socket_path(field: str, value: str) -> None:
 
 
 def text(field: str, value: str, most: int) -> None:
-    refuse_unless(len(value) <= most, f"{field}: longer than {most} characters")
+    if len(value) > most:
+        raise InvalidCommand(f"{field}: longer than {most} characters")
 
 
 def meta(field: str, pairs: Mapping[str, str]) -> None:
@@ -131,7 +140,8 @@ def _tagged(pairs: Mapping[str, tuple[str, int]]) -> None:
 def service(row: Service) -> None:
     label("Service ID", row.id)
     label("Service Name", row.name)
-    refuse_unless("/" not in row.name, f"Service Name {row.name!r}: must not contain '/'")
+    if "/" in row.name:
+        raise InvalidCommand(f"Service Name {row.name!r}: must not contain '/'")
     refuse_unless(len(row.tags) <= limits.TAGS_MAX, f"Tags: more than {limits.TAGS_MAX}")
     for tag in row.tags:
         text("Tags", tag, limits.LABEL_BYTES_MAX)
@@ -141,16 +151,16 @@ def service(row: Service) -> None:
     _tagged(row.tagged_addresses)
     meta("Meta", row.meta)
     for field, weight in (("Passing", row.weight_passing), ("Warning", row.weight_warning)):
-        refuse_unless(0 <= weight <= _WEIGHT_MAX, f"Weights.{field} {weight}: must be 0 to {_WEIGHT_MAX}")
+        if not 0 <= weight <= _WEIGHT_MAX:
+            raise InvalidCommand(f"Weights.{field} {weight}: must be 0 to {_WEIGHT_MAX}")
     refuse_unless(row.weight_passing, "Weights.Passing: must be above 0")
     parse_object(row.locality_json, "Locality")
     _mesh_side(row)
 
 
 def _mesh_side(row: Service) -> None:
-    refuse_unless(
-        row.kind in ("", CONNECT_PROXY), f"Kind {row.kind[:64]!r}: use {CONNECT_PROXY!r} or leave it out"
-    )
+    if row.kind not in ("", CONNECT_PROXY):
+        raise InvalidCommand(f"Kind {row.kind[:64]!r}: use {CONNECT_PROXY!r} or leave it out")
     if row.connect_native:
         name("Service Name", row.name)
         refuse_unless(row.port, "Port: missing; a native service needs the port that its peers connect to")
@@ -234,17 +244,23 @@ def check(row: Check) -> None:
         label("ServiceID", row.service_id)
     text("Type", row.type, limits.LABEL_BYTES_MAX)
     port("ExposedPort", row.exposed_port)
-    definition = row.definition
+    if row.definition is not NO_DEFINITION:
+        _definition(row.definition)
+
+
+def _definition(definition: CheckDefinition) -> None:
     parse_object(definition.header_json, "Header")
     text("Body", definition.body, limits.JSON_BYTES_MAX)
     for field in ("http", "method", "tls_server_name", "tcp", "grpc", "alias_node", "alias_service"):
         text(field, getattr(definition, field), limits.JSON_BYTES_MAX)
     for field in ("interval_ms", "timeout_ms", "ttl_ms", "deregister_critical_after_ms"):
-        refuse_unless(0 <= getattr(definition, field) <= _DAYS_30_MS, f"{field}: at most 30 days")
+        if not 0 <= getattr(definition, field) <= _DAYS_30_MS:
+            raise InvalidCommand(f"{field}: at most 30 days")
 
 
 def status(value: str) -> None:
-    refuse_unless(value in STATUSES, f"Invalid check status: {value[:64]!r}; use {', '.join(STATUSES)}")
+    if value not in STATUSES:
+        raise InvalidCommand(f"Invalid check status: {value[:64]!r}; use {', '.join(STATUSES)}")
 
 
 def intention(row: Intention) -> None:

@@ -7,9 +7,12 @@ one of exactly those keys is above the index that the client already has.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 from . import watches
+from .answers import Answered as Answered
+from .answers import Answers
 from .model import (
     AUTOPILOT_DEFAULT,
     Authority,
@@ -40,17 +43,6 @@ class Read(Generic[T]):
     rows: T
     index: int
     keys: tuple[WatchKey, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The outcome of an applied command, for a retry of it."""
-
-    time_ms: int
-    index: int
-    code: int
-    message: str
-    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +80,11 @@ class State:
     restoring: Tree[RestorePart] = field(default_factory=Tree)  # part
     moved: Tree[Moved] = field(default_factory=Tree)  # watch key
     tombstones: Tree[None] = field(default_factory=Tree)  # time_ms, then the parts of a watch key
-    answered: Tree[Answered] = field(default_factory=Tree)  # request id
-    answered_by_time: Tree[None] = field(default_factory=Tree)  # time_ms, request id
+    answers: Answers = field(default_factory=Answers)
+
+    def branch(self) -> "State":
+        """A copy that nobody else holds. (copy.copy goes by the pickle protocol: ten times the time.)"""
+        return State(*_fields(self))
 
     def index_of(self, key: WatchKey) -> int:
         """When what the key covers last changed, deletions included; at least 1."""
@@ -205,3 +200,6 @@ class State:
         for other in self.services_by_connect.prefix((row.name, row.node)):
             if other.proxy and other.proxy.destination_service_id == row.id:
                 yield other
+
+
+_fields = attrgetter(*State.__dataclass_fields__)

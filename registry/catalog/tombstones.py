@@ -7,7 +7,6 @@ tables and kept by age, so that expiry looks at the oldest only.
 from collections.abc import Iterator
 
 from .state import State
-from .tree import Key
 from .watches import WatchKey
 
 
@@ -36,11 +35,3 @@ def is_covering(state: State, key: WatchKey) -> bool:
 
 def _has_any(rows: Iterator[object]) -> bool:
     return next(rows, None) is not None
-
-
-def tombstones(state: State) -> list[tuple[Key, None]]:
-    """The content of `State.tombstones`, from the other tables."""
-    found = (
-        ((moved.time_ms, *key), None) for key, moved in state.moved.items() if not is_covering(state, key)
-    )
-    return sorted(found)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.catalog import commands, snapshot
+from registry.catalog.answers import Answers
 from registry.catalog.apply import apply, ensure_known
 from registry.catalog.model import Upstream
 from registry.catalog.state import State
@@ -61,7 +62,7 @@ _commands = st.one_of(
 def _content(state: State) -> dict[str, object]:
     """Every field, trees as the lists of what they hold."""
     fields = {name: getattr(state, name) for name in State.__dataclass_fields__}
-    return {name: list(it.items()) if isinstance(it, Tree) else it for name, it in fields.items()}
+    return {name: list(it.items()) if isinstance(it, Tree | Answers) else it for name, it in fields.items()}
 
 
 @settings(max_examples=60, deadline=None)
@@ -173,13 +174,32 @@ def test_a_retry_of_a_refused_write_is_refused_again() -> None:
 
 
 def test_answers_are_forgotten_by_age_and_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World.set_up()
-    monkeypatch.setattr("registry.catalog.limits.ANSWERS_MAX", 5)
-    for _ in range(20):
+    monkeypatch.setattr("registry.catalog.limits.ANSWERS_PER_GENERATION", 4)
+    monkeypatch.setattr("registry.catalog.limits.ANSWER_GENERATIONS_MAX", 2)
+    world = World()
+    writes = [commands.expire(stamp()) for _ in range(20)]
+    for write in writes:  # at the indexes 1 to 20, so the newest generation is index 20 alone
+        world.do(write)
+    known = [world.state.answers.get(write.request_id) is not None for write in writes]
+    assert known == [False] * 11 + [True] * 9
+    assert len(world.state.answers) == 9
+    for _ in range(4):
+        world.do(commands.expire(stamp(time_ms=10**9)))
+    assert len(world.state.answers) == 5
+
+
+def test_a_restored_server_forgets_answers_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.catalog.limits.ANSWERS_PER_GENERATION", 4)
+    monkeypatch.setattr("registry.catalog.limits.ANSWER_GENERATIONS_MAX", 2)
+    world = World()
+    for _ in range(30):
         world.do(commands.expire(stamp()))
-    assert len(world.state.answered) == len(world.state.answered_by_time) == 5
-    world.do(commands.expire(stamp(time_ms=10**9)))
-    assert len(world.state.answered) == len(world.state.answered_by_time) == 1
+        restored = snapshot.decode(snapshot.encode(world.state))
+        assert restored.answers.older == world.state.answers.older
+        step = commands.expire(stamp())
+        assert list(snapshot.encode(apply(restored, step, restored.index + 1).state)) == list(
+            snapshot.encode(apply(world.state, step, restored.index + 1).state)
+        )
 
 
 def test_a_write_without_a_request_id_is_refused() -> None:

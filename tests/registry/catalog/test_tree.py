@@ -10,23 +10,22 @@ _steps = st.lists(st.tuples(st.booleans(), _keys, st.integers()), max_size=400)
 
 
 def _check_shape(tree: Tree[int]) -> None:
-    """Every node within its bounds, every size and first key true, all leaves on one level."""
+    """Every node within its widths, every bound true, all leaves at the tree's height."""
 
-    def walk(node: tuple, is_root: bool) -> tuple[int, int]:
-        keys, values, size = node
-        assert len(keys) == len(values) <= WIDTH
-        assert is_root or len(keys) >= WIDTH // 4
-        assert list(keys) == sorted(set(keys))
-        if size is None:
-            return 1, len(keys)
-        assert len(keys) > 1 or not is_root
-        below = [walk(child, False) for child in values]
-        assert keys == tuple(child[0][0] for child in values)
-        assert len({depth for depth, _ in below}) == 1
-        assert size == sum(count for _, count in below)
-        return below[0][0] + 1, size
+    def walk(node: tuple[list, list], height: int, low: tuple | None, high: tuple | None) -> int:
+        firsts, values = node
+        assert len(values) <= WIDTH
+        assert height == tree._height or len(values) >= WIDTH // 4
+        assert firsts == sorted(set(firsts))
+        if not height:
+            assert len(firsts) == len(values)
+            assert all((low is None or key >= low) and (high is None or key < high) for key in firsts)
+            return len(firsts)
+        assert len(firsts) == len(values) - 1 > 0
+        limits = [low, *firsts, high]
+        return sum(walk(child, height - 1, limits[at], limits[at + 1]) for at, child in enumerate(values))
 
-    walk(tree._root, True)
+    assert walk(tree._root, tree._height, None, None) == len(tree)
 
 
 @settings(max_examples=150, deadline=None)
