@@ -9,7 +9,6 @@ RegistryError
 ├── NotReady              expected: no leader, or the log is closed (Unavailable)
 ├── DiskFull              expected: writes are refused until there is space
 ├── OutcomeUnknown        expected: the write may or may not be in the log
-├── RaftOnly              expected: the engine of the log has no such thing
 ├── LogCorrupt            expected: synced bytes of the log are damaged (DataDirProblem)
 └── UnknownCommand        unexpected: a newer server's command; this server halts
 """
@@ -60,10 +59,6 @@ class DiskFull(RegistryError, EnvironmentProblem):
 
 class OutcomeUnknown(RegistryError, Unavailable):
     """Expected. The server failed while writing. Retry with the same request id."""
-
-
-class RaftOnly(RegistryError, UsageError):
-    """Expected. Membership and leadership of the consensus are etcd's own here; use its tools."""
 
 
 class LogCorrupt(RegistryError, DataDirProblem):

@@ -29,7 +29,7 @@ class EtcdCluster:
 
     def __init__(self, processes: Processes, base: Path, count: int, options: tuple[str, ...] = ()) -> None:
         self._processes = processes
-        self._options = options
+        self.options = options
         scheme = "https" if "--cert-file" in options else "http"
         self.members = [EtcdMember(f"etcd{number}", base, scheme) for number in range(count)]
         for member in self.members:
@@ -50,7 +50,7 @@ class EtcdCluster:
                 *("--listen-peer-urls", member.peer, "--initial-advertise-peer-urls", member.peer),
                 *("--initial-cluster", initial, "--logger", "zap", "--log-level", "warn"),
                 *ELECTION,
-                *self._options,
+                *self.options,
             ],
         )
 

@@ -13,6 +13,8 @@ DEBIAN_PACKAGES = {
     "h2load": "nghttp2-client",
     "nghttp": "nghttp2-client",
     "nghttpd": "nghttp2-server",
+    "etcd": "etcd-server",
+    "etcdctl": "etcd-client",
 }
 """Program -> the Debian package that holds it."""
 

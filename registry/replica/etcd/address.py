@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from weft.errors import ConfigError
 from weft.files import read_private
@@ -56,16 +56,17 @@ def parse(url: str) -> EtcdAddress:
     scheme, _, rest = url.partition("://")
     if scheme not in ("etcd", "etcds") or not rest:
         raise ConfigError("--consensus: write etcd://host:port/prefix or etcds://host:port/prefix")
-    parts = urlsplit(f"//{rest}")
-    user, _, hosts = parts.netloc.rpartition("@")
-    options = _options(parts.query)
-    if parts.fragment:
-        raise ConfigError("--consensus: a '#' has no meaning here; leave it out")
+    if "#" in rest or not unquote(rest).isprintable():
+        raise ConfigError("--consensus: '#' and control characters have no meaning here; leave them out")
+    rest, _, query = rest.partition("?")
+    authority, _, path = rest.partition("/")
+    user, _, hosts = authority.rpartition("@")
+    options = _options(query)
     if scheme == "etcd":
         _refuse_tls(options)
     address = EtcdAddress(
         endpoints=_endpoints(hosts),
-        prefix=_prefix(parts.path),
+        prefix=_prefix(path),
         tls=_tls(options) if scheme == "etcds" else None,
         user=_user(user, options),
         password=_password(options),

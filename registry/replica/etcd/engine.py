@@ -21,7 +21,7 @@ from ...catalog.apply import ensure_known, raise_refusal
 from ...catalog.limits import COMMAND_BYTES_MAX
 from ...catalog.state import State
 from ...catalog.watches import WatchKey
-from ...errors import DiskFull, InvalidCommand, NotReady, OutcomeUnknown, RaftOnly
+from ...errors import DiskFull, InvalidCommand, NotReady, OutcomeUnknown
 from ..machine import Machine
 from ..port import Result, Status
 from ..proposals import Proposals
@@ -42,14 +42,18 @@ CLOSE_S = 2.0  # for writes under way, and for leaving the seat
 
 
 async def open_etcd(
-    url: str, *, address: str, snapshot_after_bytes: int = limits.SNAPSHOT_AFTER_BYTES
+    url: str,
+    *,
+    address: str,
+    snapshot_after_bytes: int = limits.SNAPSHOT_AFTER_BYTES,
+    outage_timeout_s: float = limits.OUTAGE_TIMEOUT_S,
 ) -> "EtcdLog":
     """The log at an `etcd://` URL (see `address`), with all that is in it applied.
 
     `address` is where other servers find this one. Raises ConfigError, EtcdUnreachable, EtcdRefuses,
     DiskFull, LogCorrupt or UnknownCommand.
     """
-    made = EtcdLog(parse(url), address, snapshot_after_bytes)
+    made = EtcdLog(parse(url), address, snapshot_after_bytes, outage_timeout_s)
     try:
         await made.start()
     except BaseException:
@@ -66,7 +70,7 @@ class EtcdLog:
         where: EtcdAddress,
         address: str,
         snapshot_after_bytes: int,
-        outage_timeout_s: float = limits.OUTAGE_TIMEOUT_S,
+        outage_timeout_s: float,
     ) -> None:
         self._where = where
         self._outage_timeout_s = outage_timeout_s
@@ -235,12 +239,6 @@ class EtcdLog:
         except (TimeoutError, WeftError) as error:
             log.warning("the seat was not left in order", reason=str(error))
 
-    # Membership of the consensus
-
-    def raft_only(self, what: str) -> NoReturn:
-        """Raises RaftOnly."""
-        raise RaftOnly(f"{what}: this registry keeps its log in etcd, which has members of its own: {_TOOL}")
-
     # Failing
 
     def _silence_s(self) -> float:
@@ -298,6 +296,3 @@ class EtcdLog:
             log.error("snapshot failed; the log keeps growing", reason=str(error))
         finally:
             self._snapshotting = False
-
-
-_TOOL = "use `etcdctl member`, `etcdctl move-leader` and `etcdctl snapshot`"

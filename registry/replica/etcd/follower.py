@@ -172,9 +172,9 @@ class EtcdFollower:
 
     async def _watch(self, revision: int) -> None:
         keys = self._keys
-        ranges = [(keys.logs, after_prefix(keys.logs)), (keys.leader, b"")]
+        ranges = [(it, after_prefix(it)) for it in (keys.logs, keys.servers)] + [(keys.leader, b"")]
         async for events in self._etcd.watch(ranges, revision):
             put = [event.kv for event in events if event.type == pb.Event.PUT]
             await self._take_rows([row for row in put if row.key.startswith(keys.logs)])
-            if any(event.kv.key == keys.leader for event in events):
+            if not all(event.kv.key.startswith(keys.logs) for event in events):
                 self._seat.stir()
