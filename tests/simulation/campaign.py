@@ -46,7 +46,7 @@ def run_seed(seed: int, mutant: str = "", *, trace: bool = False) -> Outcome:
     except Violation as violation:
         rule, detail = violation.rule, str(violation)
     except Exception as error:  # the core's own invariants, and bugs of any kind: each is a find
-        rule, detail = type(error).__name__, traceback.format_exc()
+        rule, detail = type(error).__name__, traceback.format_exc(-6)
     return Outcome(seed, mutant, rule, detail, cluster.counts, tuple(cluster.trace or ()))
 
 

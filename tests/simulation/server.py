@@ -313,7 +313,7 @@ class Server:
         for ready in batch:
             self._finish(ready)
         self._writing = False
-        self._pump()
+        self._after(0, self._pump)  # not at once: a long log to apply would nest too deep
 
     def _sync_us(self) -> int:
         return 1 + int(self._draw.expovariate(1.0) * self.sync_us_mean)
