@@ -1,13 +1,15 @@
 """The gRPC listener: TLS with the registry's own certificate, bounded messages, keepalive."""
 
 import socket
+from typing import Any
 
 import grpc
 
 from weft.errors import PortTaken
-from weft.pb.mesh.v1 import mesh_pb2_grpc
+from weft.pb.mesh.v1 import mesh_pb2
 from weft.pb.registration.v1 import registration_pb2_grpc
 
+from .deltas import DeltaEncoder
 from .mesh import Mesh
 from .registration import Registration
 
@@ -30,7 +32,7 @@ class GrpcServer:
     def __init__(self, mesh: Mesh, registration: Registration) -> None:
         self._mesh = mesh
         self._server = grpc.aio.server(options=_OPTIONS)
-        mesh_pb2_grpc.add_MeshServicer_to_server(mesh, self._server)
+        self._server.add_generic_rpc_handlers((_mesh_handlers(mesh),))
         registration_pb2_grpc.add_RegistrationServicer_to_server(registration, self._server)
 
     def bind(self, host: str, port: int, credentials: grpc.ServerCredentials) -> int:
@@ -51,6 +53,23 @@ class GrpcServer:
         """Ends the subscriptions and stops listening."""
         await self._server.stop(GRACE_S)
         await self._mesh.close()
+
+
+def _mesh_handlers(mesh: Mesh) -> "grpc.GenericRpcHandler[Any, Any]":
+    """As the generated code adds them, but for the encoder of deltas."""
+    return grpc.method_handlers_generic_handler(
+        mesh_pb2.DESCRIPTOR.services_by_name["Mesh"].full_name,
+        {
+            "SignCertificate": grpc.unary_unary_rpc_method_handler(
+                mesh.SignCertificate,
+                mesh_pb2.SignCertificateRequest.FromString,
+                mesh_pb2.SignCertificateResponse.SerializeToString,
+            ),
+            "Subscribe": grpc.stream_stream_rpc_method_handler(
+                mesh.Subscribe, mesh_pb2.SubscribeRequest.FromString, DeltaEncoder()
+            ),
+        },
+    )
 
 
 def _try_port(host: str, port: int) -> None:

@@ -7,7 +7,9 @@ delta is not sent again until the configuration has changed.
 from collections.abc import Mapping
 
 from weft.errors import UsageError, WeftError
-from weft.pb.mesh.v1.mesh_pb2 import Ack, Delta, Resource
+from weft.pb.mesh.v1.mesh_pb2 import Ack, Resource
+
+from .deltas import Outgoing
 
 ERROR_CHARS_MAX = 500  # of a sidecar's reason, for the log
 HELD_MAX = 100_000  # resources in a Hello; a proxy has two per upstream and a few more
@@ -33,7 +35,7 @@ class Session:
         self._nonce = 0
         self.waiting = False  # for the Ack of the last delta
 
-    def next(self, resources: Mapping[str, Resource], index: int) -> Delta | None:
+    def next(self, resources: Mapping[str, Resource], index: int) -> Outgoing | None:
         """What brings the sidecar to `resources`; None when it is there, or has not answered yet.
 
         The first delta is sent even when it is empty: it tells a sidecar that its cached snapshot holds.
@@ -42,13 +44,11 @@ class Session:
         settled = target == self._held and self._nonce
         if self.waiting or settled or target == self._refused:
             return None
-        upserts = [
-            resource for name, resource in resources.items() if self._held.get(name) != resource.version
-        ]
+        changed = (it for name, it in resources.items() if self._held.get(name) != it.version)
         removed = sorted(self._held.keys() - target.keys())
         self._nonce += 1
         self._target, self.waiting = target, True
-        return Delta(nonce=self._nonce, index=index, upserts=upserts, removed=removed)
+        return Outgoing(self._nonce, index, tuple(changed), tuple(removed))
 
     def acked(self, ack: Ack) -> str:
         """Takes the answer to the last delta in; the reason when it was refused, else "".
