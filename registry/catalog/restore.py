@@ -1,4 +1,3 @@
-# Hot path: bench/registry_scale.py
 """The tables of a snapshot, from its rows: in steps, for a server that restores has an election timer too."""
 
 from collections import defaultdict

@@ -1,4 +1,3 @@
-# Hot path: bench/registry_scale.py
 """Equal parts of rows as one object.
 
 Rows decoded from bytes repeat themselves: the node's name stands in every row of the node, all instances of

@@ -1,4 +1,3 @@
-# Hot path: bench/registry_scale.py
 """An ordered persistent map: a B+ tree whose updates share all but one path with the old version.
 
 Keys are tuples that compare with each other (tables keep one shape per tree). A tree is a value:
