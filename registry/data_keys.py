@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ca import operator_key
+from ca.errors import KeyUnusable
 from ca.provider import FileKey, KeyProvider, MemoryKey
 from ca.sealing import Keyring
 from weft.errors import DataDirProblem
@@ -45,6 +46,17 @@ class Keys:
 def memory_keys(environment: MutableMapping[str, str], operator_file: Path | None) -> Keys:
     """Raises KeyUnusable when the operator gives a key that cannot be used."""
     keyring = operator_key.find(environment, operator_file) or operator_key.in_memory()
+    return Keys(keyring, MemoryKey(), None)
+
+
+def cluster_keys(environment: MutableMapping[str, str], operator_file: Path | None) -> Keys:
+    """Keys of a member of a cluster, which keeps no key in its data directory. Raises KeyUnusable."""
+    keyring = operator_key.find(environment, operator_file)
+    if keyring is None:
+        raise KeyUnusable(
+            "no operator key: give every server of the cluster the same one with --ca-key-file; "
+            "make it with: openssl rand -base64 32"
+        )
     return Keys(keyring, MemoryKey(), None)
 
 

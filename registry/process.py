@@ -1,42 +1,55 @@
-"""The composition root of a registry process: every room made, wired and started in order."""
+"""The composition root of a registry process: every room made, wired and started in order.
+
+`weft dev` is a cluster of one on loopback; `weft server` a member of a cluster. They differ in where proof
+comes from (keys in the data directory, certificate files) and in when there is a leader (at once, later).
+"""
 
 import asyncio
 import os
 import random
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
 from ca.provider import FileKey
 from weft.aio import Tasks
-from weft.clock import Clock, SystemClock
-from weft.errors import ConfigError, WeftError
+from weft.clock import SystemClock
+from weft.errors import ConfigError, Unavailable
 
-from .agent.check_definition import NODE_ALIVE_ID
-from .agent.local import SERVER_SERVICE, Agent
+from .agent.local import Agent
 from .agent.probes import Prober
 from .agent.runner import Runner
 from .agent.writer import Writer
 from .api.handling import Parts
 from .api.server import Api
-from .catalog import commands, expiry
-from .catalog.model import PASSING, Check, Cluster, Node, Service
+from .catalog import commands, watches
+from .catalog.model import Cluster, Node
 from .catalog.state import State
-from .data_keys import Keys, file_keys, memory_keys
+from .data_keys import Keys, cluster_keys, file_keys, memory_keys
+from .errors import Conflict, NotReady
 from .identity.credentials import Credentials
 from .identity.issuer import Issuer
+from .identity.management import ManagementToken
 from .identity.rotation import Rotation
-from .identity.server_tls import ServerIdentity, server_root
+from .identity.server_files import ServerFiles
+from .identity.server_tls import Face, ServerIdentity, server_root
 from .identity.service_leaves import ServiceLeaves
 from .identity.signing_key import SigningKey
 from .mesh.compile import ProxyCompiler, depends
 from .mesh.compile import Settings as CompileSettings
+from .operator.duties import Duties
+from .operator.formation import Formation
+from .operator.forward import ToLeader
+from .operator.presence import Presence
+from .operator.servers import grpc_addresses
+from .replica.options import Options
+from .replica.peer_tls import server_name
 from .replica.replica import Replica
 from .rpc.mesh import Compiler, Mesh
 from .rpc.registration import Registration
@@ -46,12 +59,28 @@ log = structlog.get_logger(__name__)
 
 LOOPBACK = "127.0.0.1"
 SERVER_HOSTS = ("localhost", "127.0.0.1", "::1")
-HOUSEKEEPING_S = 15.0  # how late what has expired is dropped; nothing waits for it
+NAME_RETRY_S = 0.1  # whoever leads names the cluster; the others look this often
+KEY_RECHECK_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """What a member of a cluster has besides; hosts are without port, ports may be 0 for free ones."""
+
+    bind: str  # where the other servers are listened to
+    server_port: int
+    advertise: str  # where all others reach this machine
+    client_address: str  # where sidecars (gRPC) and clients (HTTPS) are listened to
+    https_port: int
+    files: ServerFiles
+    management: ManagementToken
+    bootstrap_expect: int
+    retry_join: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a registry on one machine runs. Ports may be 0 for free ones."""
+    """How a registry process runs. Ports may be 0 for free ones."""
 
     data_dir: Path | None
     http_port: int
@@ -61,115 +90,217 @@ class Settings:
     leaf_ttl: timedelta | None  # None keeps what the CA goes by
     default_allow: bool
     operator_key_file: Path | None = None  # what seals the CA's key; None: see ca/operator_key.py
+    cluster: ClusterSettings | None = None  # None: everything on this machine, on loopback
 
 
 class Registry:
     """A running registry. Make one with `start`."""
 
-    def __init__(self, replica: Replica, tasks: Tasks) -> None:
+    def __init__(self, replica: Replica, settings: Settings) -> None:
         self.log = replica
-        self.tasks = tasks
+        self.settings = settings
+        self.tasks = Tasks()
         self.agent: Agent
         self.mesh: Mesh
         self.issuer: Issuer
         self.rotation: Rotation
-        self.identity: ServerIdentity
+        self.identity: Face
         self.leaves: ServiceLeaves
         self.http = ""  # host:port
+        self.https = ""
         self.grpc = ""
-        self.registry_ca_pem = ""
-        self.trust_domain = ""
         self.node = ""
+        self._clock = SystemClock()
+        self._writer = Writer(replica, self._clock, os.urandom)
         self._closers: list[Callable[[], object]] = []
+        self._failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def start(cls, settings: Settings) -> Self:
-        """Everything up and listening. Raises DataDirProblem, KeyUnusable, PortTaken, ConfigError."""
-        if settings.data_dir is None:
-            replica = await Replica.in_memory()
-        else:
-            replica = await Replica.open(settings.data_dir)
-        registry = cls(replica, Tasks())
+        """Everything listens. Alone, it is also ready; a member of a cluster becomes ready once there is a
+        leader. Raises DataDirProblem, KeyUnusable, PortTaken, ConfigError."""
+        registry = cls(await _replica(settings), settings)
         try:
-            await registry._start(settings)
+            await registry._start()
         except BaseException:
             await registry.close()
             raise
         return registry
 
-    async def _start(self, settings: Settings) -> None:
-        clock, writer = SystemClock(), Writer(self.log, SystemClock(), os.urandom)
-        state = self.log.view()
-        name = _node_name(settings, state)
+    async def _start(self) -> None:
+        settings, state = self.settings, self.log.view()
+        _check_datacenter(settings, state)
+        self.node = _node_name(settings, state)
         keys = _keys(settings, state)
-        root = server_root(keys.server_root, keys.server, settings.datacenter, clock, os.urandom)
-        self.identity = ServerIdentity(root, keys.server, SERVER_HOSTS, clock, os.urandom)
+        self.identity = self._face(keys)
         signing = SigningKey(keys.operator)
-        self.issuer = Issuer(self.log, writer, signing, clock, os.urandom)
-        cluster = await _ensure_cluster(writer, settings.datacenter, state)
+        self.issuer = Issuer(self.log, self._writer, signing, self._clock, os.urandom)
         adopted = FileKey(keys.adopted) if keys.adopted else None
-        self.rotation = Rotation(self.log, writer, signing, os.urandom, adopted)
-        await self.rotation.ensure(settings.leaf_ttl)
-        keys.forget_adopted()
-        self.registry_ca_pem, self.trust_domain, self.node = (
-            self.identity.root_pem,
-            cluster.trust_domain,
-            name,
-        )
-        await self._serve(settings, writer, clock, _node(name, settings, self.log.view()))
+        self.rotation = Rotation(self.log, self._writer, signing, os.urandom, adopted)
+        if settings.cluster is None:
+            # Before anything listens: a key that does not fit must leave the catalog as it was.
+            await _ensure_cluster(self._writer, settings.datacenter)
+            await self.rotation.ensure(settings.leaf_ttl)
+            keys.forget_adopted()
+        presence, runner = await self._serve(_node(self.node, settings, self.log))
+        if settings.cluster is None:
+            await presence.tell()
+            self._begin_work(presence, runner)
+        else:
+            formation = Formation(self.log, settings.cluster.bootstrap_expect, settings.cluster.retry_join)
+            self._watch(lambda: self._join_in(formation, presence, runner, signing), "becoming ready")
 
-    async def _serve(self, settings: Settings, writer: Writer, clock: Clock, node: Node) -> None:
-        self.agent = agent = Agent(writer, node, port_free)
+    def _face(self, keys: Keys) -> Face:
+        if self.settings.cluster:
+            return self.settings.cluster.files
+        root = server_root(keys.server_root, keys.server, self.settings.datacenter, self._clock, os.urandom)
+        return ServerIdentity(root, keys.server, SERVER_HOSTS, self._clock, os.urandom)
+
+    async def _serve(self, node: Node) -> tuple[Presence, Runner]:
+        """Makes the rooms that take calls, and takes all ports."""
+        self.agent = agent = Agent(self._writer, node, port_free)
         draw = random.SystemRandom().random
         prober = Prober()
         self._closers.append(prober.close)
-        runner = Runner(self.log, agent, prober, clock, draw)
+        runner = Runner(self.log, agent, prober, self._clock, draw)
         self._closers.append(runner.close)
-        compiler = ProxyCompiler(CompileSettings(settings.default_allow))
-        self.mesh = Mesh(self.log, self.issuer, Compiler(compiler.resources, depends))
-        credentials = Credentials(writer, os.urandom, self.registry_ca_pem, self.trust_domain)
-        server = GrpcServer(self.mesh, Registration(agent, runner, credentials))
+        to_leader = self._to_leader()
+        compiler = ProxyCompiler(CompileSettings(self.settings.default_allow))
+        self.mesh = Mesh(self.log, self.issuer, Compiler(compiler.resources, depends), to_leader)
+        credentials = Credentials(
+            self._writer,
+            os.urandom,
+            lambda: self.identity.root_pem,
+            lambda state: grpc_addresses(state, self.grpc),
+        )
+        management = self.settings.cluster.management if self.settings.cluster else None
+        server = GrpcServer(self.mesh, Registration(agent, runner, credentials, management))
         self._closers.append(server.close)
-        port = server.bind(LOOPBACK, settings.grpc_port, self.identity.credentials())
-        self.grpc = f"{LOOPBACK}:{port}"
-        credentials.addresses = (self.grpc,)
-        self.leaves = ServiceLeaves(self.log, self.issuer, clock)
+        grpc_port = self._bind(server)
+        self.leaves = ServiceLeaves(self.log, self.issuer, self._clock)
         parts = Parts(
             log=self.log,
-            writer=writer,
+            writer=self._writer,
             agent=agent,
             runner=runner,
             credentials=credentials,
             leaves=self.leaves,
-            clock=clock,
+            clock=self._clock,
             draw=draw,
             entropy=os.urandom,
-            default_allow=settings.default_allow,
-            server_address=self.grpc,
+            default_allow=self.settings.default_allow,
+            server_address="" if self.settings.cluster else self.grpc,
+            members=self.log.membership,
+            management=management,
+            to_leader=to_leader,
         )
-        await self._listen(parts, server, settings.http_port, port)
+        await self._listen(parts)
+        await server.start()
+        return self._presence(node, grpc_port), runner
 
-    async def _listen(self, parts: Parts, server: GrpcServer, http_port: int, grpc_port: int) -> None:
+    def _to_leader(self) -> ToLeader | None:
+        cluster = self.settings.cluster
+        if cluster is None:
+            return None
+        found = ToLeader(self.log, cluster.files.current, server_name(self.settings.datacenter))
+        self._closers.append(found.close)
+        return found
+
+    def _bind(self, server: GrpcServer) -> int:
+        cluster = self.settings.cluster
+        host = cluster.client_address if cluster else LOOPBACK
+        port = server.bind(host, self.settings.grpc_port, self.identity.credentials())
+        self.grpc = _join(cluster.advertise if cluster else LOOPBACK, port)
+        return port
+
+    async def _listen(self, parts: Parts) -> None:
         api = Api(parts)
         self._closers.append(api.close)
-        # Both ports are taken before the catalog says that this node is alive.
-        await api.start(LOOPBACK, http_port)
-        self.http = f"{LOOPBACK}:{api.port}"
-        await _announce(parts.writer, parts.agent.node, grpc_port)
-        self.tasks.spawn(parts.runner.run(), "checks")
-        self.tasks.spawn(self._housekeeping(parts.writer), "housekeeping")
-        self.tasks.spawn(self.rotation.run(), "rotation of the CA")
-        await server.start()
+        self.http = _join(LOOPBACK, await api.start(LOOPBACK, self.settings.http_port))
+        if cluster := self.settings.cluster:
+            tls = cluster.files.https_context()
+            port = await api.start(cluster.client_address, cluster.https_port, tls)
+            self.https = _join(cluster.advertise, port)
 
-    async def _housekeeping(self, writer: Writer) -> None:
-        """Proposes to drop what has expired; `apply` itself never looks at a clock."""
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_S)
+    def _presence(self, node: Node, grpc_port: int) -> Presence:
+        peer_port = int(self.log.address.rpartition(":")[2])
+        return Presence(
+            self.log,
+            self._writer,
+            node,
+            server_id=self.log.server_id,
+            port=peer_port if self.settings.cluster else grpc_port,
+            grpc_port=grpc_port,
+            https_port=int(self.https.rpartition(":")[2] or 0),
+            members=self.log.membership,
+        )
+
+    async def _join_in(
+        self, formation: Formation, presence: Presence, runner: Runner, signing: SigningKey
+    ) -> None:
+        """From a server that knows nobody to a member that does its part."""
+        await formation.run()
+        self._watch(formation.belongs, "membership")
+        await self._until_named()
+        _check_datacenter(self.settings, self.log.view())
+        await presence.begin()
+        self._begin_work(presence, runner)
+        await self._check_operator_key(signing)
+
+    async def _until_named(self) -> None:
+        """Whoever leads names the cluster; the others wait for that."""
+        while self.log.view().cluster is None:
+            if self.log.status().is_leader:
+                try:
+                    await _ensure_cluster(self._writer, self.settings.datacenter)
+                except (Unavailable, Conflict) as error:
+                    log.warning("the cluster is not named yet", reason=str(error))
+            await asyncio.sleep(NAME_RETRY_S)
+
+    async def _check_operator_key(self, signing: SigningKey) -> None:
+        """Raises KeyUnusable: a server that could not sign must not come to lead."""
+        while (state := self.log.view()).ca().rows.key is None:
+            await self.log.wait((watches.AUTHORITY,), state.index, KEY_RECHECK_S)
+        signing.of(self.log.view())
+
+    def _begin_work(self, presence: Presence, runner: Runner) -> None:
+        self._watch(presence.keep, "presence")
+        self.tasks.spawn(runner.run(), "checks")
+        self.tasks.spawn(Duties(self.log, self._writer, self.log.membership).run(), "duties of the leader")
+        self.tasks.spawn(self.rotation.run(), "rotation of the CA")
+
+    def _watch(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Runs what the process must not go on without."""
+
+        async def watched() -> None:
             try:
-                while expiry.due(writer.view(), writer.now_ms()):
-                    await writer.propose(commands.expire)
-            except WeftError as error:
-                log.warning("expired rows are not dropped", error=str(error))
+                await work()
+            except NotReady as error:  # the log closes
+                log.debug("a task ends", task=name, reason=str(error))
+            except Exception as error:
+                if not self._failure.done():
+                    self._failure.set_result(error)
+
+        self.tasks.spawn(watched(), name)
+
+    async def failed(self) -> BaseException:
+        """Returns only when the process has to end."""
+        stopped = self.tasks.spawn(self.log.failed(), "log failure")
+        broken = asyncio.shield(self._failure)
+        done, _ = await asyncio.wait((stopped, broken), return_when=asyncio.FIRST_COMPLETED)
+        failure: BaseException = done.pop().result()
+        return failure
+
+    @property
+    def registry_ca_pem(self) -> str:
+        """The root that sidecars pin."""
+        return self.identity.root_pem
+
+    @property
+    def trust_domain(self) -> str:
+        """ "" until the cluster is named."""
+        cluster = self.log.view().cluster
+        return cluster.trust_domain if cluster else ""
 
     async def close(self) -> None:
         """Ends streams, stops listening, closes the log; what was answered is durable already."""
@@ -181,19 +312,46 @@ class Registry:
         await self.log.close()
 
 
+async def _replica(settings: Settings) -> Replica:
+    cluster = settings.cluster
+    if cluster is None:
+        return await (Replica.open(settings.data_dir) if settings.data_dir else Replica.in_memory())
+    advertise = _join(cluster.advertise, cluster.server_port) if cluster.server_port else ""
+    options = Options(
+        data_dir=settings.data_dir,
+        listen=_join(cluster.bind, cluster.server_port),
+        tls=cluster.files.current,
+        datacenter=settings.datacenter,
+        advertise=advertise,
+    )
+    return await Replica.start(options)
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _keys(settings: Settings, state: State) -> Keys:
+    if settings.cluster:
+        return cluster_keys(os.environ, settings.operator_key_file)
     if settings.data_dir is None:
         return memory_keys(os.environ, settings.operator_key_file)
     return file_keys(settings.data_dir, state, os.environ, settings.operator_key_file)
 
 
-def _node_name(settings: Settings, state: State) -> str:
-    """The node that this process is. Raises ConfigError when the data directory is another's."""
+def _check_datacenter(settings: Settings, state: State) -> None:
+    """Raises ConfigError when the catalog is another datacenter's."""
     if state.cluster and state.cluster.datacenter != settings.datacenter:
         raise ConfigError(
             f"--datacenter {settings.datacenter}: the data directory is of {state.cluster.datacenter}; "
             "give that name, or another directory"
         )
+
+
+def _node_name(settings: Settings, state: State) -> str:
+    """The node that this process is. Raises ConfigError when the data directory is another's."""
+    if settings.cluster:
+        return settings.node_name or _machine_name()
     known = [row.name for row in state.list_nodes().rows]
     if known and settings.node_name not in ("", known[0]):
         raise ConfigError(
@@ -209,28 +367,23 @@ def _machine_name() -> str:
     return kept.strip("-")[:64] or "node"
 
 
-async def _ensure_cluster(writer: Writer, datacenter: str, state: State) -> Cluster:
+async def _ensure_cluster(writer: Writer, datacenter: str) -> None:
     """The cluster's name for ever: chosen at the first start."""
-    if state.cluster is not None:
-        return state.cluster
-    cluster_id = str(uuid.UUID(bytes=os.urandom(16), version=4))
-    cluster = Cluster(cluster_id, datacenter, f"{cluster_id}.consul")  # Consul's form of a trust domain
-    await writer.propose(lambda stamp: commands.init_cluster(stamp, cluster))
-    return cluster
+    if writer.view().cluster is None:
+        cluster_id = str(uuid.UUID(bytes=os.urandom(16), version=4))
+        cluster = Cluster(cluster_id, datacenter, f"{cluster_id}.consul")  # Consul's form of a trust domain
+        await writer.propose(lambda stamp: commands.init_cluster(stamp, cluster))
 
 
-def _node(name: str, settings: Settings, state: State) -> Node:
-    known = state.nodes.get((name,))
+def _node(name: str, settings: Settings, replica: Replica) -> Node:
+    """This machine. In a cluster its id is the server's: a new disk makes a new one."""
+    known = replica.view().nodes.get((name,))
     node_id = known.id if known else str(uuid.UUID(bytes=os.urandom(16), version=4))
-    tagged = dict.fromkeys(("lan", "lan_ipv4", "wan", "wan_ipv4"), LOOPBACK)
-    return Node(name, LOOPBACK, settings.datacenter, node_id, tagged)
-
-
-async def _announce(writer: Writer, node: Node, grpc_port: int) -> None:
-    """Registers the node, its liveness under the name that clients know, and the registry itself."""
-    alive = Check(node.name, NODE_ALIVE_ID, "Serf Health Status", PASSING, output="Agent alive and reachable")
-    own = Service(node.name, SERVER_SERVICE, SERVER_SERVICE, node.datacenter, port=grpc_port)
-    await writer.propose(lambda stamp: commands.register(stamp, node, [own], [alive]))
+    cluster = settings.cluster
+    host = cluster.advertise if cluster else LOOPBACK
+    names = ("lan", "wan") if ":" in host or cluster else ("lan", "lan_ipv4", "wan", "wan_ipv4")
+    tagged = dict.fromkeys(names, host)
+    return Node(name, host, settings.datacenter, replica.server_id if cluster else node_id, tagged)
 
 
 def port_free(port: int) -> bool:

@@ -1,6 +1,11 @@
-"""Blocking queries: a read is repeated until its index passes the client's, or the time is out."""
+"""Reads: how sure a read must be, and blocking queries.
+
+A blocking query is repeated until its index passes the client's, or the time is out. Each look is as sure
+as the first one, so a server that has lost the cluster says so instead of answering from the past.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ..catalog.state import State
 from ..replica.port import Log
@@ -10,27 +15,47 @@ from .query import Consistency
 JITTER_SHARE = 16  # as in Consul: up to wait/16 more, so that clients do not all come back at once
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a client asks of a read. `after_index` 0 never waits; `max_stale_s` bounds a stale answer."""
+
+    consistency: Consistency
+    max_stale_s: float | None = None
+    after_index: int = 0
+    wait_s: float = 0.0
+
+
+async def gate(log: Log, consistency: Consistency, max_stale_s: float | None = None) -> Consistency:
+    """Returns when `log.view()` may be answered; answers how sure it then is. Raises NotReady.
+
+    A stale read that would be older than `max_stale_s` is made sure by the leader instead.
+    """
+    if consistency is Consistency.STALE:
+        if max_stale_s is None or log.status().last_contact_s <= max_stale_s:
+            return consistency
+        consistency = Consistency.DEFAULT
+    await log.read_index(consistent=consistency is Consistency.CONSISTENT)
+    return consistency
+
+
 async def read(
     log: Log,
     look: Callable[[State], Answer],
+    wish: Wish,
     *,
-    consistency: Consistency,
-    after_index: int,
-    wait_s: float,
     draw: Callable[[], float],
     monotonic: Callable[[], float],
-) -> Answer:
-    """What `look` finds, once its index is above `after_index` or `wait_s` and jitter are over.
+) -> tuple[Answer, Consistency]:
+    """What `look` finds, once its index is above the client's or the wait and jitter are over.
 
-    `after_index` 0 never waits. Waits on the keys that were read and nothing wider. Raises NotReady.
+    Waits on the keys that were read and nothing wider. Raises NotReady.
     """
-    deadline = monotonic() + wait_s * (1 + draw() / JITTER_SHARE)
+    deadline = monotonic() + wish.wait_s * (1 + draw() / JITTER_SHARE)
     while True:
-        if consistency is Consistency.CONSISTENT:
-            await log.read_index()
+        sure = await gate(log, wish.consistency, wish.max_stale_s)
         state = log.view()
         found = look(state)
         left_s = deadline - monotonic()
-        if not after_index or found.index > after_index or left_s <= 0:
-            return found
+        if not wish.after_index or found.index > wish.after_index or left_s <= 0:
+            return found, sure
         await log.wait(found.keys, state.index, left_s)

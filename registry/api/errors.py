@@ -6,7 +6,8 @@ ApiError            expected: the caller's request
 ├── NotFound        404
 ├── WrongMethod     405
 ├── BodyTooLarge    413
-└── NoSuchDatacenter  500, as in Consul
+├── NoSuchDatacenter  500, as in Consul
+└── NoSuchPeer        500, as in Consul
 """
 
 from collections.abc import Sequence
@@ -57,3 +58,10 @@ class NoSuchDatacenter(ApiError):
 
     def __init__(self) -> None:
         super().__init__("No path to datacenter")
+
+
+class NoSuchPeer(ApiError):
+    """Expected. No server by that id or address."""
+
+    def __init__(self, kind: str, value: str) -> None:
+        super().__init__(f'{kind} "{value[:200]}" was not found in the Raft configuration')

@@ -1,6 +1,6 @@
 """What a handler gets and gives. Routes say which of the two kinds it is."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,7 +12,10 @@ from ..agent.writer import Entropy, Writer
 from ..catalog.state import Read, State
 from ..catalog.watches import WatchKey
 from ..identity.credentials import Credentials
+from ..identity.management import ManagementToken
 from ..identity.service_leaves import ServiceLeaves
+from ..operator.forward import ToLeader
+from ..operator.servers import Members
 from ..replica.port import Log
 from .errors import BadRequest
 from .query import Query
@@ -33,7 +36,10 @@ class Parts:
     draw: Callable[[], float]  # in [0, 1)
     entropy: Entropy
     default_allow: bool  # what is decided where no intention matches
-    server_address: str  # host:port that status/leader names
+    server_address: str  # host:port that status/leader names; "" names who leads the log
+    members: Members | None = None  # None where the consensus engine keeps its own
+    management: ManagementToken | None = None  # None: everybody on this machine may do everything
+    to_leader: ToLeader | None = None  # None where this is the only server
 
     @property
     def datacenter(self) -> str:
@@ -81,6 +87,7 @@ class Call:
     headers: Mapping[str, str]
     body: bytes
     parts: Parts
+    upload: AsyncIterator[bytes] | None = None  # the body of a route that takes it in blocks
 
     def needed(self, message: str) -> str:
         """The name. Raises BadRequest with Consul's text for an empty one."""

@@ -76,7 +76,7 @@ class Query:
 
     def consistency(self, headers: Mapping[str, str]) -> Consistency:
         """Raises BadRequest where the flags exclude each other."""
-        stale = self.flag("stale") or self._max_stale()
+        stale = self.flag("stale") or self.max_stale_s() is not None
         if self.flag("cached"):
             _check_cache_control(headers.get("Cache-Control", ""))
         if self.flag("consistent"):
@@ -86,10 +86,11 @@ class Query:
             return Consistency.CONSISTENT
         return Consistency.STALE if stale else Consistency.DEFAULT
 
-    def _max_stale(self) -> bool:
+    def max_stale_s(self) -> float | None:
+        """How old a stale answer may be, in seconds; None does not bound it. Raises BadRequest."""
         text = self.text("max_stale")
         try:
-            return bool(text) and parse_duration_s(text) >= 0
+            return parse_duration_s(text) if text else None
         except InvalidDuration:
             raise BadRequest(f'Invalid max_stale value "{text}"') from None
 

@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import IO
 
 import orjson
 import structlog
@@ -22,13 +23,16 @@ from ..agent.errors import (
 )
 from ..errors import Conflict, CredentialRefused, DiskFull, InvalidCommand, NotReady, OutcomeUnknown
 from ..errors import NotFound as RowNotFound
-from ..identity.errors import SignTooOften, Unauthenticated
+from ..identity.errors import SignTooOften, TokenRefused, TokenUnknown, Unauthenticated
+from ..operator.errors import ArchiveInvalid, EngineHasNoMembers
+from ..raft.errors import ChangeRefused
 from .errors import (
     BadRequest,
     BodyTooLarge,
     Forbidden,
     MissingParameter,
     NoSuchDatacenter,
+    NoSuchPeer,
     NotFound,
     WrongMethod,
 )
@@ -49,6 +53,7 @@ class Reply:
     body: bytes = b""
     content_type: str = TEXT_TYPE
     headers: Mapping[str, str] = field(default_factory=dict)
+    file: IO[bytes] | None = None  # sent after `body`, in blocks, and then closed
 
 
 def json_reply(value: object, *, pretty: bool, headers: Mapping[str, str] | None = None) -> Reply:
@@ -79,6 +84,12 @@ _ANSWERS: tuple[tuple[type[WeftError], int, str], ...] = (
     (Conflict, 409, "{}"),
     (CredentialRefused, 403, "Permission denied: {}"),
     (Unauthenticated, 403, "Permission denied: {}"),
+    (TokenRefused, 403, "{}"),
+    (TokenUnknown, 403, "{}"),
+    (ArchiveInvalid, 400, "Invalid snapshot: {}"),
+    (ChangeRefused, 500, "{}"),
+    (EngineHasNoMembers, 500, "{}"),
+    (NoSuchPeer, 500, "{}"),
     (SignTooOften, 429, "{}"),
     (InvalidSpiffeId, 400, "{}"),
     (CsrRefused, 400, "{}"),
@@ -106,7 +117,7 @@ def _headers(error: Exception) -> dict[str, str]:
 
 def compressed(reply: Reply, accept_encoding: str) -> Reply:
     """The reply as gzip where the client takes it and it pays."""
-    if len(reply.body) < GZIP_BYTES_MIN or "gzip" not in accept_encoding.lower():
+    if reply.file or len(reply.body) < GZIP_BYTES_MIN or "gzip" not in accept_encoding.lower():
         return reply
     headers = {**reply.headers, "Content-Encoding": "gzip"}
     return Reply(reply.status, gzip.compress(reply.body, GZIP_LEVEL, mtime=0), reply.content_type, headers)

@@ -5,10 +5,21 @@ ids may hold them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from . import agent, ca_configuration, catalog, connect_ca, health, intentions, status
+from . import (
+    agent,
+    autopilot,
+    ca_configuration,
+    catalog,
+    connect_ca,
+    health,
+    intentions,
+    operator,
+    snapshot,
+    status,
+)
 from .errors import NotFound, WrongMethod
 from .handling import CallHandler, ReadHandler
 
@@ -22,6 +33,7 @@ class Needs(Enum):
     NOTHING = auto()  # answered from what this agent knows
     STATE = auto()  # a consistent view of the catalog: index headers, may block
     BODY = auto()  # the request's body, and a leader that takes writes
+    UPLOAD = auto()  # the same with a body that is taken in blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,8 @@ class Route:
     path: str
     handler: ReadHandler | CallHandler
     needs: Needs
+    is_open: bool = False  # answered without the management token: health, and what certificates to trust
+    at_leader: bool = False  # other servers ask the leader, unless the client says ?stale
 
 
 def _read(path: str, handler: ReadHandler) -> Route:
@@ -44,8 +58,16 @@ def _write(method: str, path: str, handler: CallHandler) -> Route:
     return Route(method, path, handler, Needs.BODY)
 
 
+def _open(route: Route) -> Route:
+    return replace(route, is_open=True)
+
+
+def _at_leader(route: Route) -> Route:
+    return replace(route, at_leader=True)
+
+
 ROUTES: tuple[Route, ...] = (
-    _ask("/", status.index),
+    _open(_ask("/", status.index)),
     _ask("/v1/agent/checks", agent.checks),
     _write("PUT", "/v1/agent/check/deregister/:id", agent.deregister_check),
     _write("PUT", "/v1/agent/check/fail/:id", agent.mark("fail")),
@@ -53,8 +75,9 @@ ROUTES: tuple[Route, ...] = (
     _write("PUT", "/v1/agent/check/register", agent.register_check),
     _write("PUT", "/v1/agent/check/update/:id", agent.update_check),
     _write("PUT", "/v1/agent/check/warn/:id", agent.mark("warn")),
-    _ask("/v1/agent/connect/ca/leaf/:service", connect_ca.leaf),
-    _read("/v1/agent/connect/ca/roots", connect_ca.roots),
+    _at_leader(_ask("/v1/agent/connect/ca/leaf/:service", connect_ca.leaf)),
+    _open(_read("/v1/agent/connect/ca/roots", connect_ca.roots)),
+    _ask("/v1/agent/members", operator.members),
     _ask("/v1/agent/self", agent.self_),
     _ask("/v1/agent/service/:id", agent.service),
     _write("PUT", "/v1/agent/service/deregister/:id", agent.deregister_service),
@@ -68,20 +91,30 @@ ROUTES: tuple[Route, ...] = (
     _read("/v1/catalog/services", catalog.services),
     _read("/v1/connect/ca/configuration", ca_configuration.show),
     _write("PUT", "/v1/connect/ca/configuration", ca_configuration.change),
-    _read("/v1/connect/ca/roots", connect_ca.roots),
+    _open(_read("/v1/connect/ca/roots", connect_ca.roots)),
     _read("/v1/connect/intentions", intentions.list_all),
     _read("/v1/connect/intentions/check", intentions.check),
     _read("/v1/connect/intentions/exact", intentions.get_exact),
     _write("PUT", "/v1/connect/intentions/exact", intentions.put_exact),
     _write("DELETE", "/v1/connect/intentions/exact", intentions.delete_exact),
     _read("/v1/connect/intentions/match", intentions.match),
-    _read("/v1/health/checks/:service", health.service_checks),
-    _read("/v1/health/connect/:service", health.connect),
-    _read("/v1/health/node/:node", health.node_checks),
-    _read("/v1/health/service/:service", health.service),
-    _read("/v1/health/state/:state", health.state_checks),
-    _ask("/v1/status/leader", status.leader),
-    _ask("/v1/status/peers", status.peers),
+    _open(_read("/v1/health/checks/:service", health.service_checks)),
+    _open(_read("/v1/health/connect/:service", health.connect)),
+    _open(_read("/v1/health/node/:node", health.node_checks)),
+    _open(_read("/v1/health/service/:service", health.service)),
+    _open(_read("/v1/health/state/:state", health.state_checks)),
+    _ask("/v1/operator/autopilot/configuration", autopilot.show),
+    _write("PUT", "/v1/operator/autopilot/configuration", autopilot.change),
+    _at_leader(_ask("/v1/operator/autopilot/health", autopilot.health)),
+    _at_leader(_ask("/v1/operator/autopilot/state", autopilot.state)),
+    _at_leader(_ask("/v1/operator/raft/configuration", operator.configuration)),
+    _write("DELETE", "/v1/operator/raft/peer", operator.remove_peer),
+    _write("POST", "/v1/operator/raft/transfer-leader", operator.transfer_leader),
+    _write("PUT", "/v1/operator/raft/transfer-leader", operator.transfer_leader),
+    _ask("/v1/snapshot", snapshot.save),
+    Route("PUT", "/v1/snapshot", snapshot.put, Needs.UPLOAD),
+    _open(_ask("/v1/status/leader", status.leader)),
+    _open(_ask("/v1/status/peers", status.peers)),
 )
 
 

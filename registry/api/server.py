@@ -3,8 +3,10 @@
 Every error of a request ends in `respond.refuse`; nothing here writes a query string to a log.
 """
 
-from collections.abc import Mapping
-from typing import cast
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import IO, cast
 
 import structlog
 from aiohttp import web
@@ -12,6 +14,9 @@ from aiohttp import web
 from weft.errors import PortTaken
 
 from ..catalog.state import State
+from ..errors import NotReady
+from ..identity.management import token_of
+from ..operator.forward import FORWARDED
 from . import blocking
 from .errors import BadRequest, BodyTooLarge
 from .guard import check_caller
@@ -24,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 BODY_BYTES_MAX = 512 * 1024  # Consul's bound for values; a definition takes a few KiB
 HEADER_BYTES_MAX = 16 * 1024
+FILE_BLOCK_BYTES = 256 * 1024
 KEEPALIVE_S = 75.0
 SHUTDOWN_S = 2.0  # parked queries are ended, and nothing else takes long
 
@@ -35,11 +41,26 @@ class Api:
         self._parts = parts
         self._table = Table(ROUTES)
         self._runner: web.ServerRunner | None = None
-        self.port = 0
 
-    async def start(self, host: str, port: int) -> None:
-        """Listens; port 0 is a free one, see `port`. Raises PortTaken."""
-        server = web.Server(
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Listens, also more than once; answers the port (0 takes a free one). Raises PortTaken."""
+        if self._runner is None:
+            self._runner = web.ServerRunner(self._server(), shutdown_timeout=SHUTDOWN_S)
+            await self._runner.setup()
+        before = len(self._runner.addresses)
+        try:
+            await web.TCPSite(self._runner, host, port, ssl_context=tls).start()
+        except OSError as error:
+            name = "HTTPS" if tls else "HTTP"
+            raise PortTaken(
+                f"{name} cannot listen on {host}:{port} ({error.strerror}): "
+                f"choose another with --{name.lower()}-port"
+            ) from error
+        bound: int = self._runner.addresses[before][1]
+        return bound
+
+    def _server(self) -> web.Server:
+        return web.Server(
             self.handle,
             handler_cancellation=True,  # a parked query ends when its client has gone
             access_log=None,
@@ -47,22 +68,12 @@ class Api:
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host, port).start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise PortTaken(
-                f"HTTP cannot listen on {host}:{port} ({error.strerror}): choose another with --http-port"
-            ) from error
-        self.port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
         if self._runner:
             await self._runner.cleanup()
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             reply = await self._serve(request)
         except Exception as error:
@@ -70,11 +81,14 @@ class Api:
         reply = compressed(reply, request.headers.get("Accept-Encoding", ""))
         headers = {**reply.headers, "Content-Type": reply.content_type, "Vary": "Accept-Encoding"}
         if request.path.startswith("/v1/"):
-            headers["X-Consul-Default-ACL-Policy"] = "allow"
+            headers["X-Consul-Default-ACL-Policy"] = "deny" if self._parts.management else "allow"
+        if reply.file:
+            return await _send_file(request, reply.file, headers)
         return web.Response(status=reply.status, body=reply.body, headers=headers)
 
     async def _serve(self, request: web.BaseRequest) -> Reply:
-        check_caller(request.headers)
+        if not request.secure:
+            check_caller(request.headers)  # plaintext is for programs on this machine
         path = request.rel_url.path
         if not path.isprintable():
             raise BadRequest("Invalid URL path: it holds unprintable characters")
@@ -83,37 +97,52 @@ class Api:
             return Reply(headers={"Allow": ",".join(("OPTIONS", *sorted(methods)))})
         route, name = self._table.route(request.method, path)
         query = Query(request.rel_url.query)
+        self._admit(route, query, request.headers)
         query.check_scope(self._parts.datacenter)
+        if self._is_for_leader(route, query):
+            return await self._ask_leader(request)
         if route.needs is Needs.STATE:
             return await self._read(route, name, query, request.headers)
         body = await _body(request) if route.needs is Needs.BODY else b""
         handler = cast(CallHandler, route.handler)
-        return await handler(Call(query, name, request.headers, body, self._parts))
+        upload = _blocks(request) if route.needs is Needs.UPLOAD else None
+        return await handler(Call(query, name, request.headers, body, self._parts, upload))
+
+    def _admit(self, route: Route, query: Query, headers: Mapping[str, str]) -> None:
+        """Raises TokenRefused, TokenUnknown."""
+        if self._parts.management and not route.is_open:
+            self._parts.management.check(token_of(query.text("token"), headers))
+
+    def _is_for_leader(self, route: Route, query: Query) -> bool:
+        leader = self._parts.to_leader
+        return route.at_leader and leader is not None and leader.is_elsewhere and not query.flag("stale")
+
+    async def _ask_leader(self, request: web.BaseRequest) -> Reply:
+        """Raises NotReady, also when the server that sent this on was wrong about who leads."""
+        leader = self._parts.to_leader
+        if leader is None or FORWARDED in request.headers:
+            raise NotReady("the leader has changed; retry later")
+        found = await leader.http(request.method, request.raw_path, request.headers, await _body(request))
+        headers = dict(found.headers)
+        return Reply(found.status, found.body, headers.pop("Content-Type", ""), headers)
 
     async def _read(self, route: Route, name: str, query: Query, headers: Mapping[str, str]) -> Reply:
         handler = cast(ReadHandler, route.handler)
-        consistency = query.consistency(headers)
+        wish = blocking.Wish(query.consistency(headers), query.max_stale_s(), query.index(), query.wait_s())
 
         def look(state: State) -> Answer:
             return handler(Reading(state, query, name, self._parts))
 
-        found = await blocking.read(
-            self._parts.log,
-            look,
-            consistency=consistency,
-            after_index=query.index(),
-            wait_s=query.wait_s(),
-            draw=self._parts.draw,
-            monotonic=self._parts.clock.monotonic,
-        )
-        return self._reply(found, query, consistency)
+        draw, monotonic = self._parts.draw, self._parts.clock.monotonic
+        found, sure = await blocking.read(self._parts.log, look, wish, draw=draw, monotonic=monotonic)
+        return self._reply(found, query, sure)
 
     def _reply(self, found: Answer, query: Query, consistency: Consistency) -> Reply:
         status = self._parts.log.status()
         headers = {
             "X-Consul-Index": str(max(found.index, 1)),
             "X-Consul-KnownLeader": "true" if status.leader else "false",
-            "X-Consul-LastContact": "0",  # the only server answers itself
+            "X-Consul-LastContact": str(int(status.last_contact_s * 1000)),
             "X-Consul-Effective-Consistency": consistency.value,
             "X-Consul-Query-Backend": "blocking-query",
         }
@@ -122,6 +151,24 @@ class Api:
         if found.content_type:
             return Reply(200, found.body, found.content_type, headers)
         return json_reply(found.body, pretty=query.flag("pretty"), headers=headers)
+
+
+async def _blocks(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    while block := await request.content.readany():
+        yield block
+
+
+async def _send_file(
+    request: web.BaseRequest, file: IO[bytes], headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """In blocks; a client that goes away ends it."""
+    with file:
+        response = web.StreamResponse(status=200, headers=headers)
+        await response.prepare(request)
+        while block := await asyncio.to_thread(file.read, FILE_BLOCK_BYTES):
+            await response.write(block)
+        await response.write_eof()
+    return response
 
 
 async def _body(request: web.BaseRequest) -> bytes:

@@ -6,11 +6,13 @@ from .respond import Reply
 
 async def leader(call: Call) -> Reply:
     """The leader's address; "" while there is none."""
-    return call.json(call.parts.server_address if call.parts.log.status().leader else "")
+    found = call.parts.log.status().leader
+    return call.json(found and (call.parts.server_address or found))
 
 
 async def peers(call: Call) -> Reply:
-    return call.json([call.parts.server_address])
+    parts = call.parts
+    return call.json([parts.server_address] if parts.server_address else list(parts.log.status().peers))
 
 
 async def index(_call: Call) -> Reply:

@@ -1,8 +1,16 @@
 """Credentials: minted for one instance, shown once, checked at every call."""
 
 import hmac
+from collections.abc import Callable
 
-from weft.credential import SECRET_ENTROPY_BYTES, Credential, new_secret, parse_metadata, secret_digest
+from weft.credential import (
+    ADDRESSES_MAX,
+    SECRET_ENTROPY_BYTES,
+    Credential,
+    new_secret,
+    parse_metadata,
+    secret_digest,
+)
 from weft.errors import ConfigError
 
 from ..agent.writer import Entropy, Writer
@@ -17,12 +25,17 @@ REFUSED = "credential is not (or no longer) valid: register the service again"
 class Credentials:
     """Mints. `registry_ca_pem` and `addresses` are what a sidecar needs to come back with its credential."""
 
-    def __init__(self, writer: Writer, entropy: Entropy, registry_ca_pem: str, trust_domain: str) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        entropy: Entropy,
+        registry_ca_pem: Callable[[], str],
+        addresses: Callable[[State], tuple[str, ...]],
+    ) -> None:
         self._writer = writer
         self._entropy = entropy
         self._registry_ca_pem = registry_ca_pem
-        self._trust_domain = trust_domain
-        self.addresses: tuple[str, ...] = ()  # known once the gRPC listener is bound
+        self._addresses = addresses
 
     async def mint(self, instance_key: str) -> Credential:
         """A new credential of a registered instance; an earlier one ends. Raises what propose raises."""
@@ -30,7 +43,10 @@ class Credentials:
         await self._writer.propose(
             lambda stamp: commands.mint_credential(stamp, instance_key, secret_digest(secret))
         )
-        return Credential(instance_key, secret, self._registry_ca_pem, self.addresses, self._trust_domain)
+        state = self._writer.view()
+        addresses = self._addresses(state)[:ADDRESSES_MAX]
+        trust_domain = state.cluster.trust_domain if state.cluster else ""
+        return Credential(instance_key, secret, self._registry_ca_pem(), addresses, trust_domain)
 
     async def revoke(self, instance_key: str) -> None:
         """Withdraws the credential and revokes its leaves. Raises what propose raises."""

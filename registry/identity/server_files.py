@@ -82,7 +82,11 @@ class ServerFiles:
             raise ServerCertificateUnusable(f"{certificate}: {error}") from None
         return found
 
-    def grpc_credentials(self) -> grpc.ServerCredentials:
+    @property
+    def root_pem(self) -> str:
+        return self.current().roots_pem.decode("ascii", "replace")
+
+    def credentials(self) -> grpc.ServerCredentials:
         """For the listener of sidecars, which prove themselves by credential and not by certificate."""
         sent = self.current()
 
@@ -112,7 +116,7 @@ class ServerFiles:
             connection.context = made
 
         outer = _https(sent)
-        outer.sni_callback = renew  # type: ignore[assignment]  # asyncio hands it an SSLObject
+        outer.sni_callback = renew
         return outer
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from cryptography import x509
@@ -21,6 +21,19 @@ from weft.files import read_private, write_private
 from ..agent.writer import Entropy
 from .errors import KeyMismatch
 from .serial import new_serial
+
+
+class Face(Protocol):
+    """What a registry shows to sidecars."""
+
+    @property
+    def root_pem(self) -> str:
+        """The root that they pin."""
+        ...
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """TLS for a gRPC server. Callers prove themselves by credential, not by certificate."""
+        ...
 
 
 class ServerIdentity:

@@ -21,6 +21,7 @@ from ..catalog.watches import WatchKey
 from ..identity.credentials import REFUSED, authenticate, still_valid
 from ..identity.errors import Unauthenticated
 from ..identity.issuer import Issuer
+from ..operator.forward import ToLeader
 from ..replica.port import Log
 from .respond import abort
 from .session import ProtocolViolation, Session, TooManyStreams
@@ -44,8 +45,11 @@ class Compiler:
 class Mesh(mesh_pb2_grpc.MeshServicer):
     """Every call proves its credential; nothing in a message can name another instance."""
 
-    def __init__(self, replica: Log, issuer: Issuer, compiler: Compiler) -> None:
+    def __init__(
+        self, replica: Log, issuer: Issuer, compiler: Compiler, to_leader: ToLeader | None = None
+    ) -> None:
         self._log = replica
+        self._to_leader = to_leader
         self._issuer = issuer
         self._compiler = compiler
         self._streams: Counter[str] = Counter()
@@ -59,8 +63,12 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
         self, request: pb.SignCertificateRequest, context: Context
     ) -> pb.SignCertificateResponse:
         try:
-            record = self._authenticate(context)
+            record = await self._authenticate(context)
+            if self._to_leader and self._to_leader.is_elsewhere:
+                return await self._to_leader.sign(request, _proof(context))
             leaf = await self._issuer.sign(record, request.csr_der)
+        except grpc.aio.AioRpcError as refusal:
+            await context.abort(refusal.code(), refusal.details() or "")
         except Exception as error:
             await abort(context, error)
         return pb.SignCertificateResponse(
@@ -72,17 +80,21 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
 
     async def Subscribe(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
         try:
-            record = self._authenticate(context)
+            record = await self._authenticate(context)
             session = Session(await _hello(context))
             await self._serve(record, session, context)
         except Exception as error:
             await abort(context, error)
 
-    def _authenticate(self, context: Context) -> CredentialRecord:
-        for key, value in context.invocation_metadata() or ():
-            if key == METADATA_KEY:
-                return authenticate(self._log.view(), value if isinstance(value, str) else None)
-        return authenticate(self._log.view(), None)
+    async def _authenticate(self, context: Context) -> CredentialRecord:
+        """Raises Unauthenticated only after a look at all that was ever written: a credential that another
+        server has just minted must not be refused here, since a sidecar then gives up."""
+        proof = next((value for _, value in _proof(context)), None)
+        try:
+            return authenticate(self._log.view(), proof)
+        except Unauthenticated:
+            await self._log.read_index()
+            return authenticate(self._log.view(), proof)
 
     async def _serve(self, record: CredentialRecord, session: Session, context: Context) -> None:
         key = record.instance_key
@@ -112,6 +124,12 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
     @property
     def tasks(self) -> Tasks:
         return self._tasks
+
+
+def _proof(context: Context) -> list[tuple[str, str]]:
+    """The credential among the metadata of a call."""
+    found = context.invocation_metadata() or ()
+    return [(key, value) for key, value in found if key == METADATA_KEY and isinstance(value, str)]
 
 
 class _Stream:

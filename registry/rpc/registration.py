@@ -10,6 +10,7 @@ from weft.pb.registration.v1 import registration_pb2_grpc
 from ..agent.local import Agent
 from ..agent.runner import Runner
 from ..identity.credentials import Credentials
+from ..identity.management import METADATA_KEY, ManagementToken
 from .respond import abort
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -18,13 +19,28 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Registration(registration_pb2_grpc.RegistrationServicer):
     """Registers instances of this node and mints their credentials."""
 
-    def __init__(self, agent: Agent, runner: Runner, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        runner: Runner,
+        credentials: Credentials,
+        management: ManagementToken | None = None,
+    ) -> None:
+        self._management = management
         self._agent = agent
         self._runner = runner
         self._credentials = credentials
 
+    def _admit(self, context: Context) -> None:
+        """Raises TokenRefused, TokenUnknown."""
+        if self._management:
+            found = dict(context.invocation_metadata() or ())
+            token = found.get(METADATA_KEY, "")
+            self._management.check(token if isinstance(token, str) else "")
+
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         try:
+            self._admit(context)
             key = await self._agent.register(request.definition_json)
             self._runner.sync()
             credential = await self._credentials.mint(key)
@@ -42,6 +58,7 @@ class Registration(registration_pb2_grpc.RegistrationServicer):
 
     async def Deregister(self, request: pb.DeregisterRequest, context: Context) -> pb.DeregisterResponse:
         try:
+            self._admit(context)
             await self._agent.deregister(request.service_id)
             self._runner.sync()
         except Exception as error:
@@ -52,6 +69,7 @@ class Registration(registration_pb2_grpc.RegistrationServicer):
         self, request: pb.RevokeCredentialRequest, context: Context
     ) -> pb.RevokeCredentialResponse:
         try:
+            self._admit(context)
             self._agent.service(request.service_id)
             await self._credentials.revoke(self._agent.instance_key(request.service_id))
         except Exception as error:

@@ -9,7 +9,7 @@ from weft.errors import Unavailable, UsageError, WeftError
 
 from ..agent.errors import NoPortLeft, UnknownCheck, UnknownService
 from ..errors import Conflict, CredentialRefused, DiskFull, NotFound
-from ..identity.errors import SignTooOften, Unauthenticated
+from ..identity.errors import SignTooOften, TokenRefused, TokenUnknown, Unauthenticated
 from .session import TooManyStreams
 
 log = structlog.get_logger(__name__)
@@ -19,6 +19,8 @@ Code = grpc.StatusCode
 _STATUSES: tuple[tuple[type[WeftError], grpc.StatusCode], ...] = (
     (Unauthenticated, Code.UNAUTHENTICATED),
     (CredentialRefused, Code.UNAUTHENTICATED),
+    (TokenRefused, Code.PERMISSION_DENIED),
+    (TokenUnknown, Code.PERMISSION_DENIED),
     (SignTooOften, Code.RESOURCE_EXHAUSTED),
     (TooManyStreams, Code.RESOURCE_EXHAUSTED),
     (NoPortLeft, Code.RESOURCE_EXHAUSTED),

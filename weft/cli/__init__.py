@@ -16,11 +16,15 @@ from ..errors import InvariantBroken, WeftError
 
 COMMANDS = {
     "dev": "Run registry, CA and API on this machine, from nothing.",
+    "server": "Run a registry server: one of a cluster that loses nothing.",
     "sidecar": "Run the sidecar of one service instance.",
     "services": "Register and deregister services of this node.",
     "catalog": "Look into the catalog: services, nodes, instances.",
     "intention": "Say which service may call which.",
     "ca": "The certificate authority: its roots, its settings, a new root.",
+    "members": "List the servers of the cluster.",
+    "operator": "Look after the cluster: its servers, who leads, who is gone.",
+    "snapshot": "Save the cluster's state, look into it, bring it back.",
     "tls": "Make the certificates of registry servers.",
     "doctor": "Check this machine for what Weft needs; name what is exposed.",
 }

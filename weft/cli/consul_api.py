@@ -2,8 +2,11 @@
 
 import http.client
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import click
@@ -13,8 +16,13 @@ from ..errors import ConfigError, Unavailable, UsageError, WeftError
 
 ADDRESS_DEFAULT = "127.0.0.1:8500"
 ADDRESS_VARIABLES = ("WEFT_HTTP_ADDR", "CONSUL_HTTP_ADDR")
+TOKEN_VARIABLES = ("WEFT_HTTP_TOKEN", "CONSUL_HTTP_TOKEN")
+TOKEN_FILE_VARIABLES = ("WEFT_HTTP_TOKEN_FILE", "CONSUL_HTTP_TOKEN_FILE")
+ROOT_VARIABLES = ("WEFT_CACERT", "CONSUL_CACERT")
+DEFAULT_PORTS = {"http": 8500, "https": 8501}
 TIMEOUT_S = 30.0
 ANSWER_BYTES_MAX = 64 * 1024 * 1024  # a catalog of 100,000 instances; above it something else answers
+BLOCK_BYTES = 256 * 1024
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -26,21 +34,26 @@ class Refused(UsageError):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"the registry refused ({status}): {text or 'no reason given'}")
         self.status = status
+        self.text = text
 
 
 class Api:
-    """Calls one registry."""
+    """Calls one registry. `token` goes with each call; `ca_file` is the root that an https one must show."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, token: str = "", ca_file: str = "") -> None:
         self._address = address
+        self._headers = {"X-Consul-Token": token} if token else {}
+        self._ca_file = ca_file
         parts = urlsplit(address if "://" in address else f"http://{address}")
         try:
-            port = parts.port or 8500
+            port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
         except ValueError:
             port = 0
-        if parts.scheme != "http" or not parts.hostname or not port:
-            raise ConfigError(f"--http-addr {address!r}: write host:port or http://host:port")
-        self._host, self._port = parts.hostname, port
+        if not parts.hostname or not port or parts.scheme not in DEFAULT_PORTS:
+            raise ConfigError(
+                f"--http-addr {address!r}: write host:port, http://host:port or https://host:port"
+            )
+        self._scheme, self._host, self._port = parts.scheme, parts.hostname, port
 
     def get(self, path: str, **query: str | tuple[str, ...]) -> Any:
         return self.call("GET", path, query)
@@ -49,45 +62,125 @@ class Api:
         self, method: str, path: str, query: Mapping[str, Any] | None = None, body: object = None
     ) -> Any:
         """The JSON of the answer, None for an empty one. Raises Refused, Unavailable."""
-        target = quote(path) + (f"?{urlencode(query, doseq=True)}" if query else "")
         data = None if body is None else orjson.dumps(body)
-        status, answer = self._exchange(method, target, data)
-        if status != 200:
-            raise Refused(status, answer.decode(errors="replace").strip()[:500])
-        return orjson.loads(answer) if answer else None
+        with self._answer(method, _target(path, query), data) as answer:
+            text = _checked(answer).read(ANSWER_BYTES_MAX)
+        return orjson.loads(text) if text else None
 
-    def _exchange(self, method: str, target: str, data: bytes | None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+    def download(self, path: str, query: Mapping[str, Any]) -> Iterator[bytes]:
+        """The body of a GET in blocks. Raises Refused, and Unavailable where it breaks off."""
+        with self._answer("GET", _target(path, query), None) as answer:
+            _checked(answer)
+            while block := answer.read(BLOCK_BYTES):
+                yield block
+
+    def upload(self, path: str, body: IO[bytes]) -> None:
+        """PUTs a file. Raises Refused, Unavailable."""
+        with self._answer("PUT", path, body) as answer:
+            _checked(answer)
+
+    @contextmanager
+    def _answer(
+        self, method: str, target: str, body: bytes | IO[bytes] | None
+    ) -> Iterator[http.client.HTTPResponse]:
+        connection = self._connection()
         try:
-            connection.request(method, target, body=data)
-            answer = connection.getresponse()
-            return answer.status, answer.read(ANSWER_BYTES_MAX)
+            connection.request(method, target, body=body, headers=self._headers)
+            yield connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(
-                f"no registry answers at {self._address} ({error}): start one with `weft dev`, "
-                "or name it with --http-addr"
+                f"no registry answers at {self._address} ({error}): start one with `weft dev` "
+                "or `weft server`, or name it with --http-addr"
             ) from error
         finally:
             connection.close()
 
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._scheme == "http":
+            return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+        try:
+            context = ssl.create_default_context(cafile=self._ca_file or None)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"--ca-file {self._ca_file}: cannot be used ({error}); give a PEM file"
+            ) from error
+        return http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S, context=context)
+
+
+def _target(path: str, query: Mapping[str, Any] | None) -> str:
+    return quote(path) + (f"?{urlencode(query, doseq=True)}" if query else "")
+
+
+def _checked(answer: http.client.HTTPResponse) -> http.client.HTTPResponse:
+    if answer.status != 200:
+        text = answer.read(ANSWER_BYTES_MAX).decode(errors="replace").strip()[:500]
+        raise Refused(answer.status, text)
+    return answer
+
 
 def takes_address(function: F) -> F:
-    """Adds `--http-addr`, given to the command as `api`."""
+    """Adds `--http-addr`, `--token`, `--token-file` and `--ca-file`, given to the command as `api`."""
 
-    def make(_context: click.Context, _option: click.Parameter, value: str | None) -> Api:
+    def make(context: click.Context, _option: click.Parameter, value: str | None) -> Api:
         try:
-            return Api(value or _from_environment() or ADDRESS_DEFAULT)
+            address = value or _from_environment(ADDRESS_VARIABLES) or ADDRESS_DEFAULT
+            root = context.meta.get("ca_file") or _from_environment(ROOT_VARIABLES)
+            return Api(address, _token(context), root)
         except WeftError as error:
             raise click.UsageError(str(error)) from None
 
+    options = (
+        _remembered(
+            "ca_file", "--ca-file", "FILE", "The root of the registry's https certificate.", ROOT_VARIABLES
+        ),
+        _remembered("token_file", "--token-file", "FILE", "Read the token from here.", TOKEN_FILE_VARIABLES),
+        _remembered(
+            "token", "--token", "TOKEN", "What `weft server` asks for; better in a file.", TOKEN_VARIABLES
+        ),
+        click.option(
+            "--http-addr",
+            "api",
+            callback=make,
+            metavar="HOST:PORT",
+            help="The registry's HTTP API, or https://HOST:PORT.  "
+            f"[env: {', '.join(ADDRESS_VARIABLES)}; default: {ADDRESS_DEFAULT}]",
+        ),
+    )
+    for option in options:
+        function = option(function)
+    return function
+
+
+def _remembered(
+    name: str, flag: str, metavar: str, help_text: str, variables: tuple[str, ...]
+) -> Callable[[F], F]:
+    """An option that only `make` above reads."""
+
+    def remember(context: click.Context, _option: click.Parameter, value: str | None) -> None:
+        context.meta[name] = value or ""
+
+    told = f"{help_text}  [env: {', '.join(variables)}]"
     return click.option(
-        "--http-addr",
-        "api",
-        callback=make,
-        metavar="HOST:PORT",
-        help=f"The registry's HTTP API.  [env: {', '.join(ADDRESS_VARIABLES)}; default: {ADDRESS_DEFAULT}]",
-    )(function)
+        flag, callback=remember, expose_value=False, is_eager=True, metavar=metavar, help=told
+    )
 
 
-def _from_environment() -> str:
-    return next((value for name in ADDRESS_VARIABLES if (value := os.environ.get(name))), "")
+def _token(context: click.Context) -> str:
+    """The flag, its file, then the same two of the environment. Raises ConfigError."""
+    token: str = context.meta.get("token", "")
+    path = "" if token else context.meta.get("token_file", "")
+    if not token and not path:
+        token = _from_environment(TOKEN_VARIABLES)
+        path = "" if token else _from_environment(TOKEN_FILE_VARIABLES)
+    return read_token(Path(path)) if path else token
+
+
+def read_token(path: Path) -> str:
+    """A token from a file that only its owner may read. Raises ConfigError."""
+    from ..files import read_private
+
+    return read_private(path, "token").decode("ascii", "replace").strip()
+
+
+def _from_environment(names: tuple[str, ...]) -> str:
+    return next((value for name in names if (value := os.environ.get(name))), "")

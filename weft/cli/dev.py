@@ -1,8 +1,6 @@
 """`weft dev`: the whole control plane in one process on loopback."""
 
 import asyncio
-import gc
-import signal
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +10,7 @@ import click
 from .names import datacenter_name
 
 if TYPE_CHECKING:
-    from registry.process import Registry, Settings
+    from registry.process import Registry
 
 EPILOG = """
 \b
@@ -117,6 +115,7 @@ def command(
     from registry.process import Settings
 
     from .. import logs
+    from .running import run
 
     logs.configure(log_level)
     settings = Settings(
@@ -129,53 +128,13 @@ def command(
         default_allow=default_intention == "allow",
         operator_key_file=operator_key_file,
     )
-    asyncio.run(_run(settings, ready_file))
+    asyncio.run(run(settings, _tell, ready_file))
 
 
-async def _run(settings: "Settings", ready_file: Path | None) -> None:
-    from registry.process import Registry
-
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    registry = await Registry.start(settings)
-    # What is alive now stays: without this, each full collection walks every imported module (50-80 ms).
-    gc.collect()
-    gc.freeze()
-    try:
-        _tell(registry, settings, ready_file)
-        await _until(stop, registry)
-    finally:
-        await registry.close()
-
-
-async def _until(stop: asyncio.Event, registry: "Registry") -> None:
-    """Returns on a signal. Raises EnvironmentProblem when the log had to stop."""
-    from ..errors import EnvironmentProblem
-
-    stopped = registry.tasks.spawn(stop.wait(), "signals")
-    failed = registry.tasks.spawn(registry.log.failed(), "log failure")
-    await asyncio.wait((stopped, failed), return_when=asyncio.FIRST_COMPLETED)
-    if failed.done():
-        raise EnvironmentProblem(f"the log had to stop: {failed.result()}; start again once it is mended")
-
-
-def _tell(registry: "Registry", settings: "Settings", ready_file: Path | None) -> None:
-    import orjson
-
-    from ..files import write_private
-
+def _tell(registry: "Registry") -> None:
+    settings = registry.settings
     kept = f"data in {settings.data_dir}" if settings.data_dir else "nothing is kept"
     click.echo(
         f"weft dev is ready: HTTP http://{registry.http}, gRPC {registry.grpc} (TLS), "
         f"datacenter {settings.datacenter}, node {registry.node}, {kept}"
     )
-    if ready_file is not None:
-        told = {
-            "http": registry.http,
-            "grpc": registry.grpc,
-            "registry_ca_pem": registry.registry_ca_pem,
-            "trust_domain": registry.trust_domain,
-        }
-        write_private(ready_file, orjson.dumps(told))

@@ -3,10 +3,13 @@
 import asyncio
 import time
 
+import pytest
+
 from registry.api import blocking
 from registry.api.handling import Answer
 from registry.api.query import Consistency
 from registry.catalog.state import State
+from registry.replica.port import Status
 from tests.support.registry import Client, running_registry, until
 
 HEALTH = "/v1/health/service/web"
@@ -93,12 +96,18 @@ class StillLog:
     def __init__(self) -> None:
         self.asked: list[tuple[tuple[str, ...], float]] = []
         self.now = 0.0
+        self.gates: list[bool] = []
+        self.silent_s = 0.0
 
     def view(self) -> State:
         return State()
 
-    async def read_index(self) -> int:
-        raise AssertionError("only consistent reads confirm")
+    async def read_index(self, *, consistent: bool = False) -> int:
+        self.gates.append(consistent)
+        return 7
+
+    def status(self) -> Status:
+        return Status("", (), False, 7, 7, False, last_contact_s=self.silent_s)
 
     async def wait(self, keys: tuple[tuple[str, ...], ...], _after: int, timeout_s: float) -> None:
         self.asked.append((keys[0], timeout_s))
@@ -108,17 +117,36 @@ class StillLog:
 async def test_the_wait_is_jittered_by_a_sixteenth_and_is_on_the_keys_read() -> None:
     log = StillLog()
     found = Answer([], 7, (("service", "web"),))
-    answered = await blocking.read(
+    wish = blocking.Wish(Consistency.DEFAULT, after_index=7, wait_s=160.0)
+    answered, sure = await blocking.read(
         log,  # type: ignore[arg-type]
         lambda _state: found,
-        consistency=Consistency.DEFAULT,
-        after_index=7,
-        wait_s=160.0,
+        wish,
         draw=lambda: 0.5,
         monotonic=lambda: log.now,
     )
-    assert answered is found
+    assert (answered, sure) == (found, Consistency.DEFAULT)
     assert log.asked == [(("service", "web"), 165.0)]
+    assert log.gates == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "max_stale_s", "silent_s", "sure", "gates"),
+    [
+        (Consistency.DEFAULT, None, 0.0, Consistency.DEFAULT, [False]),
+        (Consistency.CONSISTENT, None, 0.0, Consistency.CONSISTENT, [True]),
+        (Consistency.STALE, None, 3600.0, Consistency.STALE, []),
+        (Consistency.STALE, 10.0, 9.0, Consistency.STALE, []),
+        (Consistency.STALE, 10.0, 11.0, Consistency.DEFAULT, [False]),
+    ],
+)
+async def test_each_mode_is_as_sure_as_it_says(
+    wanted: Consistency, max_stale_s: float | None, silent_s: float, sure: Consistency, gates: list[bool]
+) -> None:
+    log = StillLog()
+    log.silent_s = silent_s
+    assert await blocking.gate(log, wanted, max_stale_s) is sure  # type: ignore[arg-type]
+    assert log.gates == gates
 
 
 async def test_a_parked_query_ends_when_the_registry_closes() -> None:

@@ -22,8 +22,17 @@ def test_every_route_is_found_by_its_own_path(route: object) -> None:
 
 
 def test_reads_change_nothing_and_writes_take_a_body() -> None:
-    assert {route.method for route in ROUTES if route.needs is Needs.BODY} == {"PUT", "DELETE"}
-    assert {route.method for route in ROUTES if route.needs is not Needs.BODY} == {"GET"}
+    changing = (Needs.BODY, Needs.UPLOAD)
+    assert {route.method for route in ROUTES if route.needs in changing} == {"PUT", "DELETE", "POST"}
+    assert {route.method for route in ROUTES if route.needs not in changing} == {"GET"}
+
+
+def test_trap_01_only_health_and_roots_are_answered_without_the_management_token() -> None:
+    """The leader, too, is health of a kind; nothing that is open changes anything."""
+    for route in ROUTES:
+        may = route.path == "/" or route.path.startswith(("/v1/health/", "/v1/status/"))
+        assert route.is_open == (may or route.path.endswith("/ca/roots")), route.path
+        assert not route.is_open or route.method == "GET"
 
 
 def test_an_unknown_path_is_told_from_one_without_v1() -> None:

@@ -1,0 +1,95 @@
+"""`/v1/operator/*` and `/v1/agent/members`: the servers of the cluster."""
+
+from weft import __version__
+
+from ..operator.errors import EngineHasNoMembers
+from ..operator.servers import VERSION_META, Members, Server, servers
+from .errors import BadRequest, NoSuchPeer
+from .handling import Call
+from .respond import Reply
+from .views import Json
+
+ALIVE, FAILED = 1, 4  # Serf's numbers, which Consul's clients know
+UNHEALTHY_STATUS = 429  # as Consul answers, so that a load balancer needs no JSON
+RAFT_PROTOCOL = "3"  # what Consul's clients expect of current servers
+
+
+def known_members(call: Call) -> Members:
+    """Raises EngineHasNoMembers."""
+    found = call.parts.members
+    if found is None:
+        raise EngineHasNoMembers("the consensus engine has no Raft members of its own; use its own tools")
+    return found
+
+
+def known_servers(call: Call) -> tuple[Server, ...]:
+    return servers(call.parts.log.view(), known_members(call).members())
+
+
+async def configuration(call: Call) -> Reply:
+    rows = [
+        {
+            "ID": server.member.id,
+            "Node": server.name,
+            "Address": server.member.address,
+            "Leader": server.member.leader,
+            "ProtocolVersion": RAFT_PROTOCOL,
+            "Voter": server.member.voter,
+            "LastIndex": server.member.match_index or 0,
+        }
+        for server in known_servers(call)
+    ]
+    return call.json({"Servers": rows, "Index": call.parts.log.status().commit_index})
+
+
+async def remove_peer(call: Call) -> Reply:
+    server_id, address = call.query.text("id"), call.query.text("address")
+    if not server_id and not address:
+        raise BadRequest(
+            "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove"
+        )
+    if server_id and address:
+        raise BadRequest("Must specify only one of ?id or ?address")
+    members = known_members(call)
+    for member in members.members():
+        if server_id == member.id or address == member.address:
+            await members.remove(member.id)
+            return Reply()
+    raise NoSuchPeer("id" if server_id else "address", server_id or address)
+
+
+async def transfer_leader(call: Call) -> Reply:
+    members, wanted = known_members(call), call.query.text("id")
+    if wanted and wanted not in {member.id for member in members.members()}:
+        raise NoSuchPeer("id", wanted)
+    await members.transfer(wanted)
+    return call.json({"Success": True})
+
+
+async def members(call: Call) -> Reply:
+    """Members of the cluster, each of them a server; agents join none."""
+    return call.json([_member(call, server) for server in known_servers(call)])
+
+
+def _member(call: Call, server: Server) -> Json:
+    host, _, port = server.member.address.rpartition(":")
+    tags = {
+        "role": "consul",
+        "dc": call.parts.datacenter,
+        "id": server.member.id,
+        "port": port,
+        "build": server.meta.get(VERSION_META, __version__),
+        "vsn": "2",
+        "raft_vsn": RAFT_PROTOCOL,
+    }
+    protocol = dict.fromkeys(("ProtocolMin", "ProtocolMax", "ProtocolCur"), 2)
+    delegate = dict.fromkeys(("DelegateMin", "DelegateMax", "DelegateCur"), 2)
+    return {
+        "Name": server.name,
+        "Addr": host.strip("[]"),
+        "Port": int(port or 0),
+        "Tags": tags,
+        "Status": ALIVE if server.alive else FAILED,
+        **protocol,
+        **delegate,
+    }
