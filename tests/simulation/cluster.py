@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 from registry.raft.config import Config
-from registry.raft.messages import SnapshotMeta
+from registry.raft.messages import Append, EntryKind, SnapshotMeta
 from registry.raft.node import Node
 
 from . import model
@@ -41,6 +41,7 @@ class Cluster:
         """Elections go on in bad conditions: see nemesis.election_storm."""
         self.counts: Counter[str] = Counter()
         """How often what happened: shows that seeds reach what they are for."""
+        self._starved_terms: set[int] = set()
         self.trace: list[str] | None = [] if trace else None
         self.servers: dict[str, Server] = {}
         self.clients: dict[str, Client] = {}
@@ -126,10 +127,12 @@ class Cluster:
         if self.storm and self._draw.random() < 0.4:
             self.scheduler.after(self._draw.randrange(1, 20 * MS), self._die_in_storm, server, 15 * MS)
 
-    def won_in_storm(self, server: Server) -> None:
+    def won_in_storm(self, server: Server, term: int) -> None:
         """A server won: it may die of it, or be cut off, with hardly more than its first entry written."""
         if not self.storm:
             return
+        if self._draw.random() < 0.5:
+            self._starved_terms.add(term)
         away_us = self._draw.randint(1, 5) * self.options.election_us
         delay_us = self._draw.randrange(1, 30 * MS)
         fate = self._draw.random()
@@ -139,6 +142,13 @@ class Cluster:
             others = [name for name in self.names() if name != server.name]
             links = between([server.name], others) + between(others, [server.name])
             self.scheduler.after(delay_us // 4, self._cut_off_in_storm, links, away_us)
+
+    def starves(self, message: Append) -> bool:
+        """In some terms of a storm the leader's first entry of its own gets lost on each way: what is left
+        of older terms spreads alone (figure 8)."""
+        first = message.entries[0] if message.entries else None
+        own = first is not None and first.kind is EntryKind.NOOP and first.term == message.term
+        return self.storm and own and message.term in self._starved_terms
 
     def vote_in_storm(self, from_: str, to: str, message: object) -> None:
         """A request for a vote is delivered once more, later."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.raft.config import Change
 from registry.raft.errors import RaftError
-from registry.raft.messages import Entry, EntryKind, SnapshotMeta, Vote, VoteReply
+from registry.raft.messages import Append, Entry, EntryKind, SnapshotMeta, Vote, VoteReply
 from registry.raft.node import Node
 from registry.raft.ready import Ready, Role
 
@@ -278,7 +278,7 @@ class Server:
             self._note("soft", f"{ready.soft.role.name} term {ready.soft.term} leader {ready.soft.leader}")
             if ready.soft.role is Role.LEADER:
                 self._cluster.invariants.leads(self.name, ready.soft.term)
-                self._cluster.won_in_storm(self)
+                self._cluster.won_in_storm(self, ready.soft.term)
             else:
                 self._forget_proposals(ready.soft.leader)
         for token in ready.reads_lost:
@@ -345,6 +345,8 @@ class Server:
         for message in messages:
             if self._cluster.trace is not None:
                 self._note("send", message)
+            if type(message) is Append and self._cluster.starves(message):
+                continue
             self._cluster.network.send(self.name, message.to, message)
             if type(message) is VoteReply and message.granted:
                 self._cluster.granted_in_storm(self)
