@@ -1,0 +1,253 @@
+"""A cluster of real `weft server` processes: what it survives, and what who runs it does with it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from registry.operator.archive import read_archive
+from tests.support.servers import Cluster, Server, eventually, running_servers
+from weft.cli import run
+
+REGISTER = "/v1/agent/service/register"
+CONFIGURATION = "/v1/operator/raft/configuration"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three servers. Every test leaves them running, and one of them leading."""
+    with running_servers(tmp_path_factory.mktemp("cluster"), 3) as found:
+        yield found
+
+
+def register(server: Server, name: str) -> None:
+    server.ok("PUT", REGISTER, {"Name": name, "Port": 80})
+
+
+def on_all(cluster: Cluster, service: str) -> None:
+    """Each running server answers the service from its own memory."""
+    for server in cluster.running:
+        path = f"/v1/catalog/service/{service}?stale"
+        eventually(lambda server=server, path=path: server.ok("GET", path), f"{service} on {server.name}")
+
+
+def voters(server: Server) -> set[str]:
+    found = server.ok("GET", CONFIGURATION)["Servers"]
+    return {row["Node"] for row in found if row["Voter"]}
+
+
+def test_a_write_on_a_follower_is_read_on_every_server_at_once(cluster: Cluster) -> None:
+    leader, (follower, other) = cluster.leader(), cluster.followers()
+    register(follower, "written-on-a-follower")
+    for server in (follower, leader, other):  # default reads: no waiting, or the read is stale
+        assert server.knows("written-on-a-follower"), server.name
+        assert server.ok("GET", "/v1/catalog/service/written-on-a-follower?consistent")
+    nodes = {row["Node"] for row in leader.ok("GET", "/v1/catalog/nodes")}
+    assert nodes == {server.name for server in cluster.servers}
+
+
+def test_every_server_says_the_same_about_who_leads(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    for server in cluster.servers:
+        assert server.ok("GET", "/v1/status/leader") == leader.address
+        assert sorted(server.ok("GET", "/v1/status/peers")) == sorted(it.address for it in cluster.servers)
+        shown = server.ok("GET", CONFIGURATION)["Servers"]
+        assert [row["Node"] for row in shown if row["Leader"]] == [leader.name]
+        assert all(row["LastIndex"] > 0 for row in shown), "followers ask the leader how far each one is"
+        members = server.ok("GET", "/v1/agent/members")
+        assert {row["Name"]: row["Status"] for row in members} == {it.name: 1 for it in cluster.servers}
+        health = server.ok("GET", "/v1/operator/autopilot/health")
+        assert (health["Healthy"], health["FailureTolerance"]) == (True, 1)
+
+
+def test_reads_say_how_sure_they_are(cluster: Cluster) -> None:
+    follower = cluster.followers()[0]
+    for query, said in (
+        ("", "leader"),
+        ("?consistent", "consistent"),
+        ("?stale", "stale"),
+        ("?max_stale=1h", "stale"),
+    ):
+        status, headers, _ = follower.call("GET", f"/v1/catalog/nodes{query}")
+        assert status == 200
+        assert headers["X-Consul-Effective-Consistency"] == said
+        assert headers["X-Consul-KnownLeader"] == "true"
+        assert 0 <= int(headers["X-Consul-LastContact"]) < 10_000
+    status, _, text = follower.call("GET", "/v1/catalog/nodes?stale&consistent")
+    assert (status, text) == (400, b"Cannot specify ?stale with ?consistent, conflicting semantics.")
+    assert cluster.leader().call("GET", "/v1/catalog/nodes")[1]["X-Consul-LastContact"] == "0"
+
+
+def test_trap_01_a_cluster_answers_health_and_roots_only_without_the_token(cluster: Cluster) -> None:
+    server = cluster.servers[0]
+    for path in ("/v1/health/service/consul", "/v1/connect/ca/roots", "/v1/status/leader"):
+        assert server.call("GET", path, token="")[0] == 200, path
+    for method, path in (
+        ("GET", "/v1/catalog/nodes"),
+        ("GET", "/v1/agent/connect/ca/leaf/web"),
+        ("GET", "/v1/snapshot"),
+        ("PUT", REGISTER),
+        ("DELETE", "/v1/operator/raft/peer?id=x"),
+    ):
+        status, _, text = server.call(method, path, token="")
+        assert (status, text.startswith(b"Permission denied: anonymous token")) == (403, True), path
+        assert server.call(method, path, token="not-the-token-at-all")[::2] == (403, b"ACL not found"), path
+
+
+def test_a_credential_names_every_server_and_a_leaf_comes_from_any(cluster: Cluster) -> None:
+    follower = cluster.followers()[0]
+    told = follower.ok("PUT", f"{REGISTER}?credential", {"Name": "proven", "Port": 80})
+    assert told["RegistryAddresses"][0] == follower.told["grpc"]
+    assert set(told["RegistryAddresses"]) == {server.told["grpc"] for server in cluster.servers}
+    for server in cluster.servers:
+        leaf = server.ok("GET", "/v1/agent/connect/ca/leaf/proven")
+        assert leaf["ServiceURI"].endswith("/svc/proven")
+
+
+def test_leadership_is_handed_over_on_demand(cluster: Cluster) -> None:
+    old, heir = cluster.leader(), cluster.followers()[0]
+    assert heir.ok("POST", f"/v1/operator/raft/transfer-leader?id={heir.server_id}") == {"Success": True}
+    eventually(lambda: cluster.leader() is heir, "the heir leads")
+    register(old, "after-the-transfer")
+    on_all(cluster, "after-the-transfer")
+
+
+def test_a_killed_leader_is_replaced_and_comes_back(cluster: Cluster) -> None:
+    register(cluster.leader(), "before-the-kill")
+    dead = cluster.leader()
+    dead.kill()
+    leader = cluster.leader()
+    assert leader is not dead
+    register(leader, "while-it-was-dead")
+    assert leader.knows("before-the-kill"), "an acknowledged write is not lost"
+    eventually(lambda: _status(leader, dead) == 4, "the dead server counts as failed")
+    checks = leader.ok("GET", f"/v1/health/node/{dead.name}")
+    assert {row["CheckID"]: row["Status"] for row in checks}["serfHealth"] == "critical"
+    dead.start()
+    cluster.leader()
+    eventually(lambda: _status(dead, dead) == 1, "it is heard again")
+    on_all(cluster, "while-it-was-dead")
+
+
+def _status(asked: Server, about: Server) -> int:
+    return {row["Name"]: row["Status"] for row in asked.ok("GET", "/v1/agent/members")}[about.name]
+
+
+def test_a_snapshot_is_saved_on_one_server_and_restored_on_another(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = cluster.folder / "backup.snap"
+    saver, restorer = cluster.followers()
+    options = ("--token-file", str(cluster.folder / "token"))
+    register(saver, "in-the-snapshot")
+    assert run(["snapshot", "save", str(file), "--http-addr", saver.told["http"], *options]) == 0
+    with file.open("rb") as content, read_archive(content) as archive:
+        assert archive.meta.datacenter == "dc1"
+    register(restorer, "after-the-snapshot")
+    before = int(restorer.call("GET", "/v1/catalog/services")[1]["X-Consul-Index"])
+    assert run(["snapshot", "restore", str(file), "--http-addr", restorer.told["http"], *options]) == 0
+    capsys.readouterr()
+    status, headers, body = restorer.call("GET", "/v1/catalog/services")
+    found = json.loads(body)
+    assert status == 200
+    assert "in-the-snapshot" in found
+    assert "after-the-snapshot" not in found
+    assert int(headers["X-Consul-Index"]) > before, "blocking queries come back"
+    assert voters(restorer) == {server.name for server in cluster.servers}, "the members stay"
+    assert run(["snapshot", "inspect", str(file)]) == 0
+    assert "TrustDomain" in capsys.readouterr().out
+
+
+def test_a_damaged_snapshot_changes_nothing(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    status, _, text = leader.call("PUT", "/v1/snapshot", b"\x1f\x8b nonsense")
+    assert (status, text.startswith(b"Invalid snapshot: ")) == (400, True)
+    assert leader.knows("in-the-snapshot")
+
+
+def test_the_verbs_of_an_operator_reach_any_server(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    https = (
+        *("--http-addr", f"https://{cluster.followers()[0].told['https']}"),
+        *("--ca-file", str(cluster.folder / "weft-server-ca.pem")),
+        *("--token-file", str(cluster.folder / "token")),
+    )
+    for words, text in (
+        (("members",), "alive"),
+        (("operator", "raft", "list-peers"), "leader"),
+        (("operator", "raft", "transfer-leader"), "handed over"),
+        (("operator", "autopilot", "get-config"), "MinQuorum"),
+        (("operator", "autopilot", "set-config", "--max-trailing-logs", "500"), "updated"),
+    ):
+        assert run([*words, *https]) == 0, words
+        assert text in capsys.readouterr().out
+        cluster.leader()
+    eventually(lambda: run(["operator", "autopilot", "state", *https]) == 0, "a state")
+    capsys.readouterr()
+    for words, text in (
+        (("operator", "raft", "remove-peer", "--id", "nobody"), "was not found in the Raft configuration"),
+        (("operator", "raft", "remove-peer"), "give one of --id and --address"),
+    ):
+        assert run([*words, *https]) != 0
+        assert text in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_a_server_with_an_empty_disk_joins_and_the_dead_one_is_removed(tmp_path: Path) -> None:
+    with running_servers(tmp_path, 3) as cluster:
+        register(cluster.leader(), "before-the-join")
+        dead = cluster.followers()[0]
+        dead.kill()
+        new = cluster.add("--retry-join", cluster.leader().address)
+        new.start()
+        eventually(lambda: new.name in voters(cluster.leader()), "the new server votes", 60)
+        on_all(cluster, "before-the-join")
+        eventually(lambda: dead.name not in voters(cluster.leader()), "the dead one is removed", 90)
+        nodes = {row["Node"] for row in cluster.leader().ok("GET", "/v1/catalog/nodes")}
+        assert nodes == {server.name for server in cluster.running}
+        # It comes back with its old disk, and is told that it is no member any more.
+        dead.start()
+        process = dead.process
+        assert process is not None
+        eventually(lambda: process.poll() is not None, "the removed server ends", 60)
+        assert process.returncode == 1
+        assert "this server was removed from its cluster" in dead.said()
+        dead.process = None
+
+
+@pytest.mark.long
+def test_one_server_goes_on_when_the_majority_is_lost_for_ever(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_servers(tmp_path, 3) as cluster:
+        register(cluster.leader(), "before-the-loss")
+        on_all(cluster, "before-the-loss")
+        survivor, lost, also_lost = cluster.servers
+        lost.kill()
+        also_lost.kill()
+        status, _, text = survivor.call("PUT", REGISTER, {"Name": "refused"})
+        assert (status, text) == (500, b"No cluster leader")
+        assert survivor.ok("GET", "/v1/catalog/service/before-the-loss?stale")
+        recover = ["operator", "raft", "recover", "--data-dir", str(survivor.data)]
+        assert run(recover) != 0, "while it runs"
+        survivor.stop()
+        assert run(recover) == 0
+        assert "Nothing was changed" in capsys.readouterr().out
+        assert run([*recover, "--yes"]) == 0
+        survivor.start()
+        eventually(lambda: cluster.leader() is survivor, "it leads alone")
+        assert survivor.knows("before-the-loss")
+        register(survivor, "after-the-recovery")
+        # A lost server turns up with its old disk: the cluster is another one now.
+        lost.start()
+        eventually(
+            lambda: "of another cluster" in lost.said() or "is of cluster" in lost.said(), "refusal", 30
+        )
+        assert voters(survivor) == {survivor.name}
+        lost.kill()
+        new = cluster.add("--retry-join", survivor.address)
+        new.start()
+        eventually(lambda: new.name in voters(survivor), "a new server votes", 60)
+        assert new.knows("after-the-recovery")
