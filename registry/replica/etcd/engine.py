@@ -7,6 +7,7 @@ that wait. Without etcd the newest state stays readable, and writes are refused 
 
 import asyncio
 import secrets
+import uuid
 from collections.abc import Awaitable, Callable, Collection
 from typing import NoReturn
 
@@ -38,6 +39,7 @@ from .snapshots import Snapshots
 
 log = structlog.get_logger(__name__)
 
+_SERVERS = uuid.UUID("6f7c3f0e-4b0f-4c53-9f3c-0c4c1f3f5b7a")  # of ids that follow from an address
 CLOSE_S = 2.0  # for writes under way, and for leaving the seat
 
 
@@ -45,15 +47,18 @@ async def open_etcd(
     url: str,
     *,
     address: str,
+    server_id: str = "",
     snapshot_after_bytes: int = limits.SNAPSHOT_AFTER_BYTES,
     outage_timeout_s: float = limits.OUTAGE_TIMEOUT_S,
 ) -> "EtcdLog":
     """The log at an `etcd://` URL (see `address`), with all that is in it applied.
 
-    `address` is where other servers find this one. Raises ConfigError, EtcdUnreachable, EtcdRefuses,
+    `address` is where other servers find this one; `server_id` follows from it where none is given, and
+    two servers may not have the same. Raises ConfigError, EtcdUnreachable, EtcdRefuses,
     DiskFull, LogCorrupt or UnknownCommand.
     """
-    made = EtcdLog(parse(url), address, snapshot_after_bytes, outage_timeout_s)
+    me = Server(id=server_id or str(uuid.uuid5(_SERVERS, address)), address=address)
+    made = EtcdLog(parse(url), me, snapshot_after_bytes, outage_timeout_s)
     try:
         await made.start()
     except BaseException:
@@ -68,13 +73,13 @@ class EtcdLog:
     def __init__(
         self,
         where: EtcdAddress,
-        address: str,
+        me: Server,
         snapshot_after_bytes: int,
         outage_timeout_s: float,
     ) -> None:
         self._where = where
         self._outage_timeout_s = outage_timeout_s
-        self._me = Server(id=secrets.token_hex(8), address=address)
+        self._me = me
         self._loop = asyncio.get_running_loop()
         self._failure: asyncio.Future[BaseException] = self._loop.create_future()
         self._closing = False
@@ -148,6 +153,15 @@ class EtcdLog:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         if self._failure.done():
             self._raise_failure()
+
+    @property
+    def server_id(self) -> str:
+        return self._me.id
+
+    @property
+    def address(self) -> str:
+        """Where other servers would find this one."""
+        return self._me.address
 
     # The port
 

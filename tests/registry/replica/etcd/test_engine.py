@@ -11,6 +11,7 @@ import pytest
 
 from registry.catalog import commands, watches
 from registry.errors import DiskFull, LogCorrupt, NotReady, OutcomeUnknown, UnknownCommand
+from registry.replica import limits as replica_limits
 from registry.replica.etcd import limits
 from registry.replica.etcd.address import parse
 from registry.replica.etcd.client import Etcd, put
@@ -209,7 +210,91 @@ async def test_trap_20_a_full_etcd_refuses_writes_and_serves_reads(tmp_path: Pat
         assert _names(log) == {*answered, "after"}
 
 
+def _after_the_first(log: EtcdLog, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """The next transaction is carried out, but answered with this error."""
+    real = log._etcd.txn
+
+    async def txn(*arguments: Any) -> Any:
+        monkeypatch.setattr(log._etcd, "txn", real)
+        await real(*arguments)
+        raise error
+
+    monkeypatch.setattr(log._etcd, "txn", txn)
+
+
+@pytest.mark.parametrize("error", [DiskFull("full"), EtcdUnreachable("gone")], ids=["full", "gone"])
+async def test_a_write_that_was_carried_out_is_answered_once_whatever_etcd_said(
+    shared: EtcdCluster, opened: Opener, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """etcd carries out the transaction that uses up its quota, and answers that there is no space."""
+    log = await opened(shared.url(_prefix()))
+    await log.propose(_write("before"))
+    _after_the_first(log, monkeypatch, error)
+    assert (await log.propose(_write())).index == 2
+    assert log._follower.tail == await log._follower.catch_up() == 2
+    assert (await log.propose(_write("after"))).index == 3
+
+
+# Applying takes longer than reading
+
+
+async def test_a_read_waits_for_what_is_not_applied_yet(
+    shared: EtcdCluster, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_limits, "APPLY_SLICE_S", 0.0)
+    url = shared.url(_prefix())
+    writer, reader = await opened(url), await opened(url)
+    await asyncio.gather(*(writer.propose(_write(f"s{number}")) for number in range(100)))
+    assert await reader.read_index() == 100
+    assert len(_names(reader)) == 100
+
+
+async def test_a_snapshot_may_be_of_a_moment_within_a_batch(
+    shared: EtcdCluster, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_limits, "APPLY_SLICE_S", 0.0)
+    url = shared.url(_prefix())
+    log = await opened(url)
+    writes = asyncio.gather(*(log.propose(_write(f"s{number}")) for number in range(60)))
+    await log._machine.reached(1)
+
+    async def at_once(_index: int) -> None:
+        """As under writers without end, when the next batch is always half applied."""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log._machine, "reached", at_once)
+        await log._snapshot()
+    await writes
+    loaded = await log._snapshots.load()
+    assert loaded and 0 < loaded.state.index < 60 and loaded.resume == 1
+    again = await opened(url)
+    assert len(_names(again)) == 60 and again.view().index == 60
+
+
 # etcd's history
+
+
+async def test_trap_27_another_etcd_is_noticed_whatever_it_is_asked(tmp_path: Path) -> None:
+    with running_etcd(tmp_path) as etcd:
+        told: list[WentBack] = []
+        raw = Etcd(parse(etcd.url("weft")), told.append)
+        await until(lambda: _answers(raw), "etcd answers")
+        await raw.txn([], [put(b"weft/x", b"1")])
+        etcd.kill()
+        etcd.forget_data()
+        etcd.restart()
+        with pytest.raises(WentBack):
+            await until(lambda: _answers(raw), "another etcd answers")
+        assert len(told) == 1
+        await raw.close()
+
+
+async def _answers(etcd: Etcd) -> bool:
+    try:
+        await etcd.range(b"weft/x")
+    except EtcdUnreachable:
+        return False
+    return True
 
 
 async def test_trap_27_a_replaced_etcd_stops_the_log(tmp_path: Path, opened: Opener) -> None:
