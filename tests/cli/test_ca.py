@@ -2,13 +2,14 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ca.operator_key import write_file
-from tests.support.dev import running_dev
+from tests.support.dev import WEFT, running_dev
 from weft.cli import run
 
 
@@ -34,16 +35,16 @@ def test_roots_settings_and_a_rotation(capsys: pytest.CaptureFixture[str]) -> No
         assert "a rotation is under way" in weft("rotate", code=1)
 
 
-def test_a_wrong_operator_key_is_one_clear_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], make_key: Callable[[str], Path]
-) -> None:
+def test_a_wrong_operator_key_is_one_clear_line(tmp_path: Path, make_key: Callable[[str], Path]) -> None:
     data = tmp_path / "data"
     with running_dev("--ca-key-file", str(make_key("right")), data_dir=data):
         pass
     flags = ["dev", "--http-port", "0", "--grpc-port", "0", "--data-dir", str(data)]
-    assert run([*flags, "--ca-key-file", str(make_key("wrong"))]) == 1
-    said = capsys.readouterr().err
-    assert "weft: operator key: the CA's key is sealed by" in said.splitlines()[-1]
+    wrong = [*WEFT, *flags, "--ca-key-file", str(make_key("wrong"))]
+    ended = subprocess.run(wrong, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("weft: operator key: the CA's key is sealed by")
 
 
 @pytest.fixture
