@@ -48,6 +48,8 @@ from .operator.formation import Formation
 from .operator.forward import ToLeader
 from .operator.presence import Presence
 from .operator.servers import grpc_addresses
+from .replica.etcd.engine import EtcdLog, open_etcd
+from .replica.membership import Membership
 from .replica.options import Options
 from .replica.peer_tls import server_name
 from .replica.replica import Replica
@@ -58,6 +60,7 @@ from .rpc.server import GrpcServer
 log = structlog.get_logger(__name__)
 
 LOOPBACK = "127.0.0.1"
+SERVER_PORT = 8300  # where servers find one another; a name only where etcd keeps the log
 SERVER_HOSTS = ("localhost", "127.0.0.1", "::1")
 NAME_RETRY_S = 0.1  # whoever leads names the cluster; the others look this often
 KEY_RECHECK_S = 60.0
@@ -91,12 +94,13 @@ class Settings:
     default_allow: bool
     operator_key_file: Path | None = None  # what seals the CA's key; None: see ca/operator_key.py
     cluster: ClusterSettings | None = None  # None: everything on this machine, on loopback
+    consensus: str = ""  # URL of the etcd that keeps the log (replica/etcd/address.py); "": Raft
 
 
 class Registry:
     """A running registry. Make one with `start`."""
 
-    def __init__(self, replica: Replica, settings: Settings) -> None:
+    def __init__(self, replica: Replica | EtcdLog, settings: Settings) -> None:
         self.log = replica
         self.settings = settings
         self.tasks = Tasks()
@@ -119,7 +123,7 @@ class Registry:
     async def start(cls, settings: Settings) -> Self:
         """Everything listens. Alone, it is also ready; a member of a cluster becomes ready once there is a
         leader. Raises DataDirProblem, KeyUnusable, PortTaken, ConfigError."""
-        registry = cls(await _replica(settings), settings)
+        registry = cls(await _open_log(settings), settings)
         try:
             await registry._start()
         except BaseException:
@@ -147,8 +151,12 @@ class Registry:
             await presence.tell()
             self._begin_work(presence, runner)
         else:
-            formation = Formation(self.log, settings.cluster.bootstrap_expect, settings.cluster.retry_join)
-            self._watch(lambda: self._join_in(formation, presence, runner, signing), "becoming ready")
+            self._watch(lambda: self._join_in(presence, runner, signing), "becoming ready")
+
+    @property
+    def _members(self) -> Membership | None:
+        """None where the consensus engine keeps its own."""
+        return self.log.membership if isinstance(self.log, Replica) else None
 
     def _face(self, keys: Keys) -> Face:
         if self.settings.cluster:
@@ -190,7 +198,7 @@ class Registry:
             entropy=os.urandom,
             default_allow=self.settings.default_allow,
             server_address="" if self.settings.cluster else self.grpc,
-            members=self.log.membership,
+            members=self._members,
             management=management,
             to_leader=to_leader,
         )
@@ -232,20 +240,24 @@ class Registry:
             port=peer_port if self.settings.cluster else grpc_port,
             grpc_port=grpc_port,
             https_port=int(self.https.rpartition(":")[2] or 0),
-            members=self.log.membership,
+            members=self._members,
         )
 
-    async def _join_in(
-        self, formation: Formation, presence: Presence, runner: Runner, signing: SigningKey
-    ) -> None:
+    async def _join_in(self, presence: Presence, runner: Runner, signing: SigningKey) -> None:
         """From a server that knows nobody to a member that does its part."""
-        await formation.run()
-        self._watch(formation.belongs, "membership")
+        await self._form()
         await self._until_named()
         _check_datacenter(self.settings, self.log.view())
         await presence.begin()
         self._begin_work(presence, runner)
         await self._check_operator_key(signing)
+
+    async def _form(self) -> None:
+        """In etcd there is nothing to form: whoever may write to it belongs."""
+        if (cluster := self.settings.cluster) and isinstance(self.log, Replica):
+            formation = Formation(self.log, cluster.bootstrap_expect, cluster.retry_join)
+            await formation.run()
+            self._watch(formation.belongs, "membership")
 
     async def _until_named(self) -> None:
         """Whoever leads names the cluster; the others wait for that."""
@@ -266,7 +278,7 @@ class Registry:
     def _begin_work(self, presence: Presence, runner: Runner) -> None:
         self._watch(presence.keep, "presence")
         self.tasks.spawn(runner.run(), "checks")
-        self.tasks.spawn(Duties(self.log, self._writer, self.log.membership).run(), "duties of the leader")
+        self.tasks.spawn(Duties(self.log, self._writer, self._members).run(), "duties of the leader")
         self.tasks.spawn(self.rotation.run(), "rotation of the CA")
 
     def _watch(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
@@ -312,8 +324,10 @@ class Registry:
         await self.log.close()
 
 
-async def _replica(settings: Settings) -> Replica:
+async def _open_log(settings: Settings) -> Replica | EtcdLog:
     cluster = settings.cluster
+    if settings.consensus:
+        return await _in_etcd(settings)
     if cluster is None:
         return await (Replica.open(settings.data_dir) if settings.data_dir else Replica.in_memory())
     advertise = _join(cluster.advertise, cluster.server_port) if cluster.server_port else ""
@@ -325,6 +339,18 @@ async def _replica(settings: Settings) -> Replica:
         advertise=advertise,
     )
     return await Replica.start(options)
+
+
+async def _in_etcd(settings: Settings) -> EtcdLog:
+    cluster = settings.cluster
+    if settings.data_dir is None:
+        raise ConfigError(
+            "--consensus: give --data-dir too; the keys that open what is in etcd are kept there"
+        )
+    if cluster and (cluster.bootstrap_expect or cluster.retry_join):
+        raise ConfigError("--consensus: leave out --bootstrap-expect and --retry-join; servers meet in etcd")
+    address = _join(cluster.advertise, cluster.server_port) if cluster else _join(LOOPBACK, SERVER_PORT)
+    return await open_etcd(settings.consensus, address=address, data_dir=settings.data_dir)
 
 
 def _join(host: str, port: int) -> str:
@@ -375,7 +401,7 @@ async def _ensure_cluster(writer: Writer, datacenter: str) -> None:
         await writer.propose(lambda stamp: commands.init_cluster(stamp, cluster))
 
 
-def _node(name: str, settings: Settings, replica: Replica) -> Node:
+def _node(name: str, settings: Settings, replica: Replica | EtcdLog) -> Node:
     """This machine. In a cluster its id is the server's: a new disk makes a new one."""
     known = replica.view().nodes.get((name,))
     node_id = known.id if known else str(uuid.UUID(bytes=os.urandom(16), version=4))

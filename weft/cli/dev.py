@@ -85,6 +85,14 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str | None) ->
     help="What is decided about a call that no intention names.",
 )
 @click.option(
+    "--consensus",
+    default="",
+    metavar="URL",
+    help="Keep the log in an existing etcd (3.4 or newer) instead of among the servers: "
+    "etcds://[USER@]HOST:PORT[,HOST:PORT]/PREFIX?ca=FILE&cert=FILE&key=FILE&password-file=FILE, "
+    "or etcd:// on this machine.",
+)
+@click.option(
     "--ready-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -105,6 +113,7 @@ def command(
     leaf_ttl: timedelta | None,
     operator_key_file: Path | None,
     default_intention: str,
+    consensus: str,
     ready_file: Path | None,
     log_level: str,
 ) -> None:
@@ -127,6 +136,7 @@ def command(
         leaf_ttl=leaf_ttl,
         default_allow=default_intention == "allow",
         operator_key_file=operator_key_file,
+        consensus=consensus,
     )
     asyncio.run(run(settings, _tell, ready_file))
 

@@ -163,6 +163,14 @@ def _port(flag: str, default: int, what: str) -> Callable[[FC], FC]:
     help="What is decided about a call that no intention names; the same on every server.",
 )
 @click.option(
+    "--consensus",
+    default="",
+    metavar="URL",
+    help="Keep the log in an existing etcd (3.4 or newer) instead of among the servers: "
+    "etcds://[USER@]HOST:PORT[,HOST:PORT]/PREFIX?ca=FILE&cert=FILE&key=FILE&password-file=FILE, "
+    "or etcd:// on this machine.",
+)
+@click.option(
     "--ready-file", type=_FILE, metavar="FILE", help="Write where to connect as JSON once it listens."
 )
 @click.option(
@@ -195,6 +203,7 @@ def settings_of(given: dict[str, Any]) -> "Settings":
         default_allow=given["default_intention"] == "allow",
         operator_key_file=given["operator_key_file"],
         cluster=_cluster(given),
+        consensus=given["consensus"],
     )
 
 

@@ -7,8 +7,8 @@ that wait. Without etcd the newest state stays readable, and writes are refused 
 
 import asyncio
 import secrets
-import uuid
 from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
 from typing import NoReturn
 
 import structlog
@@ -32,6 +32,7 @@ from .appender import Appender, Proposal
 from .client import Etcd, created_at, get, put
 from .errors import EtcdRefuses, EtcdUnreachable
 from .follower import EtcdFollower
+from .home import Home, nowhere, open_home
 from .layout import FORMAT_VERSION, Keys, read_format, tail_value
 from .reads import Reads
 from .seat import Seat
@@ -39,7 +40,6 @@ from .snapshots import Snapshots
 
 log = structlog.get_logger(__name__)
 
-_SERVERS = uuid.UUID("6f7c3f0e-4b0f-4c53-9f3c-0c4c1f3f5b7a")  # of ids that follow from an address
 CLOSE_S = 2.0  # for writes under way, and for leaving the seat
 
 
@@ -47,18 +47,19 @@ async def open_etcd(
     url: str,
     *,
     address: str,
-    server_id: str = "",
+    data_dir: Path | None = None,
     snapshot_after_bytes: int = limits.SNAPSHOT_AFTER_BYTES,
     outage_timeout_s: float = limits.OUTAGE_TIMEOUT_S,
 ) -> "EtcdLog":
     """The log at an `etcd://` URL (see `address`), with all that is in it applied.
 
-    `address` is where other servers find this one; `server_id` follows from it where none is given, and
-    two servers may not have the same. Raises ConfigError, EtcdUnreachable, EtcdRefuses,
-    DiskFull, LogCorrupt or UnknownCommand.
+    `address` is where other servers find this one; `data_dir` says who it is, and nothing else is kept
+    there. Raises ConfigError, EtcdUnreachable, EtcdRefuses,
+    DiskFull, DataDirProblem (LogCorrupt included) or UnknownCommand.
     """
-    me = Server(id=server_id or str(uuid.uuid5(_SERVERS, address)), address=address)
-    made = EtcdLog(parse(url), me, snapshot_after_bytes, outage_timeout_s)
+    where = parse(url)
+    home = open_home(data_dir) if data_dir else nowhere()
+    made = EtcdLog(where, home, address, snapshot_after_bytes, outage_timeout_s)
     try:
         await made.start()
     except BaseException:
@@ -73,13 +74,15 @@ class EtcdLog:
     def __init__(
         self,
         where: EtcdAddress,
-        me: Server,
+        home: Home,
+        address: str,
         snapshot_after_bytes: int,
         outage_timeout_s: float,
     ) -> None:
         self._where = where
         self._outage_timeout_s = outage_timeout_s
-        self._me = me
+        self._home = home
+        self._me = Server(id=home.server_id, address=address)
         self._loop = asyncio.get_running_loop()
         self._failure: asyncio.Future[BaseException] = self._loop.create_future()
         self._closing = False
@@ -241,6 +244,7 @@ class EtcdLog:
         await self._tasks.close()
         self._appender.refuse_all(closed)
         await self._etcd.close()
+        self._home.release()
 
     async def _finish(self) -> None:
         """Writes under way, and the seat; neither for longer than CLOSE_S."""
