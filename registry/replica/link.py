@@ -179,6 +179,10 @@ class Link:
         self.connected = False
         self._messages.clear()
         self._messages_bytes = 0
+        self.give_up_calls("the connection to the leader broke")
+
+    def give_up_calls(self, why: str) -> None:
+        """No answer is waited for any longer, though one may still come."""
         unsent = {call.id for call in self._unsent}
         self._unsent.clear()
         for number, waiting in self._answers.items():
@@ -186,7 +190,7 @@ class Link:
                 waiting.set_exception(
                     NotReady("the leader cannot be reached now; retry later")
                     if number in unsent
-                    else OutcomeUnknown("the connection to the leader broke; the write may hold")
+                    else OutcomeUnknown(f"{why}; the write may hold")
                 )
 
     async def close(self) -> None:

@@ -74,6 +74,7 @@ class Replica:
         self._closing = False
         self._tasks = Tasks()
         self._transport: Transport | None = None
+        self._leader = ""
         self._leader_seen = self._loop.time()
         self._turn: asyncio.Future[None] = self._loop.create_future()
         proposals = Proposals()
@@ -102,6 +103,7 @@ class Replica:
             self._disk,
             DiskThread("weft-snapshot") if home.durable else Inline(),
             snapshot_after_bytes,
+            sum(len(entry.data) for entry in found.entries),
             self._applied,
             self._compacted,
             self.failed_with,
@@ -379,7 +381,9 @@ class Replica:
     async def _hand_over(self) -> None:
         """A leader that leaves names its successor, so that nobody waits for an election."""
         node = self._driver.node
-        if self._failure.done() or node.role is not Role.LEADER or self._driver.is_sole_voter:
+        if self._failure.done() or node.role is not Role.LEADER:
+            return
+        if not self._transport or not any(map(self._transport.connected, node.config.voters)):
             return
         try:
             node.transfer()
@@ -402,6 +406,9 @@ class Replica:
     def changed(self, soft: Soft) -> None:
         self._turn.set_result(None)
         self._turn = self._loop.create_future()
+        if self._transport and self._leader != soft.leader:
+            self._transport.leads_no_more(self._leader)
+        self._leader = soft.leader
         log.info("leadership", role=soft.role.name.lower(), term=soft.term, leader=soft.leader)
 
     def reconfigured(self, config: Config) -> None:
@@ -427,8 +434,10 @@ class Replica:
         self._driver.reads.fail(self._not_ready())
         self._machine.close(self._not_ready())
 
-    def _applied(self) -> tuple[SnapshotMeta, State]:
+    def _applied(self) -> tuple[SnapshotMeta, State] | None:
         state = self._machine.state
+        if state.index <= self._driver.entries.snapshot().index:
+            return None
         return SnapshotMeta(state.index, self._machine.term, self._driver.node.config_at(state.index)), state
 
     def _compacted(self, meta: SnapshotMeta) -> frozenset[int]:

@@ -22,15 +22,16 @@ from .wal import Wal
 
 log = structlog.get_logger(__name__)
 
-Take = Callable[[], tuple[SnapshotMeta, State]]
+Take = Callable[[], tuple[SnapshotMeta, State] | None]
 Done = Callable[[SnapshotMeta], Collection[int]]
 
 
 class Snapshotter:
     """Counts what was written and makes one snapshot at a time.
 
-    `take` answers what is applied now; `done` is told of a durable snapshot, and answers the indices of
-    older ones that must stay. `disk` is the log's runner, `own` that of snapshots.
+    `take` answers what is applied now, None when it is no more than the last snapshot; `done` is told of a
+    durable snapshot, and answers the indices of older ones that must stay. `disk` is the log's runner, `own`
+    that of snapshots.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Snapshotter:
         disk: Runner,
         own: Runner,
         after_bytes: int,
+        written_bytes: int,
         take: Take,
         done: Done,
         fail: Callable[[BaseException], None],
@@ -50,7 +52,7 @@ class Snapshotter:
         self._take = take
         self._done = done
         self._fail = fail
-        self._written_bytes = 0
+        self._written_bytes = written_bytes  # behind the last snapshot
         self._tasks = Tasks()
         self._running: asyncio.Task[None] | None = None
 
@@ -69,7 +71,10 @@ class Snapshotter:
     async def _make(self) -> None:
         try:
             await self._disk.run(self._wal.roll)
-            meta, state = self._take()
+            taken = self._take()
+            if taken is None:
+                return
+            meta, state = taken
             await self._write(meta, state)
             in_use = self._done(meta)
             await self._disk.run(lambda: self._wal.drop_before(meta.index, in_use))

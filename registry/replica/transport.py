@@ -45,11 +45,11 @@ class Transport:
         self._config = config
         if self._closing:
             return
-        wanted = self._callers | {
+        wanted = {
             member.id: Peer(member.id, member.address)
             for member in config.members
             if member.id != self._host.server_id and member.address
-        }
+        } | self._callers  # where it says it is now counts for more than where it was
         for server_id, link in tuple(self._links.items()):
             if wanted.get(server_id) != link.peer:
                 del self._links[server_id]
@@ -93,6 +93,11 @@ class Transport:
         if link is None:
             raise NotReady("the leader cannot be reached now; retry later")
         return await link.call(call)
+
+    def leads_no_more(self, server_id: str) -> None:
+        """Ends the calls that wait for this server: one that hangs or is cut off never answers them."""
+        if link := self._links.get(server_id):
+            link.give_up_calls("the leader was replaced")
 
     async def identify(self, address: str) -> pb.Identity:
         """Who answers at `host:port`. Raises NotReady, PeerRefused."""
