@@ -42,6 +42,7 @@ class Cluster:
         self.counts: Counter[str] = Counter()
         """How often what happened: shows that seeds reach what they are for."""
         self._starved_terms: set[int] = set()
+        self._last_winner = ""
         self.trace: list[str] | None = [] if trace else None
         self.servers: dict[str, Server] = {}
         self.clients: dict[str, Client] = {}
@@ -131,17 +132,20 @@ class Cluster:
         """A server won: it may die of it, or be cut off, with hardly more than its first entry written."""
         if not self.storm:
             return
-        if self._draw.random() < 0.5:
-            self._starved_terms.add(term)
         away_us = self._draw.randint(1, 5) * self.options.election_us
-        delay_us = self._draw.randrange(1, 30 * MS)
+        rival, self._last_winner = self._last_winner, server.name
+        if rival not in ("", server.name):  # two leaders in a row do not hear each other
+            links = between([rival], [server.name]) + between([server.name], [rival])
+            self._cut_off_in_storm(links, away_us)
         fate = self._draw.random()
-        if fate < 0.35:
+        if fate < 0.5:
+            self._starved_terms.add(term)
+            delay_us = self._draw.randrange(1, 80 * MS)
             self.scheduler.after(delay_us, self._die_in_storm, server, away_us)
-        elif fate < 0.7:
+        elif fate < 0.75:
             others = [name for name in self.names() if name != server.name]
             links = between([server.name], others) + between(others, [server.name])
-            self.scheduler.after(delay_us // 4, self._cut_off_in_storm, links, away_us)
+            self.scheduler.after(self._draw.randrange(1, 8 * MS), self._cut_off_in_storm, links, away_us)
 
     def starves(self, message: Append) -> bool:
         """In some terms of a storm the leader's first entry of its own gets lost on each way: what is left
