@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -181,11 +182,14 @@ def command(**given: Any) -> None:
 
     SIGINT and SIGTERM end it; it hands leadership over first.
     """
+    # gRPC's C core writes failed connections to stderr on its own; we log them.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
     from .. import logs
     from .running import run
 
-    logs.configure(given["log_level"])
     settings = settings_of(given)
+    logs.configure(given["log_level"])
     asyncio.run(run(settings, _tell, given["ready_file"]))
 
 
