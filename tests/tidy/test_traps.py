@@ -1,7 +1,7 @@
 """Each rule that a careful team learns in production has a test named after it: `test_trap_NN_...`.
 
 A name here is what the rule is about; the tests say the rest. Rules about what is not built yet are added
-with it: consensus and disks of several servers (19, 24), tokens (26), etcd (27).
+with it: consensus and disks of several servers (19, 24), tokens (26).
 """
 
 import re
@@ -34,6 +34,7 @@ RULES = {
     22: "the same log makes the same bytes",
     23: "time in a command never goes back",
     25: "the CA signs fenced by the root's epoch",
+    27: "a log in etcd is ordered by index, fenced, trimmed, and never goes back",
     28: "health checks have an address policy and bounds; logs hide tokens",
 }
 
