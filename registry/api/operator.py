@@ -4,6 +4,7 @@ from weft import __version__
 
 from ..operator.errors import EngineHasNoMembers
 from ..operator.servers import VERSION_META, Members, Server, servers
+from ..raft.errors import ChangeRefused
 from .errors import BadRequest, NoSuchPeer
 from .handling import Call
 from .respond import Reply
@@ -62,7 +63,12 @@ async def transfer_leader(call: Call) -> Reply:
     members, wanted = known_members(call), call.query.text("id")
     if wanted and wanted not in {member.id for member in members.members()}:
         raise NoSuchPeer("id", wanted)
-    await members.transfer(wanted)
+    try:
+        await members.transfer(wanted)
+    except ChangeRefused:
+        # Whoever took over meanwhile is asked again, and cannot hand over to itself.
+        if not wanted or call.parts.log.status().leader_id != wanted:
+            raise
     return call.json({"Success": True})
 
 

@@ -1,14 +1,22 @@
 """A cluster of real `weft server` processes: what it survives, and what who runs it does with it."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.operator.archive import read_archive
-from tests.support.servers import Cluster, Server, eventually, running_servers
+from tests.support.servers import TOKEN, Cluster, Server, eventually, running_servers
 from weft.cli import run
+from weft.credential import METADATA_KEY
+from weft.pb.mesh.v1 import mesh_pb2, mesh_pb2_grpc
+from weft.pb.registration.v1 import registration_pb2, registration_pb2_grpc
 
 REGISTER = "/v1/agent/service/register"
 CONFIGURATION = "/v1/operator/raft/configuration"
@@ -252,3 +260,63 @@ def test_one_server_goes_on_when_the_majority_is_lost_for_ever(
         new.start()
         eventually(lambda: new.name in voters(survivor), "a new server votes", 60)
         assert new.knows("after-the-recovery")
+
+
+def signed(server: Server, root: str, credential: dict[str, str]) -> mesh_pb2.SignCertificateResponse:
+    key = ec.generate_private_key(ec.SECP256R1())
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    with grpc.secure_channel(server.told["grpc"], grpc.ssl_channel_credentials(root.encode())) as channel:
+        return mesh_pb2_grpc.MeshStub(channel).SignCertificate(
+            mesh_pb2.SignCertificateRequest(csr_der=csr.public_bytes(serialization.Encoding.DER)),
+            metadata=((METADATA_KEY, f"{credential['InstanceKey']} {credential['Secret']}"),),
+            timeout=20,
+        )
+
+
+def test_any_server_signs_for_a_credential_that_another_has_minted(cluster: Cluster) -> None:
+    """At once: a sidecar that were refused would give up."""
+    told = cluster.followers()[0].ok("PUT", f"{REGISTER}?credential", {"Name": "signed", "Port": 80})
+    for server in cluster.servers:
+        found = signed(server, told["RegistryCAPEM"], told)
+        assert found.spiffe_id.endswith("/svc/signed"), server.name
+    wrong = told | {"Secret": "A" * 43}
+    for server in cluster.servers:
+        with pytest.raises(grpc.RpcError) as refusal:
+            signed(server, told["RegistryCAPEM"], wrong)
+        assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED, server.name
+
+
+def test_trap_01_registration_over_grpc_needs_the_token(cluster: Cluster) -> None:
+    server = cluster.servers[0]
+    request = registration_pb2.RegisterRequest(definition_json=b'{"Name": "by-grpc"}')
+    root = grpc.ssl_channel_credentials(server.told["registry_ca_pem"].encode())
+    with grpc.secure_channel(server.told["grpc"], root) as channel:
+        stub = registration_pb2_grpc.RegistrationStub(channel)
+        for metadata in ((), (("x-consul-token", "not-the-token-at-all"),)):
+            with pytest.raises(grpc.RpcError) as refusal:
+                stub.Register(request, metadata=metadata, timeout=20)
+            assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert stub.Register(request, metadata=(("x-consul-token", TOKEN),), timeout=20).credential.secret
+
+
+def ends(server: Server, text: str) -> None:
+    """The process ends by itself, with one line that says why."""
+    process = server.process
+    assert process is not None
+    eventually(lambda: process.poll() is not None, "the server ends", 30)
+    server.process = None
+    assert process.returncode != 0
+    assert text in server.said().splitlines()[-1]
+
+
+def test_a_wrong_operator_key_or_a_taken_name_ends_a_server(tmp_path: Path) -> None:
+    with running_servers(tmp_path, 1) as cluster:
+        (server,) = cluster.servers
+        clash = cluster.add("--retry-join", server.address, "--node-name", server.name)
+        clash.start()
+        ends(clash, f"--node-name {server.name}: another server of the cluster has it")
+        server.ok("DELETE", f"/v1/operator/raft/peer?id={clash.server_id}")
+        server.stop()
+        (tmp_path / "ca.key").write_text(base64.b64encode(b"x" * 32).decode())
+        server.start()
+        ends(server, "give the operator key that this cluster was set up with")
