@@ -92,6 +92,7 @@ class InProcess:
         await until(lambda: all(map(transport.connected, others)), "the servers are connected", ELECTED_S)
         first._driver.node.campaign()
         first._driver.poke()
+        await first.read_index()  # the leader's own first entry is applied
 
     def isolate(self, replica: Replica) -> Callable[[], None]:
         """Cuts one server off from all others, until the answer is called."""
