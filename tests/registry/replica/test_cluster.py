@@ -127,6 +127,22 @@ async def test_trap_19_a_cut_off_leader_answers_no_read_and_takes_no_write() -> 
         assert {"before", "during", "elsewhere"} <= _names(leader)
 
 
+async def test_a_write_that_a_hanging_leader_holds_is_answered_by_its_successor() -> None:
+    """Its connection stays up, as that of a stopped process does."""
+    async with running_cluster(3) as cluster:
+        leader = await cluster.leader()
+        follower, _ = await _followers(cluster)
+        held: list[object] = []
+        leader.answer = lambda call, _reply: held.append(call)  # type: ignore[method-assign]
+        write = asyncio.ensure_future(follower.propose(_write("held")))
+        await until(lambda: held, "the write is with the leader")
+        heal = cluster.isolate(leader)
+        result = await asyncio.wait_for(write, limits.PROPOSE_TIMEOUT_S)
+        assert follower.view().index >= result.index
+        assert "held" in _names(follower)
+        heal()
+
+
 async def test_a_retry_with_the_same_request_id_is_applied_once_across_leaders() -> None:
     async with running_cluster(3) as cluster:
         leader, others = await cluster.leader(), await _followers(cluster)
