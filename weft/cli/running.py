@@ -1,12 +1,12 @@
 """A registry as the process of `weft dev` or `weft server`: started, told about, ended by a signal."""
 
 import asyncio
-import gc
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..collection import Collector, settle
 from ..errors import EnvironmentProblem, WeftError
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ async def run(settings: "Settings", tell: Callable[["Registry"], None], ready_fi
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    collector = Collector()
     registry = await Registry.start(settings)
-    # What is alive now stays: without this, each full collection walks every imported module (50-80 ms).
-    gc.collect()
-    gc.freeze()
+    settle()  # the modules and tables that are there now stay
+    registry.tasks.spawn(collector.run(), "garbage collection")
     try:
         tell(registry)
         if ready_file is not None:
