@@ -45,7 +45,7 @@ sim-mutants: setup  ## plant each known bug of consensus: the simulator has to f
 ci-long: $(BENCH)  ## what is too long for `make test`
 	@$(PY) -m pytest -m long $(ARGS)
 
-bench: $(BENCH)  ## side by side with Envoy (ONLY=W1 for one part)
+bench: $(BENCH)  ## side by side with Envoy and etcd (ONLY=W1, ONLY=registry: one part)
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 check: setup     ## lint and types only

@@ -6,26 +6,28 @@ import click
 
 from weft.errors import WeftError
 
-from . import envoy, load, report, results, run
+from . import envoy, load, registry, registry_report, registry_servers, report, results, run
 from .processes import end_on_signals
 from .workloads import WORKLOADS
 
-_WORKLOAD, _SIDE = click.Choice(list(WORKLOADS)), click.Choice(list(run.PAIRS))
+_REGISTRY = "registry"
+_PART, _SIDE = click.Choice([*WORKLOADS, _REGISTRY]), click.Choice(list(run.PAIRS))
 
 
 @click.command()
-@click.option("--only", multiple=True, type=_WORKLOAD, help="Only this workload; may be repeated.")
+@click.option("--only", multiple=True, type=_PART, help="Only this part; may be repeated.")
 @click.option("--side", "wanted", multiple=True, type=_SIDE, help="Only this side; nothing is recorded.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100))
 @click.option("--seconds", default=3.0, show_default=True, type=click.FloatRange(0.05, 600), help="Of a run.")
 def main(only: tuple[str, ...], wanted: tuple[str, ...], rounds: int, seconds: float) -> None:
-    """Weft side by side with Envoy: CPU per request, latency, memory."""
+    """Sidecars side by side with Envoy, the registry side by side with etcd."""
     end_on_signals()
+    workloads = [name for name in WORKLOADS if name in (only or WORKLOADS)]
     try:
-        found = run.compare(only or list(WORKLOADS), wanted or list(run.PAIRS), rounds, seconds, click.echo)
-        report.print_table(found)
-        if set(run.PAIRS) <= set(wanted or run.PAIRS):
-            _record(found, rounds)
+        if workloads:
+            _sidecar(workloads, wanted or tuple(run.PAIRS), rounds, seconds)
+        if _REGISTRY in (only or [_REGISTRY]) and not wanted:
+            _registry(rounds, seconds)
     except WeftError as error:
         click.echo(f"bench: {error}", err=True)
         sys.exit(error.exit_code)
@@ -33,11 +35,35 @@ def main(only: tuple[str, ...], wanted: tuple[str, ...], rounds: int, seconds: f
         sys.exit(130)
 
 
+def _sidecar(workloads: list[str], wanted: tuple[str, ...], rounds: int, seconds: float) -> None:
+    found = run.compare(workloads, wanted, rounds, seconds, click.echo)
+    report.print_table(found)
+    if set(run.PAIRS) <= set(wanted):
+        _record(found, rounds)
+
+
+def _registry(rounds: int, seconds: float) -> None:
+    version = registry_servers.etcd_version()
+    found = {**registry.consensus(rounds, seconds, click.echo), "scale": registry.scale(click.echo)}
+    registry_report.print_tables(found)
+    about = results.about(_command(), "bench.registry_load", rounds, version)
+    about["etcd"] = about.pop("envoy")
+    kept = results.merge(results.load(), {_REGISTRY: found})
+    kept["about"] = results.merge(kept.get("about", {}), {_REGISTRY: about})
+    results.save(kept)
+    report.update_page(_REGISTRY, registry_report.markdown(found, about))
+    click.echo(f"recorded in {results.LATEST} and {report.PAGE}")
+
+
+def _command() -> str:
+    return " ".join(["python -m bench", *sys.argv[1:]])
+
+
 def _record(found: dict[str, results.Json], rounds: int) -> None:
-    command = " ".join(["python -m bench", *sys.argv[1:]])
     version = envoy.version()
     about = {
-        name: results.about(command, load.generator_name(WORKLOADS[name]), rounds, version) for name in found
+        name: results.about(_command(), load.generator_name(WORKLOADS[name]), rounds, version)
+        for name in found
     }
     kept = results.merge(results.load(), {"sidecar": found})
     kept["about"] = results.merge(kept.get("about", {}), {"sidecar": about})

@@ -1,0 +1,308 @@
+"""The clients of the registry's bench: as many as are wanted in one process, each one call at a time.
+
+    python -m bench.registry_load    reads a line of JSON per run from stdin and answers with one
+
+Both sides are called with the same library, from the same loop, with the same bytes. Writes to Weft go as
+commands over `Forward`, the stream by which servers pass on what their clients write; what waits while a
+message is written goes in the next one. etcd has no such stream: it is given one Put per call, and, as
+"batched", Txns of whatever waits.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiohttp
+import grpc
+
+from registry.catalog import commands
+from registry.catalog.model import Node, Service
+from registry.replica.peer_tls import PeerTls, channel
+from weft.aio import Tasks
+from weft.pb.raft.v1 import raft_pb2 as raft
+from weft.pb.raft.v1 import raft_pb2_grpc
+from weft.pb.vendor.etcd.v3 import rpc_pb2 as etcd
+
+from .errors import LoadFailed
+
+_DATACENTER = "dc1"
+_NODE = Node("bench", "127.0.0.1", _DATACENTER, "00000000-0000-4000-8000-0000000000be")
+_ROWS = 1000  # services that writes go round
+_TXN_OPS_MAX = 128  # etcd's default bound
+_SERIALIZABLE = etcd.RangeRequest.FromString(b"\x38\x01")  # field 7; our copy of the contract is without
+
+
+def registration(number: int) -> bytes:
+    """One service's row as a command, different from the last of that service."""
+    name = f"bench-{number % _ROWS:04d}"
+    row = Service(_NODE.name, name, name, _DATACENTER, tags=("v1",), port=1024 + number % 60_000)
+    stamp = commands.Stamp(int(time.time() * 1000), os.urandom(commands.REQUEST_ID_BYTES))
+    return commands.register(stamp, _NODE, [row]).SerializeToString()
+
+
+class Target(Protocol):
+    """Calls of one client; each raises unless the server says that it is done."""
+
+    async def write(self, number: int) -> None: ...
+
+    async def read(self, number: int) -> None:
+        """Linearizable."""
+
+    async def stale_read(self, number: int) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Queue:
+    """What clients want sent, as many as wait at a time."""
+
+    def __init__(self, send: Callable[[list[tuple[Any, "asyncio.Future[Any]"]]], Awaitable[None]]) -> None:
+        self._send = send
+        self._waiting: list[tuple[Any, asyncio.Future[Any]]] = []
+        self._wake = asyncio.Event()
+
+    async def ask(self, item: Any) -> Any:
+        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, outcome))
+        self._wake.set()
+        return await outcome
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                part = self._waiting[:_TXN_OPS_MAX]
+                del self._waiting[:_TXN_OPS_MAX]
+                await self._send(part)
+
+
+class WeftTarget:
+    """The leader of a Weft cluster: writes over gRPC, reads of a row over HTTP."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self._told = told
+        self._tasks = Tasks()
+        self._queue = Queue(self._send)
+        self._open: dict[int, asyncio.Future[Any]] = {}
+        self._number = 0
+        self._http = aiohttp.ClientSession(
+            headers={"X-Consul-Token": told["token"]}, connector=aiohttp.TCPConnector(limit=0)
+        )
+
+    @classmethod
+    async def connect(cls, told: dict[str, Any]) -> "WeftTarget":
+        target = cls(told)
+        tls = PeerTls(*_read(told["tls"]))
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            for at, address in enumerate(told["servers"]):
+                way = channel(address, tls, _DATACENTER)
+                stub: Any = raft_pb2_grpc.PeerStub(way)
+                about = await stub.Identify(raft.IdentifyRequest(), timeout=10)
+                if about.cluster_id and about.leader in (about.address, about.server_id):
+                    await target._begin(stub, about, told["http"][at], way)
+                    return target
+                await way.close(None)
+            await asyncio.sleep(0.2)
+        raise LoadFailed("no server says that it leads")
+
+    async def _begin(self, stub: Any, about: raft.Identity, http: str, way: grpc.aio.Channel) -> None:
+        self._way = way
+        self._address = http
+        self._stream = stub.Forward()
+        hello = raft.Hello(
+            cluster_id=about.cluster_id, sender="bench", receiver=about.server_id, address="127.0.0.1:1"
+        )
+        await self._stream.write(raft.Calls(hello=hello))
+        self._tasks.spawn(self._queue.run(), "calls")
+        self._tasks.spawn(self._take(), "answers")
+
+    async def _send(self, part: list[tuple[Any, "asyncio.Future[Any]"]]) -> None:
+        calls = raft.Calls()
+        for call, outcome in part:
+            self._number += 1
+            call.id = self._number
+            self._open[self._number] = outcome
+            calls.calls.append(call)
+        await self._stream.write(calls)
+
+    async def _take(self) -> None:
+        while (answers := await self._stream.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+            for answer in answers.answers:
+                self._open.pop(answer.id).set_result(answer)
+        for outcome in self._open.values():
+            outcome.set_exception(LoadFailed(f"the stream ended: {await self._stream.details()}"))
+
+    async def write(self, number: int) -> None:
+        answer = await self._queue.ask(raft.Call(command=registration(number)))
+        if answer.outcome != raft.Answer.APPLIED or answer.code:
+            raise LoadFailed(f"a write was refused: {answer.message}")
+
+    async def read_index(self, number: int) -> None:
+        """What makes a read linearizable, without the row."""
+        answer = await self._queue.ask(raft.Call(read=raft.ReadIndex(consistent=True)))
+        if answer.outcome != raft.Answer.APPLIED:
+            raise LoadFailed(f"a read was refused: {answer.message}")
+
+    async def read(self, number: int) -> None:
+        await self._get(number, "consistent")
+
+    async def stale_read(self, number: int) -> None:
+        await self._get(number, "stale")
+
+    async def _get(self, number: int, mode: str) -> None:
+        url = f"http://{self._address}/v1/catalog/service/bench-{number % _ROWS:04d}?{mode}"
+        async with self._http.get(url) as response:
+            body = await response.read()
+            if response.status != 200 or len(body) < 10:
+                raise LoadFailed(f"a read was answered {response.status}: {body[:200]!r}")
+
+    async def close(self) -> None:
+        await self._tasks.close()
+        await self._http.close()
+        await self._way.close(None)
+
+
+class EtcdTarget:
+    """The leader of an etcd cluster; with `batched`, writes that wait go in one Txn."""
+
+    def __init__(self, address: str) -> None:
+        self._way = grpc.aio.insecure_channel(address)
+        self._put = self._call("Put", etcd.PutRequest, etcd.PutResponse)
+        self._range = self._call("Range", etcd.RangeRequest, etcd.RangeResponse)
+        self._txn = self._call("Txn", etcd.TxnRequest, etcd.TxnResponse)
+        self._tasks = Tasks()
+        self._queue = Queue(self._send)
+        self._tasks.spawn(self._queue.run(), "transactions")
+
+    def _call(self, name: str, request: Any, response: Any) -> Any:
+        return self._way.unary_unary(
+            f"/etcdserverpb.KV/{name}",
+            request_serializer=request.SerializeToString,
+            response_deserializer=response.FromString,
+        )
+
+    @classmethod
+    async def connect(cls, told: dict[str, Any]) -> "EtcdTarget":
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            for address in told["servers"]:
+                if await _etcd_leads(address):
+                    return cls(address)
+            await asyncio.sleep(0.2)
+        raise LoadFailed("no etcd says that it leads")
+
+    async def write(self, number: int) -> None:
+        await self._put(_put(number))
+
+    async def batched_write(self, number: int) -> None:
+        await self._queue.ask(_put(number))
+
+    async def _send(self, part: list[tuple[Any, "asyncio.Future[Any]"]]) -> None:
+        self._tasks.spawn(self._carry(part), "transaction")
+
+    async def _carry(self, part: list[tuple[Any, "asyncio.Future[Any]"]]) -> None:
+        # A key may stand in a transaction once; a round of `_ROWS` is longer than what can wait.
+        request = etcd.TxnRequest(success=[etcd.RequestOp(request_put=put) for put, _ in part])
+        try:
+            await self._txn(request)
+        except grpc.aio.AioRpcError as error:
+            for _, outcome in part:
+                outcome.set_exception(LoadFailed(f"etcd: {error.details()}"))
+            return
+        for _, outcome in part:
+            outcome.set_result(None)
+
+    async def read(self, number: int) -> None:
+        self._check(await self._range(etcd.RangeRequest(key=_key(number))))
+
+    async def stale_read(self, number: int) -> None:
+        request = etcd.RangeRequest(key=_key(number))
+        request.MergeFrom(_SERIALIZABLE)
+        self._check(await self._range(request))
+
+    @staticmethod
+    def _check(found: Any) -> None:
+        if len(found.kvs) != 1:
+            raise LoadFailed("etcd found no row")
+
+    async def close(self) -> None:
+        await self._tasks.close()
+        await self._way.close(None)
+
+
+def _read(files: list[str]) -> list[bytes]:
+    return [Path(file).read_bytes() for file in files]
+
+
+async def _etcd_leads(address: str) -> bool:
+    """By etcd's own JSON gateway: its Status names the leader and the member itself."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"http://{address}/v3/maintenance/status", json={}) as answer,
+    ):
+        found = await answer.json(content_type=None)
+    return bool(found.get("leader")) and found["leader"] == found["header"]["member_id"]
+
+
+def _key(number: int) -> bytes:
+    return f"/bench/{number % _ROWS:04d}".encode()
+
+
+def _put(number: int) -> etcd.PutRequest:
+    return etcd.PutRequest(key=_key(number), value=registration(number))
+
+
+async def run(call: Callable[[int], Awaitable[None]], clients: int, seconds: float) -> dict[str, float]:
+    """`clients` of them, each with its next call as soon as the last is answered."""
+    waits: list[float] = []
+    began = time.monotonic()
+    end = began + seconds
+
+    async def client(first: int) -> None:
+        number = first
+        while (now := time.monotonic()) < end:
+            await call(number)
+            waits.append(time.monotonic() - now)
+            number += clients
+
+    async with asyncio.TaskGroup() as group:
+        for first in range(clients):
+            group.create_task(client(first))
+    took = time.monotonic() - began
+    waits.sort()
+    return {
+        "per_s": len(waits) / took,
+        "p50_ms": waits[len(waits) // 2] * 1e3,
+        "p99_ms": waits[len(waits) * 99 // 100] * 1e3,
+        "count": len(waits),
+    }
+
+
+async def serve() -> None:
+    targets: dict[str, Any] = {}
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        wish = json.loads(line)
+        if "connect" in wish:
+            kind: Any = {"weft": WeftTarget, "etcd": EtcdTarget}[wish["connect"]["side"]]
+            target = targets[wish["connect"]["side"]] = await kind.connect(wish["connect"])
+            for number in range(0, _ROWS, 50):
+                await asyncio.gather(*(target.write(at) for at in range(number, number + 50)))
+            answer: dict[str, Any] = {"rows": _ROWS}
+        else:
+            call = getattr(targets[wish["side"]], wish["call"])
+            answer = await run(call, wish["clients"], wish["seconds"])
+        print(json.dumps(answer), flush=True)
+    for target in targets.values():
+        await target.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())
