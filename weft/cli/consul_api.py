@@ -21,6 +21,7 @@ TOKEN_FILE_VARIABLES = ("WEFT_HTTP_TOKEN_FILE", "CONSUL_HTTP_TOKEN_FILE")
 ROOT_VARIABLES = ("WEFT_CACERT", "CONSUL_CACERT")
 DEFAULT_PORTS = {"http": 8500, "https": 8501}
 TIMEOUT_S = 30.0
+TRANSFER_TIMEOUT_S = 600.0  # a large snapshot is answered once all of it is in force
 ANSWER_BYTES_MAX = 64 * 1024 * 1024  # a catalog of 100,000 instances; above it something else answers
 BLOCK_BYTES = 256 * 1024
 F = TypeVar("F", bound=Callable[..., Any])
@@ -69,21 +70,21 @@ class Api:
 
     def download(self, path: str, query: Mapping[str, Any]) -> Iterator[bytes]:
         """The body of a GET in blocks. Raises Refused, and Unavailable where it breaks off."""
-        with self._answer("GET", _target(path, query), None) as answer:
+        with self._answer("GET", _target(path, query), None, TRANSFER_TIMEOUT_S) as answer:
             _checked(answer)
             while block := answer.read(BLOCK_BYTES):
                 yield block
 
     def upload(self, path: str, body: IO[bytes]) -> None:
         """PUTs a file. Raises Refused, Unavailable."""
-        with self._answer("PUT", path, body) as answer:
+        with self._answer("PUT", path, body, TRANSFER_TIMEOUT_S) as answer:
             _checked(answer)
 
     @contextmanager
     def _answer(
-        self, method: str, target: str, body: bytes | IO[bytes] | None
+        self, method: str, target: str, body: bytes | IO[bytes] | None, timeout_s: float = TIMEOUT_S
     ) -> Iterator[http.client.HTTPResponse]:
-        connection = self._connection()
+        connection = self._connection(timeout_s)
         try:
             connection.request(method, target, body=body, headers=self._headers)
             yield connection.getresponse()
@@ -95,16 +96,16 @@ class Api:
         finally:
             connection.close()
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
         if self._scheme == "http":
-            return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+            return http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
         try:
             context = ssl.create_default_context(cafile=self._ca_file or None)
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
                 f"--ca-file {self._ca_file}: cannot be used ({error}); give a PEM file"
             ) from error
-        return http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S, context=context)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=context)
 
 
 def _target(path: str, query: Mapping[str, Any] | None) -> str:
