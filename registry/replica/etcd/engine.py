@@ -86,7 +86,7 @@ class EtcdLog:
         self._loop = asyncio.get_running_loop()
         self._failure: asyncio.Future[BaseException] = self._loop.create_future()
         self._closing = False
-        self._started = False
+        self._beating: asyncio.Task[None] | None = None
         self._tasks = Tasks()
         self._keys = Keys(where.prefix)
         self._etcd = Etcd(where, self._fail)
@@ -116,10 +116,9 @@ class EtcdLog:
             (self._follower.run, "etcd watch"),
             (self._appender.run, "etcd appends"),
             (self._reads.run, "etcd reads"),
-            (self._seat.run, "etcd lease"),
         ):
             self._tasks.spawn(self._guarded(work), name)
-        self._started = True
+        self._beating = self._tasks.spawn(self._guarded(self._seat.run), "etcd lease")
 
     async def _join(self) -> None:
         await self._check_version()
@@ -250,9 +249,12 @@ class EtcdLog:
         """Writes under way, and the seat; neither for longer than CLOSE_S."""
         try:
             async with asyncio.timeout(CLOSE_S):
-                if self._started and not self._failure.done():
+                if self._beating and not self._failure.done():
                     await self._appender.idle()
                     await self._machine.reached(self._follower.last_index)
+                if self._beating:  # or it would sit down again
+                    self._beating.cancel()
+                    await asyncio.wait((self._beating,))
                 await self._seat.leave()
         except (TimeoutError, WeftError) as error:
             log.warning("the seat was not left in order", reason=str(error))
