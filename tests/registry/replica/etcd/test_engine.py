@@ -196,7 +196,7 @@ async def test_trap_20_a_full_etcd_refuses_writes_and_serves_reads(tmp_path: Pat
                 rows = [service(f"s{number}-{it}", f"s{number}", meta=meta) for it in range(6)]
                 await log.propose(commands.register(stamp(), node(), rows))
                 answered.append(f"s{number}")
-        assert "NOSPACE" in _ctl(etcd, "alarm", "list")
+        await until(lambda: "NOSPACE" in _ctl(etcd, "alarm", "list"), "etcd raises the alarm")
         await log.read_index()
         assert _names(log) == set(answered)
         with pytest.raises(DiskFull):
