@@ -39,7 +39,8 @@ class GrpcServer:
         """Takes the port and answers it; 0 takes a free one. Raises PortTaken."""
         try:
             _try_port(host, port)
-            return self._server.add_secure_port(f"{host}:{port}", credentials)
+            shown = f"[{host}]" if ":" in host else host
+            return self._server.add_secure_port(f"{shown}:{port}", credentials)
         except (OSError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "the port is taken"
             raise PortTaken(
@@ -74,6 +75,7 @@ def _mesh_handlers(mesh: Mesh) -> "grpc.GenericRpcHandler[Any, Any]":
 
 def _try_port(host: str, port: int) -> None:
     """Raises OSError where the port is taken: grpc's own failure also writes to stderr, past our logs."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))
