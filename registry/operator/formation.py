@@ -61,6 +61,11 @@ class Formation:
 
     async def run(self) -> None:
         """Returns once this server has the log of a cluster. Raises CannotForm."""
+        if not (self._replica.initialised or self._expect or self._addresses):
+            raise CannotForm(
+                "this server belongs to no cluster yet: give --bootstrap-expect (1 for a cluster of one), "
+                "or --retry-join with the address of a server"
+            )
         while not self._replica.initialised:
             self._attempts += 1
             try:

@@ -131,6 +131,12 @@ async def test_more_new_servers_than_expected_are_a_mistake() -> None:
         await form(world("a", "b", "c"), 2)
 
 
+async def test_a_server_that_could_never_find_anybody_says_so() -> None:
+    (server,) = world("a")
+    with pytest.raises(CannotForm, match="give --bootstrap-expect"):
+        await Formation(server, 0, ()).run()
+
+
 async def test_addresses_of_two_clusters_are_a_mistake() -> None:
     a, b, new = world("a", "b", "new")
     for server in (a, b):
