@@ -127,9 +127,11 @@ class Log:
         invariant(meta.index > self.commit, f"snapshot of {meta.index}, committed to {self.commit}")
         self._tail, self._tail_from = [], meta.index + 1
         self.installing = meta
+        # Until it is on disk the driver may still make a snapshot of what it applied before: keep those.
+        self._configs = [(at, config) for at, config in self._configs if at <= self.commit]
+        self._configs.append((meta.index, meta.config))
         self.last_index = self.commit = self.applied = self._handed = meta.index
         self._durable_up_to(0)
-        self._configs = [(meta.index, meta.config)]
         self._config_changed()
 
     # Writing and applying
@@ -192,7 +194,7 @@ class Log:
 
     def _config_changed(self) -> None:
         self.voters = self.config.voters
-        base = self._storage.snapshot().index if self.installing is None else self.installing.index
+        base = self._storage.snapshot().index
         while len(self._configs) > 1 and self._configs[1][0] <= base:
             del self._configs[0]
 

@@ -185,6 +185,23 @@ def test_a_snapshot_replaces_the_log_before_it_is_on_disk() -> None:
     assert [entry.index for entry in log.take_committed(1)] == [8]
 
 
+def test_what_was_applied_before_a_snapshot_arrived_keeps_its_membership() -> None:
+    """The driver may be making a snapshot of it while the one of the leader is still to be written."""
+    driver = Driver(filled([1, 1]))
+    log = driver.log
+    log.append(
+        [Entry(1, index, EntryKind.CONFIG, Config.of(ids).encode()) for index, ids in ((3, "ab"), (4, "a"))]
+    )
+    log.commit_to(3)
+    log.restore(SnapshotMeta(7, 4, Config.of("xyz")))
+    assert [log.config_at(index) for index in (2, 3, 7)] == [
+        Config.of("abc"),
+        Config.of("ab"),
+        Config.of("xyz"),
+    ]
+    assert (log.voters, log.config_index) == (set("xyz"), 7)
+
+
 def test_reading_is_bounded_by_bytes_but_never_empty() -> None:
     driver = Driver(MemoryStorage())
     driver.log.append([Entry(1, index, EntryKind.NORMAL, bytes(100)) for index in range(1, 5)])
