@@ -51,6 +51,7 @@ class Options:
 def draw_options(seed: int) -> Options:
     draw = random.Random(f"options {seed}")
     theme = draw_theme(seed)
+    busy = theme == "reads"  # a stale read shows when another client has just written
     hurried = theme == "elections"  # as many of them as fit
     limits = Limits(
         append_bytes_max=draw.choice((1, 1 if hurried else 200, 1024 * 1024)),
@@ -64,10 +65,10 @@ def draw_options(seed: int) -> Options:
         seed=seed,
         theme=theme,
         servers=draw.choices((1, 2, 3, 4, 5), (1, 1, 10, 2, 6))[0],
-        clients=draw.randint(2, 5),
-        keys=draw.randint(1, 3),
-        think_us=draw.choice((20, 60, 150)) * MS,
-        attempt_us=draw.choice((50, 150, 400)) * MS,
+        clients=5 if busy else draw.randint(2, 5),
+        keys=1 if busy else draw.randint(1, 3),
+        think_us=(10 if busy else draw.choice((20, 60, 150))) * MS,
+        attempt_us=(50 if busy else draw.choice((50, 150, 400))) * MS,
         faults=_draw_faults(draw, theme),
         fault_gap_us=draw.choice((100, 200) if hurried else (250, 500, 1000)) * MS,
         run_us=draw.randint(5, 9) * SECOND,
