@@ -169,9 +169,10 @@ def test_a_snapshot_is_saved_on_one_server_and_restored_on_another(
 
 def test_a_damaged_snapshot_changes_nothing(cluster: Cluster) -> None:
     leader = cluster.leader()
+    register(leader, "not-lost")
     status, _, text = leader.call("PUT", "/v1/snapshot", b"\x1f\x8b nonsense")
     assert (status, text.startswith(b"Invalid snapshot: ")) == (400, True)
-    assert leader.knows("in-the-snapshot")
+    assert leader.knows("not-lost")
 
 
 def test_the_verbs_of_an_operator_reach_any_server(
