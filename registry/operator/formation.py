@@ -133,7 +133,9 @@ class Formation:
         log.info("the cluster begins", servers=sorted(it.address for it in members))
 
     async def belongs(self) -> None:
-        """For ever; raises Removed once the others say that this server is none of them any more."""
+        """For ever; raises Removed once the others say that this server is none of them any more, and
+        CannotForm when it was told of servers of another cluster."""
+        await self._refuse_other_clusters()
         while True:
             await asyncio.sleep(LEADERLESS_S)
             if self._replica.status().leader or not self._replica.initialised:
@@ -146,6 +148,15 @@ class Formation:
                         "this server was removed from its cluster; to join again, stop it, "
                         "empty its data directory, and start it with --retry-join"
                     )
+
+    async def _refuse_other_clusters(self) -> None:
+        own = self._replica.cluster_id
+        for it in await self._identities():
+            if it.cluster_id and it.cluster_id != own:
+                raise CannotForm(
+                    f"the server at {it.address} is of cluster {it.cluster_id}, this one's data directory "
+                    f"of {own}: check --retry-join, or start with an empty data directory"
+                )
 
     def _is_without_us(self, it: pb.Identity) -> bool:
         ids = {member.id for member in it.members}

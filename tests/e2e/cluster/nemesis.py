@@ -77,14 +77,14 @@ async def kill_all(cluster: Cluster, fault: Fault, found: Round) -> None:
 
 async def kill_during_snapshot(cluster: Cluster, fault: Fault, found: Round) -> None:
     """Whoever writes a snapshot dies in the middle of it; every other time, all of them."""
-    caught = await asyncio.to_thread(_catch_snapshot, cluster)
-    fault.at_us = now_us()
     leader = await _leader(cluster)
+    caught = await asyncio.to_thread(_catch_snapshot, cluster)
     fault.notes.append(f"{caught.name} killed in a snapshot" if caught else "no snapshot was caught")
     everybody = "-all" in fault.name
     victims = cluster.servers if everybody else [caught or leader]
     for server in victims:
         server.kill()
+    fault.at_us = now_us()
     if leader in victims and not everybody:
         fault.leaderless = True
         await _recovers(cluster, fault, found, leader)
