@@ -165,3 +165,12 @@ async def test_others_without_a_leader_do_not_decide_who_belongs() -> None:
         await asyncio.sleep(0)
     assert not asking.done()
     asking.cancel()
+
+
+async def test_a_server_with_the_log_of_one_cluster_does_not_run_beside_another() -> None:
+    first, second = world("a", "b")
+    for server in (first, second):
+        await server.bootstrap([Member(server.server_id, server.address)])
+    first.leader = first.address
+    with pytest.raises(CannotForm, match=f"is of cluster {second.cluster_id}.*of {first.cluster_id}: check"):
+        await asyncio.wait_for(Formation(first, 0, (second.address,)).belongs(), 5)
