@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..catalog import commands
+from ..catalog.feature_level import SERVER_SERVICE
 from ..catalog.model import Check, Node, Service, instance_key
 from ..catalog.state import State
 from .check_definition import CheckSpec, with_floor
@@ -17,7 +18,6 @@ from .service_definition import Home, ServiceSpec, parse_service
 from .sidecar_service import PORTS, expand, sidecar_id
 from .writer import Writer
 
-SERVER_SERVICE = "consul"  # the registry lists itself under Consul's name, which clients look for
 OUTPUT_CHARS_MAX = 4096  # as the catalog takes; Consul cuts at 4 KiB too
 
 

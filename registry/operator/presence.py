@@ -9,14 +9,14 @@ from weft import __version__
 from weft.errors import ConfigError, EnvironmentProblem, Unavailable
 
 from ..agent.check_definition import NODE_ALIVE_ID
-from ..agent.local import SERVER_SERVICE
 from ..agent.writer import Writer
 from ..catalog import commands, watches
+from ..catalog.feature_level import ID_META, LEVEL_META, SERVER_SERVICE
 from ..catalog.model import NO_INDEXES, PASSING, Check, Node, Service
 from ..catalog.state import State
 from ..replica.port import Log
 from .duties import ALIVE_OUTPUT
-from .servers import GRPC_META, HTTPS_META, ID_META, VERSION_META, Members
+from .servers import GRPC_META, HTTPS_META, VERSION_META, Members
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +48,7 @@ class Presence:
             GRPC_META: str(grpc_port or ""),
             HTTPS_META: str(https_port or ""),
             VERSION_META: __version__,
+            LEVEL_META: str(commands.COMMAND_VERSION),
         }
         meta = {name: value for name, value in named.items() if value}
         self._service = Service(

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..agent.check_definition import NODE_ALIVE_ID
-from ..agent.local import SERVER_SERVICE
+from ..catalog.feature_level import ID_META, SERVER_SERVICE
 from ..catalog.model import CRITICAL, Node, Service
 from ..catalog.state import State
 from ..replica.membership import MemberStatus
 
-ID_META, GRPC_META, HTTPS_META, VERSION_META = "server_id", "grpc_tls_port", "https_port", "version"
+GRPC_META, HTTPS_META, VERSION_META = "grpc_tls_port", "https_port", "version"
 
 
 class Members(Protocol):

@@ -12,6 +12,9 @@ from typing import Protocol
 
 import structlog
 
+from weft.pb.catalog.v1.command_pb2 import Command
+
+from ..catalog.feature_level import refuse_too_new
 from ..catalog.state import State
 from ..errors import DiskFull, NotReady, OutcomeUnknown
 from ..raft.config import Config
@@ -122,6 +125,11 @@ class Driver:
         """Raises DiskFull while the disk is known to be full."""
         if self.full:
             raise self.full
+
+    def check_level(self, command: Command) -> None:
+        """Raises InvalidCommand while a member could not apply the command (trap 21)."""
+        members = self.node.config.members
+        refuse_too_new(self._machine.state, (member.id for member in members), command)
 
     # Plans
 

@@ -46,8 +46,9 @@ class Leading:
         self._ticker = ticker
 
     def propose(self, command: Command, encoded: bytes) -> "asyncio.Future[Answered]":
-        """Raises Busy, Overloaded or DiskFull when nothing was proposed."""
+        """Raises Busy, Overloaded, InvalidCommand or DiskFull when nothing was proposed."""
         self._driver.check_open()
+        self._driver.check_level(command)
         if len(self._proposals) >= limits.PENDING_COMMANDS_MAX:
             raise Overloaded("too many writes wait for the disk; retry later")
         [index] = self._driver.node.propose([encoded])
