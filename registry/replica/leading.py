@@ -82,7 +82,13 @@ class Leading:
         return confirmed
 
     def transfer(self, to: str) -> "asyncio.Future[Answered]":
-        """Begins to hand over; the value is the successor's id."""
+        """Begins to hand over; the value is the successor's id.
+
+        A successor that is asked again, because the first answer was lost, has it already.
+        """
+        status = self._driver.node.status()
+        if status.role is Role.LEADER and to == status.leader:
+            return _resolved(done(0, to))
         successor = self._driver.node.transfer(to)
         self._driver.poke()
         return _resolved(done(0, successor))

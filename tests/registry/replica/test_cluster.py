@@ -105,6 +105,8 @@ async def test_leadership_is_transferred_on_demand_from_any_server() -> None:
         leader, followers = await cluster.leader(), await _followers(cluster)
         assert await followers[0].membership.transfer(followers[1].server_id) == followers[1].server_id
         await until(lambda: followers[1].status().is_leader, "the successor leads")
+        for server in cluster.servers:  # as when the first answer was lost
+            assert await server.membership.transfer(followers[1].server_id) == followers[1].server_id
         await leader.propose(_write("after"))
 
 
