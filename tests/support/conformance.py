@@ -129,7 +129,9 @@ def _mistakes() -> Iterator[Command]:
 
 async def refusals_are_those_of_the_state_machine(engine: Engine) -> None:
     log = await engine.open()
-    state, refused = State(index=log.view().index), 0  # messages name indexes
+    first = _write()
+    index = (await log.propose(first)).index  # messages name indexes: the leader's own entries lie before
+    state, refused = apply(State(index=index - 1), first, index).state, 0
     for command in _mistakes():
         step = apply(state, command, state.index + 1)
         state = step.state

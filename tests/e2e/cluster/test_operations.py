@@ -214,8 +214,11 @@ def test_a_server_with_an_empty_disk_joins_and_the_dead_one_is_removed(tmp_path:
         eventually(lambda: new.name in voters(cluster.leader()), "the new server votes", 60)
         on_all(cluster, "before-the-join")
         eventually(lambda: dead.name not in voters(cluster.leader()), "the dead one is removed", 90)
-        nodes = {row["Node"] for row in cluster.leader().ok("GET", "/v1/catalog/nodes")}
-        assert nodes == {server.name for server in cluster.running}
+        running = {server.name for server in cluster.running}
+        eventually(
+            lambda: {row["Node"] for row in cluster.leader().ok("GET", "/v1/catalog/nodes")} == running,
+            "its node is gone from the catalog",
+        )
         # It comes back with its old disk, and is told that it is no member any more.
         dead.start()
         process = dead.process
