@@ -213,7 +213,7 @@ class Leader:
         log = self._log
         if reply.rejected:
             hint, _ = log.agreement(min(reply.hint_index, log.last_index), reply.hint_term)
-            progress.rejected(reply.index, hint)
+            progress.rejected(reply.index, hint, reply.round, self.rounds.current)
             return
         invariant(reply.index <= log.last_index, f"{reply.from_} agrees up to {reply.index}, beyond the log")
         progress.accepted(reply.index)
@@ -228,8 +228,7 @@ class Leader:
     def on_snapshot_reply(self, reply: SnapshotReply) -> None:
         progress = self._answered(reply)
         if progress and progress.snapshot and progress.snapshot.index == reply.index:
-            progress.offset = reply.offset
-            progress.asked = False
+            progress.chunk_answered(reply.offset, reply.round, self.rounds.current)
 
     def _answered(self, reply: AppendReply | HeartbeatReply | SnapshotReply) -> Progress | None:
         progress = self.progress.get(reply.from_)

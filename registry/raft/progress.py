@@ -24,6 +24,7 @@ class Progress:
     """`match`: the logs agree up to here, on its disk. `next`: the first entry of the next Append."""
 
     __slots__ = (
+        "_fell_back_in",
         "_inflight",
         "asked",
         "chunk_sent_at",
@@ -51,6 +52,7 @@ class Progress:
         self._inflight: deque[tuple[int, int]] = deque()  # (last index, bytes) per unanswered Append
         self.inflight_bytes = 0
         self.snapshot: SnapshotMeta | None = None
+        self._fell_back_in = 0  # the round in which it last went back in the log, or in a snapshot
         self.offset = 0
         self.chunk_sent_at = 0
 
@@ -86,20 +88,41 @@ class Progress:
         if self.state is ProgressState.PROBE or installed:
             self._become(ProgressState.REPLICATE, self.match + 1)
 
-    def rejected(self, index: int, hint: int) -> None:
-        """It has no such entry at `index`; the logs may agree at `hint` (§5.3)."""
+    def rejected(self, index: int, hint: int, asked_in: int, round_: int) -> None:
+        """It has no such entry at `index`; the logs may agree at `hint` (§5.3). It was asked in the round
+        `asked_in`, and `round_` is the leader's newest.
+
+        One lost Append makes it reject all that were sent behind it. If each of these answers counted once
+        it replicates again, each would have everything sent anew, and answered anew, without end; so it
+        falls back once per round. Should it be necessary again, the next heartbeat's answer brings it up.
+        """
         current = {
             ProgressState.PROBE: index == self.next - 1,
-            ProgressState.REPLICATE: index > self.match,
+            ProgressState.REPLICATE: index > self.match and asked_in > self._fell_back_in,
             ProgressState.SNAPSHOT: False,
         }
         if current[self.state]:  # otherwise an old answer
+            if self.state is ProgressState.REPLICATE:
+                self._fell_back_in = round_
             self._become(ProgressState.PROBE, max(min(index, hint + 1), self.match + 1))
 
     def send_snapshot(self, meta: SnapshotMeta) -> None:
         """The log no longer holds what it needs next."""
         self._become(ProgressState.SNAPSHOT, meta.index + 1)
         self.snapshot = meta
+
+    def chunk_answered(self, offset: int, asked_in: int, round_: int) -> None:
+        """It wants the snapshot from `offset` on. Only what moves the transfer is answered by a chunk: if
+        each copy of an answer were, every copy would live on to the end (RFC 1123, 4.2.3.1). Back, as after
+        a restart of the follower, it goes once per round.
+        """
+        back = offset < self.offset
+        if offset == self.offset or (back and asked_in <= self._fell_back_in):
+            return  # a copy
+        if back:
+            self._fell_back_in = round_
+        self.offset = offset
+        self.asked = False
 
     def answered(self, round_: int, now: int) -> None:
         """Any answer of the current term: it follows this leader."""

@@ -61,7 +61,7 @@ def test_an_answer_frees_all_that_it_covers() -> None:
 def test_a_rejection_goes_back_to_the_hint_and_probes() -> None:
     progress = replicating()
     progress.sent(entries(5, 3), commit=0)
-    progress.rejected(7, hint=5)
+    progress.rejected(7, hint=5, asked_in=1, round_=1)
     assert (progress.state, progress.next, progress.inflight_bytes) == (ProgressState.PROBE, 6, 0)
 
 
@@ -69,19 +69,19 @@ def test_a_rejection_goes_back_to_the_hint_and_probes() -> None:
 def test_a_probe_never_goes_below_what_matched_nor_forward(hint: int, next_: int) -> None:
     progress = replicating(match=4)
     progress.sent(entries(5, 3), commit=0)
-    progress.rejected(7, hint)
+    progress.rejected(7, hint, 1, 1)
     assert progress.next == next_
 
 
 def test_old_rejections_change_nothing() -> None:
     progress = replicating(match=4)
-    progress.rejected(4, hint=0)
+    progress.rejected(4, hint=0, asked_in=1, round_=1)
     assert (progress.state, progress.next) == (ProgressState.REPLICATE, 5)
     probing = Progress(9, now=0)
-    probing.rejected(5, hint=0)
+    probing.rejected(5, hint=0, asked_in=1, round_=1)
     assert probing.next == 9
     probing.send_snapshot(SnapshotMeta(20, 1))
-    probing.rejected(20, hint=0)
+    probing.rejected(20, hint=0, asked_in=1, round_=1)
     assert probing.state is ProgressState.SNAPSHOT
 
 
@@ -123,3 +123,38 @@ def test_the_commit_index_counts_as_told_only_as_far_as_the_append_verifies() ->
     progress = Progress(5, now=0)
     progress.sent(entries(5, 1), commit=9)
     assert progress.commit_sent == 5
+
+
+def test_rejections_of_all_that_followed_one_lost_append_count_once() -> None:
+    """Else each answer that is still under way would have everything sent, and rejected, again."""
+    progress = replicating(match=4)
+    progress.rejected(9, hint=4, asked_in=3, round_=3)
+    assert progress.state is ProgressState.PROBE
+    progress.accepted(4)
+    progress.rejected(8, hint=4, asked_in=3, round_=3)
+    progress.rejected(8, hint=4, asked_in=2, round_=4)
+    assert progress.state is ProgressState.REPLICATE
+    progress.rejected(8, hint=4, asked_in=4, round_=4)
+    assert progress.state is ProgressState.PROBE
+
+
+def test_a_copy_of_a_chunk_s_answer_sends_no_chunk() -> None:
+    progress = replicating(match=4)
+    progress.send_snapshot(SnapshotMeta(20, 1))
+    progress.asked = True
+    progress.chunk_answered(100, asked_in=2, round_=2)
+    assert (progress.offset, progress.asked) == (100, False)
+    progress.asked = True
+    progress.chunk_answered(100, asked_in=2, round_=2)
+    assert (progress.offset, progress.asked) == (100, True)
+
+
+def test_a_snapshot_begins_anew_for_a_follower_that_restarted() -> None:
+    progress = replicating(match=4)
+    progress.send_snapshot(SnapshotMeta(20, 1))
+    progress.chunk_answered(100, asked_in=2, round_=2)
+    progress.chunk_answered(0, asked_in=3, round_=3)
+    assert progress.offset == 0
+    progress.chunk_answered(100, asked_in=3, round_=3)
+    progress.chunk_answered(0, asked_in=3, round_=4)  # a copy
+    assert progress.offset == 100
