@@ -8,6 +8,9 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
+EVENTS_PER_INSTANT_MAX = 20_000
+"""More at one microsecond is a loop that time cannot end."""
+
 MS = 1_000
 SECOND = 1_000_000
 
@@ -17,7 +20,7 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.now_us = 0
-        self.steps = 0
+        self._at_this_instant = 0
         self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._asked = 0
 
@@ -29,8 +32,11 @@ class Scheduler:
     def run_until(self, end_us: int, *, stop: Callable[[], bool] = lambda: False) -> None:
         """Runs events up to `end_us`, or until `stop()` holds after one of them."""
         while self._queue and self._queue[0][0] <= end_us:
-            self.now_us, _, do, args = heapq.heappop(self._queue)
-            self.steps += 1
+            due_us, _, do, args = heapq.heappop(self._queue)
+            self._at_this_instant = self._at_this_instant + 1 if due_us == self.now_us else 0
+            if self._at_this_instant > EVENTS_PER_INSTANT_MAX:
+                raise RuntimeError(f"events without end at {due_us} us, the next is {do}")
+            self.now_us = due_us
             do(*args)
             if stop():
                 return

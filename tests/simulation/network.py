@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .clock import MS, Scheduler
+from .invariants import Violation
+
+WINDOW_US = 100 * MS
+MESSAGES_PER_WINDOW_MAX = 10_000
+"""Messages that beget messages without end are a bug, though none of Raft's promises is broken: five
+servers that replicate as fast as their windows allow stay far below."""
 
 Handler = Callable[[str, Any], None]
 
@@ -29,7 +35,7 @@ class Weather:
 class Network:
     def __init__(self, scheduler: Scheduler, draw: random.Random, weather: Weather) -> None:
         self.weather = weather
-        self.sent = 0
+        self._window = self._sent = 0
         self._scheduler = scheduler
         self._draw = draw
         self._handlers: dict[str, Handler] = {}
@@ -43,12 +49,20 @@ class Network:
 
     def send(self, from_: str, to: str, message: Any) -> None:
         draw, weather = self._draw, self.weather
-        self.sent += 1
+        self._count()
         if (from_, to) in self._cut or draw.random() < weather.drop:
             return
         copies = 2 if weather.duplicate and draw.random() < weather.duplicate else 1
         for _ in range(copies):
             self._scheduler.after(self._delay_us(), self._arrive, from_, to, message)
+
+    def _count(self) -> None:
+        window = self._scheduler.now_us // WINDOW_US
+        if window != self._window:
+            self._window, self._sent = window, 0
+        self._sent += 1
+        if self._sent > MESSAGES_PER_WINDOW_MAX:
+            raise Violation("traffic", f"more than {MESSAGES_PER_WINDOW_MAX} messages in {WINDOW_US} us")
 
     def _delay_us(self) -> int:
         draw, weather = self._draw, self.weather
