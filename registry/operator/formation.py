@@ -152,7 +152,7 @@ class Formation:
     async def _refuse_other_clusters(self) -> None:
         own = self._replica.cluster_id
         for it in await self._identities():
-            if it.cluster_id and it.cluster_id != own:
+            if own and it.cluster_id and it.cluster_id != own:  # own is empty until a new server has joined
                 raise CannotForm(
                     f"the server at {it.address} is of cluster {it.cluster_id}, this one's data directory "
                     f"of {own}: check --retry-join, or start with an empty data directory"

@@ -64,6 +64,13 @@ class Server:
 
     def start(self) -> None:
         """Returns once it listens; whether it belongs to a cluster is another matter."""
+        ready = self.launch()
+        assert self.process is not None
+        assert self.process.poll() is None, self.said()
+        self.told = json.loads(ready.read_text())
+
+    def launch(self) -> Path:
+        """Returns the ready file once it listens, or has ended."""
         ready = self.folder / f"{self.name}.ready.json"
         ready.unlink(missing_ok=True)
         command = [*WEFT, "server", "--data-dir", str(self.data), "--node-name", self.name]
@@ -75,8 +82,7 @@ class Server:
         eventually(
             lambda: ready.exists() or self.process is None or self.process.poll() is not None, "listening"
         )
-        assert self.process.poll() is None, self.said()
-        self.told = json.loads(ready.read_text())
+        return ready
 
     def _output(self) -> Path:
         return self.folder / f"{self.name}.log"

@@ -52,7 +52,8 @@ def complaint(server: Server) -> str:
     server.start()
     assert server.ended() not in (0, -signal.SIGKILL)
     said = server.output.read_bytes()[before:].decode()
-    assert "Traceback" not in said, said
+    # gRPC prints the end of its own cancelled calls; a traceback of ours names a file of ours.
+    assert not re.search(r'File ".*/(weft|registry|ca)/[^"]*[.]py"', said), said
     lines = [line for line in said.splitlines() if line.startswith("weft: ")]
     assert len(lines) == 1, said
     return lines[0]

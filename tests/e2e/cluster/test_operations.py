@@ -256,8 +256,8 @@ def test_one_server_goes_on_when_the_majority_is_lost_for_ever(
         assert survivor.knows("before-the-loss")
         register(survivor, "after-the-recovery")
         # A lost server turns up with its old disk: the cluster is another one now.
-        lost.start()
-        eventually(lambda: "this is cluster" in lost.said(), "refusal")
+        lost.launch()
+        eventually(lambda: f"weft: the server at {survivor.address} is of cluster" in lost.said(), "refusal")
         assert voters(survivor) == {survivor.name}
         lost.kill()
         new = cluster.add("--retry-join", survivor.address)
