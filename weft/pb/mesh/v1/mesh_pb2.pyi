@@ -24,6 +24,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Protocol:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProtocolEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Protocol.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROTOCOL_UNSPECIFIED: _Protocol.ValueType  # 0
+    """not declared: detected from the first bytes"""
+    PROTOCOL_TCP: _Protocol.ValueType  # 1
+    """spliced; only rules about connections apply"""
+    PROTOCOL_HTTP: _Protocol.ValueType  # 2
+    """HTTP/1.1; HTTP/2 where the peer begins with its preface"""
+    PROTOCOL_HTTP2: _Protocol.ValueType  # 3
+    PROTOCOL_GRPC: _Protocol.ValueType  # 4
+
+class Protocol(_Protocol, metaclass=_ProtocolEnumTypeWrapper):
+    """What bytes on a connection are."""
+
+PROTOCOL_UNSPECIFIED: Protocol.ValueType  # 0
+"""not declared: detected from the first bytes"""
+PROTOCOL_TCP: Protocol.ValueType  # 1
+"""spliced; only rules about connections apply"""
+PROTOCOL_HTTP: Protocol.ValueType  # 2
+"""HTTP/1.1; HTTP/2 where the peer begins with its preface"""
+PROTOCOL_HTTP2: Protocol.ValueType  # 3
+PROTOCOL_GRPC: Protocol.ValueType  # 4
+Global___Protocol: _TypeAlias = Protocol  # noqa: Y015
+
 @_typing.final
 class SignCertificateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -206,7 +234,15 @@ Global___Delta: _TypeAlias = Delta  # noqa: Y015
 @_typing.final
 class Resource(_message.Message):
     """Names: "proxy", "bundle/<trust domain>", "intentions", "revocations",
-    "upstream/<name>", "endpoints/<upstream name>".
+    "upstream/<name>", "target/<target id>", "endpoints/<target id>",
+    "jwt-provider/<name>", "egress".
+
+    A target is what a route, a split or a fail-over list ends at: the instances
+    of a service, of a subset of it, or of another datacenter's. Its id is
+    Consul's: "[<subset>.]<service>.<namespace>.<partition>.<datacenter>", as in
+    "v2.orders.default.default.dc1". Each upstream's routes name targets; every
+    target that is named comes with its "target/" and its "endpoints/" resource,
+    and is shared by all upstreams that name it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -219,6 +255,9 @@ class Resource(_message.Message):
     REVOCATIONS_FIELD_NUMBER: _builtins.int
     UPSTREAM_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    JWT_PROVIDER_FIELD_NUMBER: _builtins.int
+    EGRESS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     """Equal content has an equal version (a content hash)."""
@@ -234,6 +273,12 @@ class Resource(_message.Message):
     def upstream(self) -> Global___Upstream: ...
     @_builtins.property
     def endpoints(self) -> Global___Endpoints: ...
+    @_builtins.property
+    def target(self) -> Global___Target: ...
+    @_builtins.property
+    def jwt_provider(self) -> Global___JwtProvider: ...
+    @_builtins.property
+    def egress(self) -> Global___Egress: ...
     def __init__(
         self,
         *,
@@ -245,12 +290,15 @@ class Resource(_message.Message):
         revocations: Global___Revocations | None = ...,
         upstream: Global___Upstream | None = ...,
         endpoints: Global___Endpoints | None = ...,
+        target: Global___Target | None = ...,
+        jwt_provider: Global___JwtProvider | None = ...,
+        egress: Global___Egress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "bundle", b"bundle", "endpoints", b"endpoints", "intentions", b"intentions", "proxy", b"proxy", "revocations", b"revocations", "upstream", b"upstream"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "bundle", b"bundle", "egress", b"egress", "endpoints", b"endpoints", "intentions", b"intentions", "jwt_provider", b"jwt_provider", "proxy", b"proxy", "revocations", b"revocations", "target", b"target", "upstream", b"upstream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "bundle", b"bundle", "endpoints", b"endpoints", "intentions", b"intentions", "name", b"name", "proxy", b"proxy", "revocations", b"revocations", "upstream", b"upstream", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "bundle", b"bundle", "egress", b"egress", "endpoints", b"endpoints", "intentions", b"intentions", "jwt_provider", b"jwt_provider", "name", b"name", "proxy", b"proxy", "revocations", b"revocations", "target", b"target", "upstream", b"upstream", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["proxy", "bundle", "intentions", "revocations", "upstream", "endpoints"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["proxy", "bundle", "intentions", "revocations", "upstream", "endpoints", "target", "jwt_provider", "egress"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -274,6 +322,17 @@ class Proxy(_message.Message):
     APP_PORT_FIELD_NUMBER: _builtins.int
     APP_SOCKET_PATH_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
+    APP_PROTOCOL_FIELD_NUMBER: _builtins.int
+    MAX_INBOUND_CONNECTIONS_FIELD_NUMBER: _builtins.int
+    LOCAL_CONNECT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    LOCAL_REQUEST_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    MAX_REQUEST_HEADERS_KB_FIELD_NUMBER: _builtins.int
+    NORMALIZATION_FIELD_NUMBER: _builtins.int
+    RATE_LIMITS_FIELD_NUMBER: _builtins.int
+    FAULTS_FIELD_NUMBER: _builtins.int
+    TELEMETRY_FIELD_NUMBER: _builtins.int
+    APP_CHECKS_FIELD_NUMBER: _builtins.int
+    LOCALITY_FIELD_NUMBER: _builtins.int
     instance_key: _builtins.str
     """"<datacenter>/<node>/<service id>" """
     service: _builtins.str
@@ -290,6 +349,35 @@ class Proxy(_message.Message):
     app_socket_path: _builtins.str
     protocol: _builtins.str
     """"grpc" or "http2" """
+    app_protocol: Global___Protocol.ValueType
+    """of the application behind it"""
+    max_inbound_connections: _builtins.int
+    """Above these, connections and requests of peers are refused. 0: no limit."""
+    local_connect_timeout_ms: _builtins.int
+    """For the application: to connect, and to answer a request whole. 0: the default, no limit."""
+    local_request_timeout_ms: _builtins.int
+    max_request_headers_kb: _builtins.int
+    """0: the default"""
+    @_builtins.property
+    def normalization(self) -> Global___PathNormalization: ...
+    @_builtins.property
+    def rate_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimit]:
+        """of requests to this service, by this instance"""
+
+    @_builtins.property
+    def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fault]:
+        """on requests to this service"""
+
+    @_builtins.property
+    def telemetry(self) -> Global___Telemetry: ...
+    @_builtins.property
+    def app_checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealthCheck]:
+        """asked by the sidecar"""
+
+    @_builtins.property
+    def locality(self) -> Global___Locality:
+        """Where this instance is, for `Target.prioritize_by_locality`."""
+
     def __init__(
         self,
         *,
@@ -305,14 +393,152 @@ class Proxy(_message.Message):
         app_port: _builtins.int = ...,
         app_socket_path: _builtins.str = ...,
         protocol: _builtins.str = ...,
+        app_protocol: Global___Protocol.ValueType = ...,
+        max_inbound_connections: _builtins.int = ...,
+        local_connect_timeout_ms: _builtins.int = ...,
+        local_request_timeout_ms: _builtins.int = ...,
+        max_request_headers_kb: _builtins.int = ...,
+        normalization: Global___PathNormalization | None = ...,
+        rate_limits: _abc.Iterable[Global___RateLimit] | None = ...,
+        faults: _abc.Iterable[Global___Fault] | None = ...,
+        telemetry: Global___Telemetry | None = ...,
+        app_checks: _abc.Iterable[Global___HealthCheck] | None = ...,
+        locality: Global___Locality | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["locality", b"locality", "normalization", b"normalization", "telemetry", b"telemetry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_address", b"app_address", "app_port", b"app_port", "app_socket_path", b"app_socket_path", "datacenter", b"datacenter", "instance_key", b"instance_key", "protocol", b"protocol", "public_address", b"public_address", "public_port", b"public_port", "service", b"service", "service_id", b"service_id", "spiffe_id", b"spiffe_id", "trust_domain", b"trust_domain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_address", b"app_address", "app_checks", b"app_checks", "app_port", b"app_port", "app_protocol", b"app_protocol", "app_socket_path", b"app_socket_path", "datacenter", b"datacenter", "faults", b"faults", "instance_key", b"instance_key", "local_connect_timeout_ms", b"local_connect_timeout_ms", "local_request_timeout_ms", b"local_request_timeout_ms", "locality", b"locality", "max_inbound_connections", b"max_inbound_connections", "max_request_headers_kb", b"max_request_headers_kb", "normalization", b"normalization", "protocol", b"protocol", "public_address", b"public_address", "public_port", b"public_port", "rate_limits", b"rate_limits", "service", b"service", "service_id", b"service_id", "spiffe_id", b"spiffe_id", "telemetry", b"telemetry", "trust_domain", b"trust_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Proxy: _TypeAlias = Proxy  # noqa: Y015
+
+@_typing.final
+class Locality(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGION_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    region: _builtins.str
+    zone: _builtins.str
+    def __init__(
+        self,
+        *,
+        region: _builtins.str = ...,
+        zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["region", b"region", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Locality: _TypeAlias = Locality  # noqa: Y015
+
+@_typing.final
+class PathNormalization(_message.Message):
+    """How a request's path is read before it is authorised, and the same path is what goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _EscapedSlashes:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _EscapedSlashesEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PathNormalization._EscapedSlashes.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ESCAPED_SLASHES_UNSPECIFIED: PathNormalization._EscapedSlashes.ValueType  # 0
+        """reject"""
+        ESCAPED_SLASHES_KEEP: PathNormalization._EscapedSlashes.ValueType  # 1
+        ESCAPED_SLASHES_REJECT: PathNormalization._EscapedSlashes.ValueType  # 2
+        ESCAPED_SLASHES_UNESCAPE: PathNormalization._EscapedSlashes.ValueType  # 3
+
+    class EscapedSlashes(_EscapedSlashes, metaclass=_EscapedSlashesEnumTypeWrapper): ...
+    ESCAPED_SLASHES_UNSPECIFIED: PathNormalization.EscapedSlashes.ValueType  # 0
+    """reject"""
+    ESCAPED_SLASHES_KEEP: PathNormalization.EscapedSlashes.ValueType  # 1
+    ESCAPED_SLASHES_REJECT: PathNormalization.EscapedSlashes.ValueType  # 2
+    ESCAPED_SLASHES_UNESCAPE: PathNormalization.EscapedSlashes.ValueType  # 3
+
+    class _UnderscoredHeaders:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _UnderscoredHeadersEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PathNormalization._UnderscoredHeaders.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        UNDERSCORED_HEADERS_UNSPECIFIED: PathNormalization._UnderscoredHeaders.ValueType  # 0
+        """allow"""
+        UNDERSCORED_HEADERS_ALLOW: PathNormalization._UnderscoredHeaders.ValueType  # 1
+        UNDERSCORED_HEADERS_REJECT: PathNormalization._UnderscoredHeaders.ValueType  # 2
+        UNDERSCORED_HEADERS_DROP: PathNormalization._UnderscoredHeaders.ValueType  # 3
+
+    class UnderscoredHeaders(_UnderscoredHeaders, metaclass=_UnderscoredHeadersEnumTypeWrapper): ...
+    UNDERSCORED_HEADERS_UNSPECIFIED: PathNormalization.UnderscoredHeaders.ValueType  # 0
+    """allow"""
+    UNDERSCORED_HEADERS_ALLOW: PathNormalization.UnderscoredHeaders.ValueType  # 1
+    UNDERSCORED_HEADERS_REJECT: PathNormalization.UnderscoredHeaders.ValueType  # 2
+    UNDERSCORED_HEADERS_DROP: PathNormalization.UnderscoredHeaders.ValueType  # 3
+
+    DISABLED_FIELD_NUMBER: _builtins.int
+    MERGE_SLASHES_FIELD_NUMBER: _builtins.int
+    ESCAPED_SLASHES_FIELD_NUMBER: _builtins.int
+    UNDERSCORED_HEADERS_FIELD_NUMBER: _builtins.int
+    disabled: _builtins.bool
+    merge_slashes: _builtins.bool
+    escaped_slashes: Global___PathNormalization.EscapedSlashes.ValueType
+    underscored_headers: Global___PathNormalization.UnderscoredHeaders.ValueType
+    def __init__(
+        self,
+        *,
+        disabled: _builtins.bool = ...,
+        merge_slashes: _builtins.bool = ...,
+        escaped_slashes: Global___PathNormalization.EscapedSlashes.ValueType = ...,
+        underscored_headers: Global___PathNormalization.UnderscoredHeaders.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disabled", b"disabled", "escaped_slashes", b"escaped_slashes", "merge_slashes", b"merge_slashes", "underscored_headers", b"underscored_headers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PathNormalization: _TypeAlias = PathNormalization  # noqa: Y015
+
+@_typing.final
+class Telemetry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACE_PPM_FIELD_NUMBER: _builtins.int
+    OTLP_ENDPOINT_FIELD_NUMBER: _builtins.int
+    ACCESS_LOG_PPM_FIELD_NUMBER: _builtins.int
+    ACCESS_LOG_ERRORS_FIELD_NUMBER: _builtins.int
+    ACCESS_LOG_PATH_FIELD_NUMBER: _builtins.int
+    trace_ppm: _builtins.int
+    """Share of requests that begin a sampled trace, of 1,000,000. A trace that
+    the caller has sampled stays sampled.
+    """
+    otlp_endpoint: _builtins.str
+    """"http://host:port" (OTLP/HTTP) or "grpc://host:port"; "": not exported"""
+    access_log_ppm: _builtins.int
+    """Access log: share of requests that are logged, of 1,000,000; those that fail always, if asked."""
+    access_log_errors: _builtins.bool
+    access_log_path: _builtins.str
+    """"": standard output"""
+    def __init__(
+        self,
+        *,
+        trace_ppm: _builtins.int = ...,
+        otlp_endpoint: _builtins.str = ...,
+        access_log_ppm: _builtins.int = ...,
+        access_log_errors: _builtins.bool = ...,
+        access_log_path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_log_errors", b"access_log_errors", "access_log_path", b"access_log_path", "access_log_ppm", b"access_log_ppm", "otlp_endpoint", b"otlp_endpoint", "trace_ppm", b"trace_ppm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Telemetry: _TypeAlias = Telemetry  # noqa: Y015
 
 @_typing.final
 class TrustBundle(_message.Message):
@@ -359,6 +585,8 @@ class Intentions(_message.Message):
         ALLOW_FIELD_NUMBER: _builtins.int
         PRECEDENCE_FIELD_NUMBER: _builtins.int
         SOURCE_DATACENTER_FIELD_NUMBER: _builtins.int
+        PERMISSIONS_FIELD_NUMBER: _builtins.int
+        JWT_FIELD_NUMBER: _builtins.int
         id: _builtins.str
         source: _builtins.str
         """a service name, or "*" """
@@ -368,6 +596,16 @@ class Intentions(_message.Message):
         precedence: _builtins.int
         source_datacenter: _builtins.str
         """empty: any of that trust domain"""
+        @_builtins.property
+        def permissions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Permission]:
+            """With permissions, `allow` says nothing: the first permission that
+            matches the request decides, and a request that none matches is denied.
+            """
+
+        @_builtins.property
+        def jwt(self) -> Global___JwtRequirement:
+            """A token that each request of this source must bear, over all permissions."""
+
         def __init__(
             self,
             *,
@@ -377,31 +615,999 @@ class Intentions(_message.Message):
             allow: _builtins.bool = ...,
             precedence: _builtins.int = ...,
             source_datacenter: _builtins.str = ...,
+            permissions: _abc.Iterable[Global___Permission] | None = ...,
+            jwt: Global___JwtRequirement | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["jwt", b"jwt"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["allow", b"allow", "id", b"id", "precedence", b"precedence", "source", b"source", "source_datacenter", b"source_datacenter", "source_trust_domain", b"source_trust_domain"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["allow", b"allow", "id", b"id", "jwt", b"jwt", "permissions", b"permissions", "precedence", b"precedence", "source", b"source", "source_datacenter", b"source_datacenter", "source_trust_domain", b"source_trust_domain"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     RULES_FIELD_NUMBER: _builtins.int
     DEFAULT_ALLOW_FIELD_NUMBER: _builtins.int
+    JWT_FIELD_NUMBER: _builtins.int
     default_allow: _builtins.bool
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Intentions.Rule]: ...
+    @_builtins.property
+    def jwt(self) -> Global___JwtRequirement:
+        """A token that every request to this service must bear."""
+
     def __init__(
         self,
         *,
         rules: _abc.Iterable[Global___Intentions.Rule] | None = ...,
         default_allow: _builtins.bool = ...,
+        jwt: Global___JwtRequirement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["jwt", b"jwt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_allow", b"default_allow", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_allow", b"default_allow", "jwt", b"jwt", "rules", b"rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Intentions: _TypeAlias = Intentions  # noqa: Y015
+
+@_typing.final
+class Permission(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOW_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    JWT_FIELD_NUMBER: _builtins.int
+    allow: _builtins.bool
+    @_builtins.property
+    def match(self) -> Global___HttpMatch:
+        """absent: every request"""
+
+    @_builtins.property
+    def jwt(self) -> Global___JwtRequirement:
+        """holds in addition to `match`"""
+
+    def __init__(
+        self,
+        *,
+        allow: _builtins.bool = ...,
+        match: Global___HttpMatch | None = ...,
+        jwt: Global___JwtRequirement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["jwt", b"jwt", "match", b"match"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow", b"allow", "jwt", b"jwt", "match", b"match"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Permission: _TypeAlias = Permission  # noqa: Y015
+
+@_typing.final
+class JwtRequirement(_message.Message):
+    """A request satisfies it with a valid token of one of the providers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Provider(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        CLAIMS_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """of a "jwt-provider/" resource"""
+        @_builtins.property
+        def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___JwtRequirement.Claim]:
+            """all must hold"""
+
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            claims: _abc.Iterable[Global___JwtRequirement.Claim] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Claim(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PATH_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        value: _builtins.str
+        """equal to the claim, or one of it where it is a list"""
+        @_builtins.property
+        def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """from the payload's root"""
+
+        def __init__(
+            self,
+            *,
+            path: _abc.Iterable[_builtins.str] | None = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PROVIDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedCompositeFieldContainer[Global___JwtRequirement.Provider]: ...
+    def __init__(
+        self,
+        *,
+        providers: _abc.Iterable[Global___JwtRequirement.Provider] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["providers", b"providers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JwtRequirement: _TypeAlias = JwtRequirement  # noqa: Y015
+
+@_typing.final
+class JwtProvider(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Location(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        HEADER_FIELD_NUMBER: _builtins.int
+        QUERY_PARAMETER_FIELD_NUMBER: _builtins.int
+        COOKIE_FIELD_NUMBER: _builtins.int
+        query_parameter: _builtins.str
+        cookie: _builtins.str
+        @_builtins.property
+        def header(self) -> Global___JwtProvider.Header: ...
+        def __init__(
+            self,
+            *,
+            header: Global___JwtProvider.Header | None = ...,
+            query_parameter: _builtins.str = ...,
+            cookie: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["cookie", b"cookie", "header", b"header", "kind", b"kind", "query_parameter", b"query_parameter"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["cookie", b"cookie", "header", b"header", "kind", b"kind", "query_parameter", b"query_parameter"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["header", "query_parameter", "cookie"]  # noqa: Y015
+        _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+    @_typing.final
+    class Header(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        VALUE_PREFIX_FIELD_NUMBER: _builtins.int
+        FORWARD_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        value_prefix: _builtins.str
+        forward: _builtins.bool
+        """the header itself goes on to the application"""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            value_prefix: _builtins.str = ...,
+            forward: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["forward", b"forward", "name", b"name", "value_prefix", b"value_prefix"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class RemoteJwks(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        URI_FIELD_NUMBER: _builtins.int
+        REQUEST_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+        CACHE_MS_FIELD_NUMBER: _builtins.int
+        RETRIES_FIELD_NUMBER: _builtins.int
+        uri: _builtins.str
+        request_timeout_ms: _builtins.int
+        cache_ms: _builtins.int
+        retries: _builtins.int
+        def __init__(
+            self,
+            *,
+            uri: _builtins.str = ...,
+            request_timeout_ms: _builtins.int = ...,
+            cache_ms: _builtins.int = ...,
+            retries: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_ms", b"cache_ms", "request_timeout_ms", b"request_timeout_ms", "retries", b"retries", "uri", b"uri"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    AUDIENCES_FIELD_NUMBER: _builtins.int
+    CLOCK_SKEW_S_FIELD_NUMBER: _builtins.int
+    JWKS_FIELD_NUMBER: _builtins.int
+    REMOTE_FIELD_NUMBER: _builtins.int
+    LOCATIONS_FIELD_NUMBER: _builtins.int
+    FORWARD_HEADER_FIELD_NUMBER: _builtins.int
+    PAD_FORWARD_HEADER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    issuer: _builtins.str
+    """"": any"""
+    clock_skew_s: _builtins.int
+    jwks: _builtins.str
+    """the JSON Web Key Set itself"""
+    forward_header: _builtins.str
+    """the payload, base64url, goes to the application in it; "": not"""
+    pad_forward_header: _builtins.bool
+    @_builtins.property
+    def audiences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """one of them; none: any"""
+
+    @_builtins.property
+    def remote(self) -> Global___JwtProvider.RemoteJwks: ...
+    @_builtins.property
+    def locations(self) -> _containers.RepeatedCompositeFieldContainer[Global___JwtProvider.Location]:
+        """the first that holds a token; none: "authorization: Bearer" """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        issuer: _builtins.str = ...,
+        audiences: _abc.Iterable[_builtins.str] | None = ...,
+        clock_skew_s: _builtins.int = ...,
+        jwks: _builtins.str = ...,
+        remote: Global___JwtProvider.RemoteJwks | None = ...,
+        locations: _abc.Iterable[Global___JwtProvider.Location] | None = ...,
+        forward_header: _builtins.str = ...,
+        pad_forward_header: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["jwks", b"jwks", "keys", b"keys", "remote", b"remote"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "clock_skew_s", b"clock_skew_s", "forward_header", b"forward_header", "issuer", b"issuer", "jwks", b"jwks", "keys", b"keys", "locations", b"locations", "name", b"name", "pad_forward_header", b"pad_forward_header", "remote", b"remote"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_keys: _TypeAlias = _typing.Literal["jwks", "remote"]  # noqa: Y015
+    _WhichOneofArgType_keys: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_keys) -> _WhichOneofReturnType_keys | None: ...
+
+Global___JwtProvider: _TypeAlias = JwtProvider  # noqa: Y015
+
+@_typing.final
+class HttpMatch(_message.Message):
+    """What a request must be like. All that is set must hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_EXACT_FIELD_NUMBER: _builtins.int
+    PATH_PREFIX_FIELD_NUMBER: _builtins.int
+    PATH_REGEX_FIELD_NUMBER: _builtins.int
+    CASE_INSENSITIVE_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    METHODS_FIELD_NUMBER: _builtins.int
+    GRPC_SERVICE_FIELD_NUMBER: _builtins.int
+    GRPC_METHOD_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    path_exact: _builtins.str
+    path_prefix: _builtins.str
+    path_regex: _builtins.str
+    """RE2, the whole path"""
+    case_insensitive: _builtins.bool
+    """the path"""
+    grpc_service: _builtins.str
+    """gRPC: "" is any. They stand for a path "/<service>/<method>"."""
+    grpc_method: _builtins.str
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeaderMatch]: ...
+    @_builtins.property
+    def query(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryMatch]: ...
+    @_builtins.property
+    def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Callers (service names) that it holds for; empty: all. Only where the caller is proven: on the inbound side."""
+
+    def __init__(
+        self,
+        *,
+        path_exact: _builtins.str = ...,
+        path_prefix: _builtins.str = ...,
+        path_regex: _builtins.str = ...,
+        case_insensitive: _builtins.bool = ...,
+        headers: _abc.Iterable[Global___HeaderMatch] | None = ...,
+        query: _abc.Iterable[Global___QueryMatch] | None = ...,
+        methods: _abc.Iterable[_builtins.str] | None = ...,
+        grpc_service: _builtins.str = ...,
+        grpc_method: _builtins.str = ...,
+        sources: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "path_exact", b"path_exact", "path_prefix", b"path_prefix", "path_regex", b"path_regex"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_insensitive", b"case_insensitive", "grpc_method", b"grpc_method", "grpc_service", b"grpc_service", "headers", b"headers", "methods", b"methods", "path", b"path", "path_exact", b"path_exact", "path_prefix", b"path_prefix", "path_regex", b"path_regex", "query", b"query", "sources", b"sources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_path: _TypeAlias = _typing.Literal["path_exact", "path_prefix", "path_regex"]  # noqa: Y015
+    _WhichOneofArgType_path: _TypeAlias = _typing.Literal["path", b"path"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_path) -> _WhichOneofReturnType_path | None: ...
+
+Global___HttpMatch: _TypeAlias = HttpMatch  # noqa: Y015
+
+@_typing.final
+class HeaderMatch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PRESENT_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    SUFFIX_FIELD_NUMBER: _builtins.int
+    CONTAINS_FIELD_NUMBER: _builtins.int
+    REGEX_FIELD_NUMBER: _builtins.int
+    INVERT_FIELD_NUMBER: _builtins.int
+    IGNORE_CASE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """lower case; ":method" and the like are not headers"""
+    present: _builtins.bool
+    exact: _builtins.str
+    prefix: _builtins.str
+    suffix: _builtins.str
+    contains: _builtins.str
+    regex: _builtins.str
+    """RE2, the whole value"""
+    invert: _builtins.bool
+    ignore_case: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        present: _builtins.bool = ...,
+        exact: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+        suffix: _builtins.str = ...,
+        contains: _builtins.str = ...,
+        regex: _builtins.str = ...,
+        invert: _builtins.bool = ...,
+        ignore_case: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contains", b"contains", "exact", b"exact", "kind", b"kind", "prefix", b"prefix", "present", b"present", "regex", b"regex", "suffix", b"suffix"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contains", b"contains", "exact", b"exact", "ignore_case", b"ignore_case", "invert", b"invert", "kind", b"kind", "name", b"name", "prefix", b"prefix", "present", b"present", "regex", b"regex", "suffix", b"suffix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["present", "exact", "prefix", "suffix", "contains", "regex"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___HeaderMatch: _TypeAlias = HeaderMatch  # noqa: Y015
+
+@_typing.final
+class QueryMatch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PRESENT_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    REGEX_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    present: _builtins.bool
+    exact: _builtins.str
+    regex: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        present: _builtins.bool = ...,
+        exact: _builtins.str = ...,
+        regex: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "kind", b"kind", "present", b"present", "regex", b"regex"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "kind", b"kind", "name", b"name", "present", b"present", "regex", b"regex"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["present", "exact", "regex"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___QueryMatch: _TypeAlias = QueryMatch  # noqa: Y015
+
+@_typing.final
+class HeaderEdits(_message.Message):
+    """`remove` first, then `set`, then `add`. Values may hold
+    "%DOWNSTREAM_PEER_URI%"; pseudo-header fields cannot be named.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SetEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class AddEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SET_FIELD_NUMBER: _builtins.int
+    ADD_FIELD_NUMBER: _builtins.int
+    REMOVE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def set(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def add(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def remove(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        set: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        add: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        remove: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add", b"add", "remove", b"remove", "set", b"set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeaderEdits: _TypeAlias = HeaderEdits  # noqa: Y015
+
+@_typing.final
+class Route(_message.Message):
+    """One rule of an upstream: what becomes of a request that it matches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    SPLITS_FIELD_NUMBER: _builtins.int
+    STICKY_FIELD_NUMBER: _builtins.int
+    PREFIX_REWRITE_FIELD_NUMBER: _builtins.int
+    REQUEST_HEADERS_FIELD_NUMBER: _builtins.int
+    RESPONSE_HEADERS_FIELD_NUMBER: _builtins.int
+    REQUEST_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    IDLE_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    RETRY_FIELD_NUMBER: _builtins.int
+    MIRRORS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """for people and labels: "<router>/<position>" or "default" """
+    prefix_rewrite: _builtins.str
+    """replaces what `path_prefix` matched, or the exact path"""
+    request_timeout_ms: _builtins.int
+    """whole, retries included; 0: none"""
+    idle_timeout_ms: _builtins.int
+    """without a byte either way; 0: none"""
+    @_builtins.property
+    def match(self) -> Global___HttpMatch:
+        """absent: every request"""
+
+    @_builtins.property
+    def splits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Split]:
+        """weights sum to 10,000"""
+
+    @_builtins.property
+    def sticky(self) -> Global___HashPolicy:
+        """a request with the hashed input stays on one split; absent: by chance"""
+
+    @_builtins.property
+    def request_headers(self) -> Global___HeaderEdits: ...
+    @_builtins.property
+    def response_headers(self) -> Global___HeaderEdits: ...
+    @_builtins.property
+    def retry(self) -> Global___RetryPolicy:
+        """absent: only what surely was not processed, once"""
+
+    @_builtins.property
+    def mirrors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mirror]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        match: Global___HttpMatch | None = ...,
+        splits: _abc.Iterable[Global___Split] | None = ...,
+        sticky: Global___HashPolicy | None = ...,
+        prefix_rewrite: _builtins.str = ...,
+        request_headers: Global___HeaderEdits | None = ...,
+        response_headers: Global___HeaderEdits | None = ...,
+        request_timeout_ms: _builtins.int = ...,
+        idle_timeout_ms: _builtins.int = ...,
+        retry: Global___RetryPolicy | None = ...,
+        mirrors: _abc.Iterable[Global___Mirror] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["match", b"match", "request_headers", b"request_headers", "response_headers", b"response_headers", "retry", b"retry", "sticky", b"sticky"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_timeout_ms", b"idle_timeout_ms", "match", b"match", "mirrors", b"mirrors", "name", b"name", "prefix_rewrite", b"prefix_rewrite", "request_headers", b"request_headers", "request_timeout_ms", b"request_timeout_ms", "response_headers", b"response_headers", "retry", b"retry", "splits", b"splits", "sticky", b"sticky"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Route: _TypeAlias = Route  # noqa: Y015
+
+@_typing.final
+class Split(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    REQUEST_HEADERS_FIELD_NUMBER: _builtins.int
+    RESPONSE_HEADERS_FIELD_NUMBER: _builtins.int
+    weight: _builtins.int
+    """of 10,000"""
+    target: _builtins.str
+    """target id"""
+    @_builtins.property
+    def request_headers(self) -> Global___HeaderEdits: ...
+    @_builtins.property
+    def response_headers(self) -> Global___HeaderEdits: ...
+    def __init__(
+        self,
+        *,
+        weight: _builtins.int = ...,
+        target: _builtins.str = ...,
+        request_headers: Global___HeaderEdits | None = ...,
+        response_headers: Global___HeaderEdits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request_headers", b"request_headers", "response_headers", b"response_headers"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_headers", b"request_headers", "response_headers", b"response_headers", "target", b"target", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Split: _TypeAlias = Split  # noqa: Y015
+
+@_typing.final
+class RetryPolicy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_MAX_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    ON_STATUS_CODES_FIELD_NUMBER: _builtins.int
+    PER_TRY_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    BACKOFF_BASE_MS_FIELD_NUMBER: _builtins.int
+    BACKOFF_MAX_MS_FIELD_NUMBER: _builtins.int
+    BUDGET_PERCENT_FIELD_NUMBER: _builtins.int
+    BUDGET_MIN_FIELD_NUMBER: _builtins.int
+    BODY_BYTES_MAX_FIELD_NUMBER: _builtins.int
+    attempts_max: _builtins.int
+    """the first included"""
+    per_try_timeout_ms: _builtins.int
+    backoff_base_ms: _builtins.int
+    """doubled per try, full jitter"""
+    backoff_max_ms: _builtins.int
+    budget_percent: _builtins.int
+    """Retries in flight at most this share of the active requests of the
+    upstream, in percent, or `budget_min` if that is more.
+    """
+    budget_min: _builtins.int
+    body_bytes_max: _builtins.int
+    """a longer request body is not kept for a retry"""
+    @_builtins.property
+    def on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Envoy's and gRPC's words: "connect-failure", "refused-stream", "reset",
+        "5xx", "gateway-error", "retriable-4xx", "cancelled", "deadline-exceeded",
+        "internal", "resource-exhausted", "unavailable".
+        """
+
+    @_builtins.property
+    def on_status_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """HTTP"""
+
+    def __init__(
+        self,
+        *,
+        attempts_max: _builtins.int = ...,
+        on: _abc.Iterable[_builtins.str] | None = ...,
+        on_status_codes: _abc.Iterable[_builtins.int] | None = ...,
+        per_try_timeout_ms: _builtins.int = ...,
+        backoff_base_ms: _builtins.int = ...,
+        backoff_max_ms: _builtins.int = ...,
+        budget_percent: _builtins.int = ...,
+        budget_min: _builtins.int = ...,
+        body_bytes_max: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts_max", b"attempts_max", "backoff_base_ms", b"backoff_base_ms", "backoff_max_ms", b"backoff_max_ms", "body_bytes_max", b"body_bytes_max", "budget_min", b"budget_min", "budget_percent", b"budget_percent", "on", b"on", "on_status_codes", b"on_status_codes", "per_try_timeout_ms", b"per_try_timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryPolicy: _TypeAlias = RetryPolicy  # noqa: Y015
+
+@_typing.final
+class Mirror(_message.Message):
+    """A copy of requests whose answer nobody waits for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    PPM_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """target id"""
+    ppm: _builtins.int
+    """share of requests, of 1,000,000"""
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        ppm: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ppm", b"ppm", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Mirror: _TypeAlias = Mirror  # noqa: Y015
+
+@_typing.final
+class HashPolicy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Input(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        HEADER_FIELD_NUMBER: _builtins.int
+        COOKIE_FIELD_NUMBER: _builtins.int
+        QUERY_PARAMETER_FIELD_NUMBER: _builtins.int
+        SOURCE_ADDRESS_FIELD_NUMBER: _builtins.int
+        TERMINAL_FIELD_NUMBER: _builtins.int
+        COOKIE_TTL_S_FIELD_NUMBER: _builtins.int
+        COOKIE_GENERATE_FIELD_NUMBER: _builtins.int
+        COOKIE_PATH_FIELD_NUMBER: _builtins.int
+        header: _builtins.str
+        cookie: _builtins.str
+        query_parameter: _builtins.str
+        source_address: _builtins.bool
+        terminal: _builtins.bool
+        cookie_ttl_s: _builtins.int
+        """with `cookie`: one is made where there is none; 0: of the session"""
+        cookie_generate: _builtins.bool
+        cookie_path: _builtins.str
+        def __init__(
+            self,
+            *,
+            header: _builtins.str = ...,
+            cookie: _builtins.str = ...,
+            query_parameter: _builtins.str = ...,
+            source_address: _builtins.bool = ...,
+            terminal: _builtins.bool = ...,
+            cookie_ttl_s: _builtins.int = ...,
+            cookie_generate: _builtins.bool = ...,
+            cookie_path: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["cookie", b"cookie", "header", b"header", "kind", b"kind", "query_parameter", b"query_parameter", "source_address", b"source_address"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["cookie", b"cookie", "cookie_generate", b"cookie_generate", "cookie_path", b"cookie_path", "cookie_ttl_s", b"cookie_ttl_s", "header", b"header", "kind", b"kind", "query_parameter", b"query_parameter", "source_address", b"source_address", "terminal", b"terminal"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["header", "cookie", "query_parameter", "source_address"]  # noqa: Y015
+        _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+    INPUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___HashPolicy.Input]:
+        """the first that the request has; `terminal` ends the search"""
+
+    def __init__(
+        self,
+        *,
+        inputs: _abc.Iterable[Global___HashPolicy.Input] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HashPolicy: _TypeAlias = HashPolicy  # noqa: Y015
+
+@_typing.final
+class RateLimit(_message.Message):
+    """Requests to this instance that are let through: a token bucket."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    REQUESTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    PER_CALLER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    requests_per_second: _builtins.float
+    burst: _builtins.int
+    per_caller: _builtins.bool
+    """a bucket for each calling service"""
+    @_builtins.property
+    def match(self) -> Global___HttpMatch:
+        """absent: every request"""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        match: Global___HttpMatch | None = ...,
+        requests_per_second: _builtins.float = ...,
+        burst: _builtins.int = ...,
+        per_caller: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["match", b"match"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burst", b"burst", "match", b"match", "name", b"name", "per_caller", b"per_caller", "requests_per_second", b"requests_per_second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateLimit: _TypeAlias = RateLimit  # noqa: Y015
+
+@_typing.final
+class Fault(_message.Message):
+    """What is done to a share of requests on purpose."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Distribution:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _DistributionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Fault._Distribution.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        DISTRIBUTION_UNSPECIFIED: Fault._Distribution.ValueType  # 0
+        """fixed"""
+        DISTRIBUTION_UNIFORM: Fault._Distribution.ValueType  # 1
+        DISTRIBUTION_NORMAL: Fault._Distribution.ValueType  # 2
+        DISTRIBUTION_EXPONENTIAL: Fault._Distribution.ValueType  # 3
+
+    class Distribution(_Distribution, metaclass=_DistributionEnumTypeWrapper): ...
+    DISTRIBUTION_UNSPECIFIED: Fault.Distribution.ValueType  # 0
+    """fixed"""
+    DISTRIBUTION_UNIFORM: Fault.Distribution.ValueType  # 1
+    DISTRIBUTION_NORMAL: Fault.Distribution.ValueType  # 2
+    DISTRIBUTION_EXPONENTIAL: Fault.Distribution.ValueType  # 3
+
+    @_typing.final
+    class Abort(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        HTTP_STATUS_FIELD_NUMBER: _builtins.int
+        GRPC_STATUS_FIELD_NUMBER: _builtins.int
+        http_status: _builtins.int
+        grpc_status: _builtins.int
+        """for gRPC requests; 0: made of the HTTP status"""
+        def __init__(
+            self,
+            *,
+            http_status: _builtins.int = ...,
+            grpc_status: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["grpc_status", b"grpc_status", "http_status", b"http_status"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Delay(_message.Message):
+        """Exactly `fixed_ms`, or drawn."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FIXED_MS_FIELD_NUMBER: _builtins.int
+        DISTRIBUTION_FIELD_NUMBER: _builtins.int
+        MEAN_MS_FIELD_NUMBER: _builtins.int
+        DEVIATION_MS_FIELD_NUMBER: _builtins.int
+        LEAST_MS_FIELD_NUMBER: _builtins.int
+        MOST_MS_FIELD_NUMBER: _builtins.int
+        fixed_ms: _builtins.int
+        distribution: Global___Fault.Distribution.ValueType
+        mean_ms: _builtins.int
+        """of normal and exponential ones"""
+        deviation_ms: _builtins.int
+        """of normal ones"""
+        least_ms: _builtins.int
+        """of uniform ones"""
+        most_ms: _builtins.int
+        """of uniform ones; a bound of the others, 0: 60 s"""
+        def __init__(
+            self,
+            *,
+            fixed_ms: _builtins.int = ...,
+            distribution: Global___Fault.Distribution.ValueType = ...,
+            mean_ms: _builtins.int = ...,
+            deviation_ms: _builtins.int = ...,
+            least_ms: _builtins.int = ...,
+            most_ms: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["deviation_ms", b"deviation_ms", "distribution", b"distribution", "fixed_ms", b"fixed_ms", "least_ms", b"least_ms", "mean_ms", b"mean_ms", "most_ms", b"most_ms"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    PPM_FIELD_NUMBER: _builtins.int
+    ABORT_FIELD_NUMBER: _builtins.int
+    DELAY_FIELD_NUMBER: _builtins.int
+    BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    RESET_FIELD_NUMBER: _builtins.int
+    ENDS_UNIX_MS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """of the experiment"""
+    ppm: _builtins.int
+    """share of requests, of 1,000,000"""
+    bytes_per_second: _builtins.int
+    """of the response body; 0: not limited"""
+    reset: _builtins.bool
+    """the stream is reset (for TCP: the connection)"""
+    ends_unix_ms: _builtins.int
+    """It ends by itself, also when the registry cannot be asked."""
+    @_builtins.property
+    def match(self) -> Global___HttpMatch: ...
+    @_builtins.property
+    def abort(self) -> Global___Fault.Abort: ...
+    @_builtins.property
+    def delay(self) -> Global___Fault.Delay: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        match: Global___HttpMatch | None = ...,
+        ppm: _builtins.int = ...,
+        abort: Global___Fault.Abort | None = ...,
+        delay: Global___Fault.Delay | None = ...,
+        bytes_per_second: _builtins.int = ...,
+        reset: _builtins.bool = ...,
+        ends_unix_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "delay", b"delay", "match", b"match"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "bytes_per_second", b"bytes_per_second", "delay", b"delay", "ends_unix_ms", b"ends_unix_ms", "match", b"match", "name", b"name", "ppm", b"ppm", "reset", b"reset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fault: _TypeAlias = Fault  # noqa: Y015
+
+@_typing.final
+class HealthCheck(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    UNHEALTHY_THRESHOLD_FIELD_NUMBER: _builtins.int
+    HEALTHY_THRESHOLD_FIELD_NUMBER: _builtins.int
+    GRPC_SERVICE_FIELD_NUMBER: _builtins.int
+    HTTP_PATH_FIELD_NUMBER: _builtins.int
+    TCP_FIELD_NUMBER: _builtins.int
+    interval_ms: _builtins.int
+    timeout_ms: _builtins.int
+    unhealthy_threshold: _builtins.int
+    healthy_threshold: _builtins.int
+    grpc_service: _builtins.str
+    """grpc.health.v1; "" is the server as a whole"""
+    http_path: _builtins.str
+    """2xx and 3xx are healthy"""
+    tcp: _builtins.bool
+    """a connection is healthy"""
+    def __init__(
+        self,
+        *,
+        interval_ms: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+        unhealthy_threshold: _builtins.int = ...,
+        healthy_threshold: _builtins.int = ...,
+        grpc_service: _builtins.str = ...,
+        http_path: _builtins.str = ...,
+        tcp: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grpc_service", b"grpc_service", "http_path", b"http_path", "kind", b"kind", "tcp", b"tcp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grpc_service", b"grpc_service", "healthy_threshold", b"healthy_threshold", "http_path", b"http_path", "interval_ms", b"interval_ms", "kind", b"kind", "tcp", b"tcp", "timeout_ms", b"timeout_ms", "unhealthy_threshold", b"unhealthy_threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["grpc_service", "http_path", "tcp"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___HealthCheck: _TypeAlias = HealthCheck  # noqa: Y015
+
+@_typing.final
+class Egress(_message.Message):
+    """Destinations outside the mesh that applications may reach through their sidecar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Rule(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        HOST_FIELD_NUMBER: _builtins.int
+        PORTS_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        host: _builtins.str
+        """"api.example.com", "*.example.com", an address or a CIDR block. For TLS
+        the SNI must match as well.
+        """
+        @_builtins.property
+        def ports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+            """empty: any"""
+
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            host: _builtins.str = ...,
+            ports: _abc.Iterable[_builtins.int] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "name", b"name", "ports", b"ports"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    BIND_ADDRESS_FIELD_NUMBER: _builtins.int
+    BIND_PORT_FIELD_NUMBER: _builtins.int
+    DEFAULT_ALLOW_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    bind_address: _builtins.str
+    """of the forward proxy (CONNECT, and absolute URIs)"""
+    bind_port: _builtins.int
+    """0: there is none"""
+    default_allow: _builtins.bool
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Egress.Rule]:
+        """one that matches allows"""
+
+    def __init__(
+        self,
+        *,
+        bind_address: _builtins.str = ...,
+        bind_port: _builtins.int = ...,
+        default_allow: _builtins.bool = ...,
+        rules: _abc.Iterable[Global___Egress.Rule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bind_address", b"bind_address", "bind_port", b"bind_port", "default_allow", b"default_allow", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Egress: _TypeAlias = Egress  # noqa: Y015
 
 @_typing.final
 class Revocations(_message.Message):
@@ -480,6 +1686,9 @@ class Upstream(_message.Message):
     CONNECT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     EJECTION_FIELD_NUMBER: _builtins.int
     MAX_PENDING_REQUESTS_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    ROUTES_FIELD_NUMBER: _builtins.int
+    DEFAULT_TARGET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """destination service"""
     datacenter: _builtins.str
@@ -494,8 +1703,15 @@ class Upstream(_message.Message):
     balance: Global___Upstream.Balance.ValueType
     connect_timeout_ms: _builtins.int
     max_pending_requests: _builtins.int
+    protocol: Global___Protocol.ValueType
+    default_target: _builtins.str
+    """of what has no requests: TCP"""
     @_builtins.property
     def ejection(self) -> Global___Ejection: ...
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Route]:
+        """the first that matches; the last matches everything"""
+
     def __init__(
         self,
         *,
@@ -511,14 +1727,137 @@ class Upstream(_message.Message):
         connect_timeout_ms: _builtins.int = ...,
         ejection: Global___Ejection | None = ...,
         max_pending_requests: _builtins.int = ...,
+        protocol: Global___Protocol.ValueType = ...,
+        routes: _abc.Iterable[Global___Route] | None = ...,
+        default_target: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ejection", b"ejection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "bind_address", b"bind_address", "bind_port", b"bind_port", "bind_socket_mode", b"bind_socket_mode", "bind_socket_path", b"bind_socket_path", "connect_timeout_ms", b"connect_timeout_ms", "datacenter", b"datacenter", "ejection", b"ejection", "max_pending_requests", b"max_pending_requests", "name", b"name", "spiffe_id", b"spiffe_id", "trust_domain", b"trust_domain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "bind_address", b"bind_address", "bind_port", b"bind_port", "bind_socket_mode", b"bind_socket_mode", "bind_socket_path", b"bind_socket_path", "connect_timeout_ms", b"connect_timeout_ms", "datacenter", b"datacenter", "default_target", b"default_target", "ejection", b"ejection", "max_pending_requests", b"max_pending_requests", "name", b"name", "protocol", b"protocol", "routes", b"routes", "spiffe_id", b"spiffe_id", "trust_domain", b"trust_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Upstream: _TypeAlias = Upstream  # noqa: Y015
+
+@_typing.final
+class Target(_message.Message):
+    """A set of instances and how it is used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Balance:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _BalanceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Target._Balance.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        BALANCE_UNSPECIFIED: Target._Balance.ValueType  # 0
+        """least request"""
+        BALANCE_LEAST_REQUEST: Target._Balance.ValueType  # 1
+        BALANCE_ROUND_ROBIN: Target._Balance.ValueType  # 2
+        BALANCE_RANDOM: Target._Balance.ValueType  # 3
+        BALANCE_RING_HASH: Target._Balance.ValueType  # 4
+        BALANCE_MAGLEV: Target._Balance.ValueType  # 5
+
+    class Balance(_Balance, metaclass=_BalanceEnumTypeWrapper): ...
+    BALANCE_UNSPECIFIED: Target.Balance.ValueType  # 0
+    """least request"""
+    BALANCE_LEAST_REQUEST: Target.Balance.ValueType  # 1
+    BALANCE_ROUND_ROBIN: Target.Balance.ValueType  # 2
+    BALANCE_RANDOM: Target.Balance.ValueType  # 3
+    BALANCE_RING_HASH: Target.Balance.ValueType  # 4
+    BALANCE_MAGLEV: Target.Balance.ValueType  # 5
+
+    ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    SUBSET_FIELD_NUMBER: _builtins.int
+    DATACENTER_FIELD_NUMBER: _builtins.int
+    TRUST_DOMAIN_FIELD_NUMBER: _builtins.int
+    SPIFFE_ID_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    RING_SIZE_MIN_FIELD_NUMBER: _builtins.int
+    RING_SIZE_MAX_FIELD_NUMBER: _builtins.int
+    CHOICE_COUNT_FIELD_NUMBER: _builtins.int
+    CONNECT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    EJECTION_FIELD_NUMBER: _builtins.int
+    MAX_CONNECTIONS_FIELD_NUMBER: _builtins.int
+    MAX_PENDING_REQUESTS_FIELD_NUMBER: _builtins.int
+    MAX_REQUESTS_FIELD_NUMBER: _builtins.int
+    FAILOVER_FIELD_NUMBER: _builtins.int
+    PRIORITIZE_BY_LOCALITY_FIELD_NUMBER: _builtins.int
+    SLOW_START_MS_FIELD_NUMBER: _builtins.int
+    PANIC_PERCENT_FIELD_NUMBER: _builtins.int
+    HEALTH_CHECK_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    service: _builtins.str
+    subset: _builtins.str
+    datacenter: _builtins.str
+    trust_domain: _builtins.str
+    spiffe_id: _builtins.str
+    """that every endpoint must prove"""
+    balance: Global___Target.Balance.ValueType
+    ring_size_min: _builtins.int
+    ring_size_max: _builtins.int
+    choice_count: _builtins.int
+    """of least request; 0: 2"""
+    connect_timeout_ms: _builtins.int
+    max_connections: _builtins.int
+    """Circuit breakers. 0: the default of max_pending_requests is 1024, of the others none."""
+    max_pending_requests: _builtins.int
+    max_requests: _builtins.int
+    """active at once"""
+    prioritize_by_locality: _builtins.bool
+    slow_start_ms: _builtins.int
+    """a new instance's weight rises over this time; 0: at once"""
+    panic_percent: _builtins.int
+    """below this share of healthy instances all are used; 0: never"""
+    @_builtins.property
+    def hash(self) -> Global___HashPolicy:
+        """of the ring and of Maglev"""
+
+    @_builtins.property
+    def ejection(self) -> Global___Ejection: ...
+    @_builtins.property
+    def failover(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where all instances are out, or none is there: the first of these that has one."""
+
+    @_builtins.property
+    def health_check(self) -> Global___HealthCheck:
+        """asked by this sidecar; absent: none"""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        service: _builtins.str = ...,
+        subset: _builtins.str = ...,
+        datacenter: _builtins.str = ...,
+        trust_domain: _builtins.str = ...,
+        spiffe_id: _builtins.str = ...,
+        balance: Global___Target.Balance.ValueType = ...,
+        hash: Global___HashPolicy | None = ...,
+        ring_size_min: _builtins.int = ...,
+        ring_size_max: _builtins.int = ...,
+        choice_count: _builtins.int = ...,
+        connect_timeout_ms: _builtins.int = ...,
+        ejection: Global___Ejection | None = ...,
+        max_connections: _builtins.int = ...,
+        max_pending_requests: _builtins.int = ...,
+        max_requests: _builtins.int = ...,
+        failover: _abc.Iterable[_builtins.str] | None = ...,
+        prioritize_by_locality: _builtins.bool = ...,
+        slow_start_ms: _builtins.int = ...,
+        panic_percent: _builtins.int = ...,
+        health_check: Global___HealthCheck | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ejection", b"ejection", "hash", b"hash", "health_check", b"health_check"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "choice_count", b"choice_count", "connect_timeout_ms", b"connect_timeout_ms", "datacenter", b"datacenter", "ejection", b"ejection", "failover", b"failover", "hash", b"hash", "health_check", b"health_check", "id", b"id", "max_connections", b"max_connections", "max_pending_requests", b"max_pending_requests", "max_requests", b"max_requests", "panic_percent", b"panic_percent", "prioritize_by_locality", b"prioritize_by_locality", "ring_size_max", b"ring_size_max", "ring_size_min", b"ring_size_min", "service", b"service", "slow_start_ms", b"slow_start_ms", "spiffe_id", b"spiffe_id", "subset", b"subset", "trust_domain", b"trust_domain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Target: _TypeAlias = Target  # noqa: Y015
 
 @_typing.final
 class Ejection(_message.Message):
@@ -528,10 +1867,30 @@ class Ejection(_message.Message):
     BASE_EJECTION_MS_FIELD_NUMBER: _builtins.int
     MAX_EJECTION_MS_FIELD_NUMBER: _builtins.int
     MAX_EJECTION_PERCENT_FIELD_NUMBER: _builtins.int
+    INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    CONSECUTIVE_GATEWAY_FAILURES_FIELD_NUMBER: _builtins.int
+    SUCCESS_RATE_STDEV_MILLI_FIELD_NUMBER: _builtins.int
+    SUCCESS_RATE_MIN_HOSTS_FIELD_NUMBER: _builtins.int
+    SUCCESS_RATE_MIN_REQUESTS_FIELD_NUMBER: _builtins.int
+    FAILURE_PERCENT_FIELD_NUMBER: _builtins.int
+    FAILURE_PERCENT_MIN_REQUESTS_FIELD_NUMBER: _builtins.int
     consecutive_failures: _builtins.int
     base_ejection_ms: _builtins.int
     max_ejection_ms: _builtins.int
     max_ejection_percent: _builtins.int
+    interval_ms: _builtins.int
+    """between looks at the success rate; 0: never"""
+    consecutive_gateway_failures: _builtins.int
+    """502, 503, 504; 0: not counted apart"""
+    success_rate_stdev_milli: _builtins.int
+    """Success rate: below the pool's mean by so many standard deviations (in
+    thousandths; 0: not looked at), where enough instances have enough requests.
+    """
+    success_rate_min_hosts: _builtins.int
+    success_rate_min_requests: _builtins.int
+    failure_percent: _builtins.int
+    """Failure share: above so many percent in one interval; 0: not looked at."""
+    failure_percent_min_requests: _builtins.int
     def __init__(
         self,
         *,
@@ -539,10 +1898,17 @@ class Ejection(_message.Message):
         base_ejection_ms: _builtins.int = ...,
         max_ejection_ms: _builtins.int = ...,
         max_ejection_percent: _builtins.int = ...,
+        interval_ms: _builtins.int = ...,
+        consecutive_gateway_failures: _builtins.int = ...,
+        success_rate_stdev_milli: _builtins.int = ...,
+        success_rate_min_hosts: _builtins.int = ...,
+        success_rate_min_requests: _builtins.int = ...,
+        failure_percent: _builtins.int = ...,
+        failure_percent_min_requests: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ejection_ms", b"base_ejection_ms", "consecutive_failures", b"consecutive_failures", "max_ejection_ms", b"max_ejection_ms", "max_ejection_percent", b"max_ejection_percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ejection_ms", b"base_ejection_ms", "consecutive_failures", b"consecutive_failures", "consecutive_gateway_failures", b"consecutive_gateway_failures", "failure_percent", b"failure_percent", "failure_percent_min_requests", b"failure_percent_min_requests", "interval_ms", b"interval_ms", "max_ejection_ms", b"max_ejection_ms", "max_ejection_percent", b"max_ejection_percent", "success_rate_min_hosts", b"success_rate_min_hosts", "success_rate_min_requests", b"success_rate_min_requests", "success_rate_stdev_milli", b"success_rate_stdev_milli"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -578,12 +1944,15 @@ class Endpoint(_message.Message):
     PORT_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     HEALTHY_FIELD_NUMBER: _builtins.int
+    LOCALITY_FIELD_NUMBER: _builtins.int
     instance_key: _builtins.str
     service_id: _builtins.str
     address: _builtins.str
     port: _builtins.int
     weight: _builtins.int
     healthy: _builtins.bool
+    @_builtins.property
+    def locality(self) -> Global___Locality: ...
     def __init__(
         self,
         *,
@@ -593,10 +1962,11 @@ class Endpoint(_message.Message):
         port: _builtins.int = ...,
         weight: _builtins.int = ...,
         healthy: _builtins.bool = ...,
+        locality: Global___Locality | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["locality", b"locality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "healthy", b"healthy", "instance_key", b"instance_key", "port", b"port", "service_id", b"service_id", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "healthy", b"healthy", "instance_key", b"instance_key", "locality", b"locality", "port", b"port", "service_id", b"service_id", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
