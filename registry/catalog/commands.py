@@ -32,13 +32,15 @@ from weft.pb.catalog.v1.command_pb2 import (
 from . import codec
 from .model import AutopilotConfig, CaRoot, CaSettings, Check, Cluster, Intention, Node, Service
 
-COMMAND_VERSION = 3
+COMMAND_VERSION = 4
 """The newest level of commands that this version applies. A command carries the level that its kind came
 with, so that a server one level behind still applies all that it knows:
-1: all kinds up to Expire. 2: the CA's key and rotation. 3: autopilot and restore."""
+1: all kinds up to Expire. 2: the CA's key and rotation. 3: autopilot and restore.
+4: autopilot only where it was never set."""
 
 CA_LEVEL = 2
 OPERATOR_LEVEL = 3
+UNSET_LEVEL = 4
 REQUEST_ID_BYTES = 16
 
 
@@ -251,11 +253,17 @@ def record_service_leaf(
     return command
 
 
-def configure_autopilot(stamp: Stamp, settings: AutopilotConfig, expected_index: int = 0) -> Command:
-    """Conflict if `expected_index` is given and the settings have another modify index."""
-    command = _base(stamp, OPERATOR_LEVEL)
+def configure_autopilot(
+    stamp: Stamp, settings: AutopilotConfig, expected_index: int | None = None
+) -> Command:
+    """Conflict if `expected_index` is given and the settings have another modify index; 0 is that of
+    settings that nobody has set."""
+    unset = expected_index == 0
+    command = _base(stamp, UNSET_LEVEL if unset else OPERATOR_LEVEL)
     command.configure_autopilot.CopyFrom(
-        ConfigureAutopilot(settings=codec.autopilot_to_pb(settings), expected_index=expected_index)
+        ConfigureAutopilot(
+            settings=codec.autopilot_to_pb(settings), expected_index=expected_index or 0, if_unset=unset
+        )
     )
     return command
 

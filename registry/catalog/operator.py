@@ -24,10 +24,7 @@ _LENGTH = struct.Struct(">I")
 def configure_autopilot(draft: Draft, command: pb.ConfigureAutopilot) -> str:
     row = codec.autopilot_from_pb(command.settings)
     known = draft.state.autopilot
-    if command.expected_index and command.expected_index != known.indexes.modify:
-        raise Conflict(
-            f"changed at index {known.indexes.modify}, after {command.expected_index}; read it again"
-        )
+    _compare(known.indexes.modify, command)
     rules.refuse_unless(row.min_quorum <= MEMBERS_MAX, f"MinQuorum: use 0 to {MEMBERS_MAX}")
     rules.refuse_unless(
         1 <= row.max_trailing_logs <= TRAILING_LOGS_MAX, f"MaxTrailingLogs: use 1 to {TRAILING_LOGS_MAX}"
@@ -40,6 +37,13 @@ def configure_autopilot(draft: Draft, command: pb.ConfigureAutopilot) -> str:
     if replace(row, indexes=known.indexes) != known or not known.indexes.create:
         draft.put_autopilot(row)
     return ""
+
+
+def _compare(modified: int, command: pb.ConfigureAutopilot) -> None:
+    if command.if_unset and modified:
+        raise Conflict(f"was set at index {modified}; read it again")
+    if command.expected_index and command.expected_index != modified:
+        raise Conflict(f"changed at index {modified}, after {command.expected_index}; read it again")
 
 
 def restore(draft: Draft, command: pb.Restore) -> str:

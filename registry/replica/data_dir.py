@@ -20,6 +20,8 @@ from weft.errors import DataDirProblem
 FORMAT = "weft data 2"
 _FORMAT_FILE, _LOCK_FILE, _LOG = "FORMAT", "LOCK", "log"
 _FORMAT_BYTES_MAX = 256
+_SETTING_UP = (_LOCK_FILE, _LOG, "FORMAT.tmp", "lost+found")
+"""What an empty directory may hold: what a crash leaves of setting one up, and what mkfs makes."""
 
 
 class DataDir:
@@ -106,9 +108,15 @@ def _check_content(path: Path) -> None:
                 f"data directory {path}: was written by another version ({found[:64]!r}, this one writes "
                 f"{FORMAT!r}); use the Weft that wrote it, or another directory"
             )
-    elif any((path / _LOG).glob("log-*")):
+        return
+    if any((path / _LOG).glob("*")):
         raise DataDirProblem(
             f"data directory {path}: has a log but no {_FORMAT_FILE} file; restore it from a backup"
+        )
+    if strangers := sorted(it.name for it in path.iterdir() if it.name not in _SETTING_UP):
+        raise DataDirProblem(
+            f"data directory {path}: holds {strangers[0]!r} but no {_FORMAT_FILE} file, so it is not Weft's; "
+            "give an empty directory, or a new one"
         )
 
 

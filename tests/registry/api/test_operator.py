@@ -55,7 +55,8 @@ async def test_autopilot_is_shown_changed_and_compared(client: Client) -> None:
     before = await client.get(AUTOPILOT)
     assert (before["LastContactThreshold"], before["MinQuorum"], before["ModifyIndex"]) == ("200ms", 3, 0)
     changed = before | {"MinQuorum": 5, "LastContactThreshold": "1s"}
-    assert await client.put(AUTOPILOT, changed) == b"true"
+    assert await client.put(f"{AUTOPILOT}?cas=0", changed) == b"true"
+    assert await client.put(f"{AUTOPILOT}?cas=0", before) == b"false"
     after = await client.get(AUTOPILOT)
     assert (after["MinQuorum"], after["LastContactThreshold"]) == (5, "1s")
     assert await client.put(f"{AUTOPILOT}?cas=1", before) == b"false"

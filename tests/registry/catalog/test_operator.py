@@ -124,6 +124,16 @@ def test_autopilot_is_compared_and_set() -> None:
     assert snapshot.decode(snapshot.encode(world.state)).autopilot == world.state.autopilot
 
 
+def test_autopilot_that_nobody_has_set_is_set_once() -> None:
+    world = World.set_up()
+    first = commands.configure_autopilot(stamp(), AutopilotConfig(min_quorum=5), 0)
+    assert first.version == commands.UNSET_LEVEL
+    world.do(first)
+    second = commands.configure_autopilot(stamp(), AutopilotConfig(min_quorum=1), 0)
+    refused(world, second, Conflict, "was set at index")
+    assert world.state.autopilot.min_quorum == 5
+
+
 @pytest.mark.parametrize(
     ("settings", "name"),
     [

@@ -65,6 +65,24 @@ def test_a_log_without_its_format_is_refused(tmp_path: Path) -> None:
         DataDir.open(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["notes.txt", ".git", "wal"])
+def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(DataDirProblem, match=rf"holds '{name}' but no FORMAT.*an empty directory") as caught:
+        DataDir.open(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert [it.name for it in tmp_path.iterdir()] == [name]
+
+
+def test_what_a_crash_leaves_of_setting_up_is_no_stranger(tmp_path: Path) -> None:
+    for name in ("log", "lost+found"):
+        (tmp_path / name).mkdir()
+    for name in ("LOCK", "FORMAT.tmp"):
+        (tmp_path / name).touch()
+    with DataDir.open(tmp_path):
+        assert (tmp_path / "FORMAT").exists()
+
+
 async def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     log = await Replica.open(tmp_path)
     before = _content(tmp_path)

@@ -563,8 +563,11 @@ class ConfigureAutopilot(_message.Message):
 
     SETTINGS_FIELD_NUMBER: _builtins.int
     EXPECTED_INDEX_FIELD_NUMBER: _builtins.int
+    IF_UNSET_FIELD_NUMBER: _builtins.int
     expected_index: _builtins.int
     """0: whatever it is"""
+    if_unset: _builtins.bool
+    """level 4: only while nobody has set them"""
     @_builtins.property
     def settings(self) -> _state_pb2.Autopilot: ...
     def __init__(
@@ -572,10 +575,11 @@ class ConfigureAutopilot(_message.Message):
         *,
         settings: _state_pb2.Autopilot | None = ...,
         expected_index: _builtins.int = ...,
+        if_unset: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_index", b"expected_index", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_index", b"expected_index", "if_unset", b"if_unset", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
