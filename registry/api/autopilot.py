@@ -49,9 +49,7 @@ async def change(call: Call) -> Reply:
         raise BadRequest(f"Error parsing cas value: {cas[:50]!r} is no index")
     expected = int(cas) if cas else None  # compared in the log: this server's view may be an old one
     try:
-        await call.parts.writer.propose(
-            lambda stamp: commands.configure_autopilot(stamp, settings, expected)
-        )
+        await call.parts.writer.propose(lambda stamp: commands.configure_autopilot(stamp, settings, expected))
     except Conflict:
         return call.json(False)
     return call.json(True)
