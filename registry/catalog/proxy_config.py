@@ -38,7 +38,7 @@ class ProxySettings:
 class UpstreamSettings:
     """Defaults are those of sidecar.snapshot."""
 
-    protocol: str = DEFAULT_PROTOCOL
+    protocol: str = ""  # "": detected from the first bytes
     balance: str = "least_request"
     connect_timeout_ms: int = 5_000
     pending_max: int = 1024
@@ -64,7 +64,7 @@ def read_upstream(config_json: bytes, field: str) -> UpstreamSettings:
     limits, health = config.section("limits"), config.section("passive_health_check")
     base = health.duration_ms("base_ejection_time", 30_000)
     return UpstreamSettings(
-        protocol=config.choice("protocol", PROTOCOLS, DEFAULT_PROTOCOL),
+        protocol=config.choice("protocol", PROTOCOLS, ""),
         balance=config.choice("balance", BALANCES, "least_request"),
         connect_timeout_ms=config.integer("connect_timeout_ms", 1, CONNECT_TIMEOUT_MS_MAX, 5_000),
         pending_max=limits.integer("max_pending_requests", 1, PENDING_MAX, 1024),
@@ -109,7 +109,9 @@ class _Section:
             raise self._refuse(key, f"{value[:64]!r} is not an IP address") from None
 
     def choice(self, key: str, known: tuple[str, ...], default: str) -> str:
-        value = self.text(key).lower() or default
+        value = self.text(key).lower()
+        if not value:
+            return default
         if value not in known:
             raise self._refuse(key, f"{value[:40]!r} is not supported; use {' or '.join(known)}")
         return value

@@ -13,7 +13,7 @@ from weft.spiffe import SpiffeId
 
 from ..catalog import codec, watches
 from ..catalog.model import CONNECT_PROXY, Cluster, Node, Proxy, Service, Upstream
-from ..catalog.proxy_config import read_proxy, read_upstream
+from ..catalog.proxy_config import UpstreamSettings, read_proxy, read_upstream
 from ..catalog.rules import bind_address, is_ip
 from ..catalog.state import State
 from ..catalog.watches import WatchKey
@@ -62,7 +62,13 @@ class ProxyCompiler:
             *self._bundles(state),
         ]
         for upstream in row.proxy.upstreams:
-            made += (self._upstream(cluster, instance_key, upstream), self._endpoints(state, upstream))
+            name, target = upstream.destination_name, target_id(upstream.destination_name, cluster.datacenter)
+            made += (
+                self._upstream(cluster, instance_key, upstream),
+                self._target(cluster, instance_key, upstream),
+                self._endpoints(state, name, name),
+                self._endpoints(state, target, name),
+            )
         return {resource.name: resource for resource in made}
 
     def _get(self, name: str, of: str, inputs: tuple[object, ...], body: _Body) -> pb.Resource:
@@ -96,11 +102,14 @@ class ProxyCompiler:
         name = f"upstream/{row.destination_name}"
         return self._get(name, instance_key, (cluster, row), lambda: _upstream(cluster, row))
 
-    def _endpoints(self, state: State, row: Upstream) -> pb.Resource:
-        name = row.destination_name
+    def _target(self, cluster: Cluster, instance_key: str, row: Upstream) -> pb.Resource:
+        name = f"target/{target_id(row.destination_name, cluster.datacenter)}"
+        return self._get(name, instance_key, (cluster, row), lambda: _target(cluster, row))
+
+    def _endpoints(self, state: State, name: str, service: str) -> pb.Resource:
         inputs = (state.services_by_connect, state.services, state.nodes, state.checks_by_service)
         return self._get(
-            f"endpoints/{name}", "", inputs, lambda: pb.Resource(endpoints=endpoints(state, name))
+            f"endpoints/{name}", "", inputs, lambda: pb.Resource(endpoints=endpoints(state, service))
         )
 
 
@@ -212,9 +221,54 @@ _BALANCE = {
 }
 
 
+_TARGET_BALANCE = {
+    "least_request": pb.Target.BALANCE_LEAST_REQUEST,
+    "round_robin": pb.Target.BALANCE_ROUND_ROBIN,
+}
+_PROTOCOLS = {
+    "": pb.PROTOCOL_UNSPECIFIED,
+    "grpc": pb.PROTOCOL_GRPC,
+    "http2": pb.PROTOCOL_HTTP2,
+}
+ALL_SPLITS = 10_000  # weights are hundredths of a percent
+
+
+def target_id(service: str, datacenter: str, subset: str = "") -> str:
+    """Consul's id of a set of instances. A dot within a service's name is escaped, since it separates."""
+    name = service.replace(".", "%2E")
+    return f"{subset + '.' if subset else ''}{name}.default.default.{datacenter}"
+
+
+def _ejection(settings: UpstreamSettings) -> pb.Ejection:
+    return pb.Ejection(
+        consecutive_failures=settings.ejection_failures,
+        base_ejection_ms=settings.ejection_base_ms,
+        max_ejection_ms=settings.ejection_max_ms,
+        max_ejection_percent=settings.ejection_percent,
+    )
+
+
+def _target(cluster: Cluster, row: Upstream) -> pb.Resource:
+    settings = read_upstream(row.config_json, "Config")
+    return pb.Resource(
+        target=pb.Target(
+            id=target_id(row.destination_name, cluster.datacenter),
+            service=row.destination_name,
+            datacenter=cluster.datacenter,
+            trust_domain=cluster.trust_domain,
+            spiffe_id=_spiffe_id(cluster, row.destination_name),
+            balance=_TARGET_BALANCE[settings.balance],
+            connect_timeout_ms=settings.connect_timeout_ms,
+            ejection=_ejection(settings),
+            max_pending_requests=settings.pending_max,
+        )
+    )
+
+
 def _upstream(cluster: Cluster, row: Upstream) -> pb.Resource:
     settings = read_upstream(row.config_json, "Config")
     has_socket = bool(row.local_bind_socket_path)
+    target = target_id(row.destination_name, cluster.datacenter)
     return pb.Resource(
         upstream=pb.Upstream(
             name=row.destination_name,
@@ -227,12 +281,10 @@ def _upstream(cluster: Cluster, row: Upstream) -> pb.Resource:
             spiffe_id=_spiffe_id(cluster, row.destination_name),
             balance=_BALANCE[settings.balance],
             connect_timeout_ms=settings.connect_timeout_ms,
-            ejection=pb.Ejection(
-                consecutive_failures=settings.ejection_failures,
-                base_ejection_ms=settings.ejection_base_ms,
-                max_ejection_ms=settings.ejection_max_ms,
-                max_ejection_percent=settings.ejection_percent,
-            ),
+            ejection=_ejection(settings),
             max_pending_requests=settings.pending_max,
+            protocol=_PROTOCOLS[settings.protocol],
+            routes=[pb.Route(name="default", splits=[pb.Split(weight=ALL_SPLITS, target=target)])],
+            default_target=target,
         )
     )

@@ -28,7 +28,7 @@ REVOCATIONS_MAX = 100_000  # live leaves withdrawn; each is 100 bytes here
 UPSTREAMS_MAX = 1024  # each holds a listening socket
 
 _SINGLE = frozenset(("proxy", "intentions", "revocations"))
-_NAMED = frozenset(("bundle", "upstream", "endpoints"))
+_NAMED = frozenset(("bundle", "upstream", "target", "endpoints"))
 
 
 def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> Snapshot:
@@ -103,7 +103,7 @@ def _revoked(revocations: mesh_pb2.Revocations) -> frozenset[tuple[str, int]]:
 
 def _upstreams(found: _Sorted) -> dict[str, Upstream]:
     check_count("upstream", "destinations", len(found["upstream"]), UPSTREAMS_MAX)
-    for name in found["endpoints"].keys() ^ found["upstream"].keys():
+    for name in found["endpoints"].keys() ^ (found["upstream"].keys() | found["target"].keys()):
         missing = "upstream" if name in found["endpoints"] else "endpoints"
         raise InvalidResource(f"{missing}/{name}", "is missing: an upstream and its endpoints go together")
     return {

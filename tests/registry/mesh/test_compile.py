@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from registry.catalog import commands
 from registry.catalog.model import Upstream
 from registry.errors import NotFound
-from registry.mesh.compile import ProxyCompiler, Settings, compile_proxy, depends
+from registry.mesh.compile import ProxyCompiler, Settings, compile_proxy, depends, target_id
 from sidecar.policy.compile import compile_snapshot
 from tests.support.catalog import CLUSTER, World, check, digest, intention, node, proxy, root, service, stamp
 from weft.pb.catalog.v1.command_pb2 import Command
@@ -22,6 +22,7 @@ from weft.pb.mesh.v1 import mesh_pb2 as pb
 
 KEY = "dc1/n1/web-1"
 DENY = Settings(default_allow=False)
+TARGET = "orders.default.default.dc1"
 ORDERS = Upstream(
     "orders", 9191, config_json=b'{"balance":"round_robin","limits":{"max_pending_requests":7}}'
 )
@@ -69,9 +70,11 @@ def test_the_resources_of_a_proxy(world: World) -> None:
     assert sorted(found) == [
         f"bundle/{CLUSTER.trust_domain}",
         "endpoints/orders",
+        f"endpoints/{TARGET}",
         "intentions",
         "proxy",
         "revocations",
+        f"target/{TARGET}",
         "upstream/orders",
     ]
     assert all(resource.name == name and len(resource.version) == 16 for name, resource in found.items())
@@ -86,6 +89,13 @@ def test_the_resources_of_a_proxy(world: World) -> None:
     assert upstream.max_pending_requests == 7
     assert upstream.spiffe_id.endswith("/svc/orders")
     assert upstream.ejection.consecutive_failures == 5
+    target = found[f"target/{TARGET}"].target
+    assert [(split.weight, split.target) for split in upstream.routes[0].splits] == [(10_000, TARGET)]
+    assert (upstream.default_target, target.id) == (TARGET, TARGET)
+    assert upstream.protocol == pb.PROTOCOL_UNSPECIFIED
+    assert (target.service, target.spiffe_id) == ("orders", upstream.spiffe_id)
+    assert (target.balance, target.max_pending_requests) == (pb.Target.BALANCE_ROUND_ROBIN, 7)
+    assert found[f"endpoints/{TARGET}"].endpoints == found["endpoints/orders"].endpoints
 
 
 def test_the_sidecar_takes_what_is_compiled(world: World) -> None:
@@ -101,6 +111,10 @@ def test_the_sidecar_takes_what_is_compiled(world: World) -> None:
     assert snapshot.upstreams["cache"].listen.mode == 0o660
     assert snapshot.revoked == {(CLUSTER.trust_domain, 2**100)}
     assert [rule.source for rule in snapshot.inbound.rules] == ["*"]
+
+
+def test_a_dot_in_a_service_name_is_no_subset() -> None:
+    assert target_id("v2.orders", "dc1") != target_id("orders", "dc1", "v2")
 
 
 def test_application_and_proxy_key_give_the_same(world: World) -> None:
@@ -198,7 +212,10 @@ def test_equal_content_has_an_equal_version(world: World) -> None:
     before = {name: it.version for name, it in _compiled(world).items()}
     world.do(commands.update_check(stamp(), "n1", "app1", "critical", ""))
     changed = {name: it.version for name, it in _compiled(world).items()}
-    assert {name for name in before if before[name] != changed[name]} == {"endpoints/orders"}
+    assert {name for name in before if before[name] != changed[name]} == {
+        "endpoints/orders",
+        f"endpoints/{TARGET}",
+    }
     world.do(commands.update_check(stamp(), "n1", "app1", "passing", "other output"))
     assert {name: it.version for name, it in _compiled(world).items()} == before
 
@@ -278,7 +295,7 @@ def test_what_proxies_share_is_made_once_for_each_content() -> None:
     first, second = (compiler.resources(world.state, key) for key in keys)
     shared = {name for name in first if first[name] is second[name]}
     bundle = f"bundle/{CLUSTER.trust_domain}"
-    assert shared == {"intentions", "revocations", bundle, "endpoints/orders"}
+    assert shared == {"intentions", "revocations", bundle, "endpoints/orders", f"endpoints/{TARGET}"}
     world.do(commands.set_intention(stamp(), intention("*", "*", False)))
     after = compiler.resources(world.state, keys[0])
     assert {name for name in after if after[name] is not first[name]} == {"intentions"}

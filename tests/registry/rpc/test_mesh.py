@@ -206,7 +206,10 @@ async def test_changes_come_as_deltas_of_what_they_touch(client: Client) -> None
         await sidecar.delta()
         await client.register(ORDERS)
         delta = await sidecar.delta()
-        assert [resource.name for resource in delta.upserts] == ["endpoints/orders"]
+        assert [resource.name for resource in delta.upserts] == [
+            "endpoints/orders",
+            "endpoints/orders.default.default.dc1",
+        ]
         (endpoint,) = delta.upserts[0].endpoints.endpoints
         assert endpoint.healthy
         await client.put("/v1/connect/intentions/exact?source=x&destination=web", {"Action": "deny"})
