@@ -12,6 +12,7 @@ COMPOSITION = "weft.cli"
 """Reaches every root, but only inside functions, so that `weft --help` stays quick."""
 
 SANS_IO = (
+    "registry.acl",
     "registry.catalog",
     "registry.intentions",
     "registry.mesh",
