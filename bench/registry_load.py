@@ -2,15 +2,15 @@
 
     python -m bench.registry_load    reads a line of JSON per run from stdin and answers with one
 
-Both sides are called with the same library, from the same loop, with the same bytes. Writes to Weft go as
-commands over `Forward`, the stream by which servers pass on what their clients write; what waits while a
-message is written goes in the next one. etcd has no such stream: it is given one Put per call, and, as
-"batched", Txns of whatever waits.
+Both sides are called from the same loop, with the same bytes. Writes to Weft go as calls over the connection
+by which servers pass on what their clients write; what waits goes in one write. etcd has no such stream: it
+is given one Put per call by grpc.aio, and, as "batched", Txns of whatever waits.
 """
 
 import asyncio
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -22,16 +22,20 @@ import grpc
 
 from registry.catalog import commands
 from registry.catalog.model import Node, Service
-from registry.replica.peer_tls import PeerTls, channel
+from registry.replica import connection
+from registry.replica.link import Link, Peer
+from registry.replica.opening import PROTOCOL
+from registry.replica.peer_tls import PeerContexts, PeerTls
+from weft import logs
 from weft.aio import Tasks
 from weft.pb.raft.v1 import raft_pb2 as raft
-from weft.pb.raft.v1 import raft_pb2_grpc
 from weft.pb.vendor.etcd.v3 import rpc_pb2 as etcd
 
 from .errors import LoadFailed
 
 _DATACENTER = "dc1"
 _NODE = Node("bench", "127.0.0.1", _DATACENTER, "00000000-0000-4000-8000-0000000000be")
+_SETTLE_S = 0.5  # connections are made meanwhile
 _ROWS = 1000  # services that writes go round
 _TXN_OPS_MAX = 128  # etcd's default bound
 _SERIALIZABLE = etcd.RangeRequest.FromString(b"\x38\x01")  # field 7; our copy of the contract is without
@@ -83,70 +87,37 @@ class Queue:
 
 
 class WeftTarget:
-    """The leader of a Weft cluster: writes over gRPC, reads of a row over HTTP."""
+    """The leader of a Weft cluster: writes over the servers' own protocol, reads of a row over HTTP."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
-        self._told = told
-        self._tasks = Tasks()
-        self._queue = Queue(self._send)
-        self._open: dict[int, asyncio.Future[Any]] = {}
-        self._number = 0
+    def __init__(self, told: dict[str, Any], link: Link, http: str) -> None:
+        self._link = link
+        self._address = http
         self._http = aiohttp.ClientSession(
             headers={"X-Consul-Token": told["token"]}, connector=aiohttp.TCPConnector(limit=0)
         )
 
     @classmethod
     async def connect(cls, told: dict[str, Any]) -> "WeftTarget":
-        target = cls(told)
         tls = PeerTls(*_read(told["tls"]))
+        contexts = PeerContexts(lambda: tls, _DATACENTER)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             for at, address in enumerate(told["servers"]):
-                way = channel(address, tls, _DATACENTER)
-                stub: Any = raft_pb2_grpc.PeerStub(way)
-                about = await stub.Identify(raft.IdentifyRequest(), timeout=10)
-                if about.cluster_id and about.leader in (about.address, about.server_id):
-                    await target._begin(stub, about, told["http"][at], way)
-                    return target
-                await way.close(None)
+                about = await _identify(address, contexts)
+                if about.cluster_id and about.leader == about.address:
+                    link = Link(Peer(about.server_id, address), _opening(about), contexts, random.random)
+                    return cls(told, link, told["http"][at])
             await asyncio.sleep(0.2)
         raise LoadFailed("no server says that it leads")
 
-    async def _begin(self, stub: Any, about: raft.Identity, http: str, way: grpc.aio.Channel) -> None:
-        self._way = way
-        self._address = http
-        self._stream = stub.Forward()
-        hello = raft.Hello(
-            cluster_id=about.cluster_id, sender="bench", receiver=about.server_id, address="127.0.0.1:1"
-        )
-        await self._stream.write(raft.Calls(hello=hello))
-        self._tasks.spawn(self._queue.run(), "calls")
-        self._tasks.spawn(self._take(), "answers")
-
-    async def _send(self, part: list[tuple[Any, "asyncio.Future[Any]"]]) -> None:
-        calls = raft.Calls()
-        for call, outcome in part:
-            self._number += 1
-            call.id = self._number
-            self._open[self._number] = outcome
-            calls.calls.append(call)
-        await self._stream.write(calls)
-
-    async def _take(self) -> None:
-        while (answers := await self._stream.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
-            for answer in answers.answers:
-                self._open.pop(answer.id).set_result(answer)
-        for outcome in self._open.values():
-            outcome.set_exception(LoadFailed(f"the stream ended: {await self._stream.details()}"))
-
     async def write(self, number: int) -> None:
-        answer = await self._queue.ask(raft.Call(command=registration(number)))
+        answer = await self._link.call(raft.Call(command=registration(number)))
         if answer.outcome != raft.Answer.APPLIED or answer.code:
             raise LoadFailed(f"a write was refused: {answer.message}")
 
     async def read_index(self, number: int) -> None:
         """What makes a read linearizable, without the row."""
-        answer = await self._queue.ask(raft.Call(read=raft.ReadIndex(consistent=True)))
+        answer = await self._link.call(raft.Call(read=raft.ReadIndex(consistent=True)))
         if answer.outcome != raft.Answer.APPLIED:
             raise LoadFailed(f"a read was refused: {answer.message}")
 
@@ -164,9 +135,32 @@ class WeftTarget:
                 raise LoadFailed(f"a read was answered {response.status}: {body[:200]!r}")
 
     async def close(self) -> None:
-        await self._tasks.close()
+        await self._link.close()
         await self._http.close()
-        await self._way.close(None)
+
+
+def _opening(about: raft.Identity) -> Callable[[str], raft.Opening]:
+    def opening(receiver: str) -> raft.Opening:
+        hello = raft.Hello(
+            cluster_id=about.cluster_id, sender="bench", receiver=receiver, address="127.0.0.1:1"
+        )
+        return raft.Opening(protocol=PROTOCOL, level=commands.COMMAND_VERSION, hello=hello)
+
+    return opening
+
+
+async def _identify(address: str, contexts: PeerContexts) -> raft.Identity:
+    opening = raft.Opening(protocol=PROTOCOL, identify=raft.IdentifyRequest())
+    made, opened = await connection.call(
+        address,
+        contexts.calling(),
+        contexts.name,
+        lambda proof: contexts.check(proof, time.time()),
+        opening,
+    )
+    made.finish()
+    await made.gone()
+    return opened.identity
 
 
 class EtcdTarget:
@@ -293,6 +287,7 @@ async def serve() -> None:
         if "connect" in wish:
             kind: Any = {"weft": WeftTarget, "etcd": EtcdTarget}[wish["connect"]["side"]]
             target = targets[wish["connect"]["side"]] = await kind.connect(wish["connect"])
+            await asyncio.sleep(_SETTLE_S)
             for number in range(0, _ROWS, 50):
                 await asyncio.gather(*(target.write(at) for at in range(number, number + 50)))
             answer: dict[str, Any] = {"rows": _ROWS}
@@ -305,4 +300,5 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
+    logs.configure("warning")
     asyncio.run(serve())

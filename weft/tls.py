@@ -13,24 +13,28 @@ from .errors import ConfigError
 ALPN = ("h2",)
 
 
-def server_context(chain_pem: bytes, key_pem: bytes, roots_pem: Sequence[bytes]) -> ssl.SSLContext:
+def server_context(
+    chain_pem: bytes, key_pem: bytes, roots_pem: Sequence[bytes], alpn: Sequence[str] = ALPN
+) -> ssl.SSLContext:
     """For accepting peers, which must show a certificate under one of `roots_pem`.
 
     Loading several trust domains is not enough to tell them apart: check the chain with
     `weft.svid.Verifier` after the handshake. Raises ConfigError on unusable material.
     """
-    context = _context(ssl.PROTOCOL_TLS_SERVER, chain_pem, key_pem, roots_pem)
+    context = _context(ssl.PROTOCOL_TLS_SERVER, chain_pem, key_pem, roots_pem, alpn)
     # A resumed session skips the certificate: it was accepted after the client's leaf had expired.
     context.num_tickets = 0
     return context
 
 
-def client_context(chain_pem: bytes, key_pem: bytes, roots_pem: Sequence[bytes]) -> ssl.SSLContext:
+def client_context(
+    chain_pem: bytes, key_pem: bytes, roots_pem: Sequence[bytes], alpn: Sequence[str] = ALPN
+) -> ssl.SSLContext:
     """For connecting to peers. An SVID names no host; `weft.svid.Verifier` says who answered.
 
     Raises ConfigError on unusable material.
     """
-    return _context(ssl.PROTOCOL_TLS_CLIENT, chain_pem, key_pem, roots_pem)
+    return _context(ssl.PROTOCOL_TLS_CLIENT, chain_pem, key_pem, roots_pem, alpn)
 
 
 def https_server_context(chain_pem: bytes, key_pem: bytes) -> ssl.SSLContext:
@@ -61,13 +65,15 @@ def peer_chain(tls: ssl.SSLObject | ssl.SSLSocket) -> list[bytes]:
 _DER = 2  # _ssl.ENCODING_DER
 
 
-def _context(protocol: int, chain_pem: bytes, key_pem: bytes, roots_pem: Sequence[bytes]) -> ssl.SSLContext:
+def _context(
+    protocol: int, chain_pem: bytes, key_pem: bytes, roots_pem: Sequence[bytes], alpn: Sequence[str]
+) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION
-    context.set_alpn_protocols(list(ALPN))
+    context.set_alpn_protocols(list(alpn))
     try:
         _load_key(context, chain_pem, key_pem)
         context.load_verify_locations(cadata=b"\n".join(roots_pem).decode("ascii"))

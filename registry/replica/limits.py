@@ -42,15 +42,31 @@ DISK_FULL_PAUSE_S = 1.0
 UPKEEP_EVERY_S = 0.5
 """How often a leader looks whether a learner has caught up, and a server whether its address is known."""
 
-PACKET_BYTES_MAX = 1024 * 1024
-"""Messages to one peer are sent together up to this; one message always fits."""
+FRAME_BYTES_MAX = 64 * 1024
+"""A longer message is sent in pieces of this, so that a heartbeat waits for one piece at most."""
+
+WRITE_BYTES_MAX = 256 * 1024
+"""Handed to a socket at a time, and what the kernel may hold unsent: what waits beyond it can still be
+overtaken by something more urgent."""
 
 PEER_MESSAGE_BYTES_MAX = 16 * 1024 * 1024
-"""What a server takes from another in one gRPC message: a packet and the largest Append above it."""
+"""What a server takes from another in one message: the largest command, several times."""
+
+OPENING_BYTES_MAX = 64 * 1024
+"""What is taken from a caller before it is known which server it is, and as an answer to that."""
+
+REASON_CHARS_MAX = 400
+"""Of why a connection is closed: a line of a log."""
 
 LINK_MESSAGES_MAX = 4096
 LINK_BYTES_MAX = 64 * 1024 * 1024
 """What waits for one peer. More is dropped, as a network would; the core sends again."""
+
+ANSWERS_BYTES_MAX = 8 * 1024 * 1024
+"""Answers that a caller does not read. Above this, nothing more is read from it."""
+
+HANDSHAKES_MAX = 64
+"""Callers that have not proven yet who they are; a cluster has 16 members at most."""
 
 CALLS_MAX = PENDING_COMMANDS_MAX
 """Calls of one server that wait for the leader's answer."""
@@ -61,8 +77,11 @@ RECONNECT_MAX_S = 1.0
 is found within an election timeout or two."""
 
 PEER_SILENCE_S = 2.0
-"""TCP gives a connection up when bytes stay unacknowledged for this long (heartbeats are always under way):
+"""TCP gives a connection up when bytes, or its own questions on an idle one, stay unanswered for this long:
 without it, a healed partition would wait for a retransmission that is backed off by minutes."""
+
+OPENING_TIMEOUT_S = 5.0
+"""From the TCP connection until both sides know each other: handshakes queue up on a busy machine."""
 
 INTRODUCTION_TIMEOUT_S = 3.0
 """For one question to a server that may not be there."""

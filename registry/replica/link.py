@@ -1,29 +1,30 @@
-"""The way to one peer: a channel that is made again whenever it breaks, and two bounded queues.
+"""The way to one peer: a connection that is made again whenever it breaks.
 
 Raft messages may be lost (the core sends again). A call that was sent and not answered has an unknown
 outcome; one that was not sent was not done.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable
+from typing import NamedTuple
 
-import grpc
 import structlog
 
 from weft.aio import Tasks
+from weft.errors import WeftError
 from weft.pb.raft.v1 import raft_pb2 as pb
-from weft.pb.raft.v1 import raft_pb2_grpc
 
 from ..errors import NotReady, OutcomeUnknown
-from . import limits
+from ..raft.messages import Message
+from . import connection, limits
 from .errors import PeerRefused
-from .peer_tls import Material, channel
+from .peer_tls import PeerContexts
+from .session import Said
+from .wire import to_pb
 
 log = structlog.get_logger(__name__)
 
-_EOF: Any = getattr(grpc.aio, "EOF")  # noqa: B009 - the stubs forget it
 Draw = Callable[[], float]  # as random.random
 
 
@@ -38,177 +39,118 @@ class Link:
     """Begins to connect at once, and does not give up before `close`."""
 
     def __init__(
-        self, peer: Peer, hello: Callable[[str], pb.Hello], material: Material, datacenter: str, draw: Draw
+        self, peer: Peer, opening: Callable[[str], pb.Opening], contexts: PeerContexts, draw: Draw
     ) -> None:
         self.peer = peer
-        self._hello = hello
-        self._material = material
-        self._datacenter = datacenter
+        self._opening = opening
+        self._contexts = contexts
         self._draw = draw
-        self._messages: deque[pb.Message] = deque()
-        self._messages_bytes = 0
-        self._unsent: deque[pb.Call] = deque()
+        self._connection: connection.Connection | None = None
         self._answers: dict[int, asyncio.Future[pb.Answer]] = {}
         self._call_id = 0
-        self._message_waits, self._call_waits = asyncio.Event(), asyncio.Event()
-        self.connected = False
         self._tasks = Tasks()
         self._tasks.spawn(self._run(), f"link to {peer.id}")
 
+    @property
+    def connected(self) -> bool:
+        """The peer has answered the opening: until then TLS alone proves nothing to us (trap 10)."""
+        return self._connection is not None
+
     # What is sent
 
-    def send(self, message: pb.Message) -> None:
+    def send(self, message: Message) -> None:
         """Drops the message when the peer is not there, or is slower than what is sent."""
-        size = message.ByteSize()
-        if (
-            self.connected
-            and len(self._messages) < limits.LINK_MESSAGES_MAX
-            and self._messages_bytes + size <= limits.LINK_BYTES_MAX
-        ):
-            self._messages.append(message)
-            self._messages_bytes += size
-            self._message_waits.set()
+        if self._connection and self._connection.session.send(to_pb(message)):
+            self._connection.post()
 
     async def call(self, call: pb.Call) -> pb.Answer:
         """The peer's answer. Raises NotReady when nothing was sent, else OutcomeUnknown."""
-        if not self.connected or len(self._answers) >= limits.CALLS_MAX:
-            raise NotReady(f"the server at {self.peer.address} cannot be reached now; retry later")
+        if self._connection is None or len(self._answers) >= limits.CALLS_MAX:
+            raise self._unreachable()
+        call.id = self._call_id + 1
+        if not self._connection.session.call(call):
+            raise self._unreachable()
         self._call_id += 1
-        call.id = self._call_id
+        self._connection.post()
         answer: asyncio.Future[pb.Answer] = asyncio.get_running_loop().create_future()
         self._answers[call.id] = answer
-        self._unsent.append(call)
-        self._call_waits.set()
         try:
             return await answer
         finally:
             self._answers.pop(call.id, None)
+
+    def _unreachable(self) -> NotReady:
+        return NotReady(f"the server at {self.peer.address} cannot be reached now; retry later")
 
     # The connection
 
     async def _run(self) -> None:
         failures, told = 0, ""
         while True:
-            reason = await self._converse()
-            failures = 0 if self.connected else failures + 1
-            self._disconnected()
+            failures += 1
+            try:
+                made = await self._connect()
+                failures, told = 0, ""
+                reason = str(await made.ended)
+                await made.gone()
+            except WeftError as error:
+                reason = str(error)
+            finally:
+                self._disconnected()
             if reason != told:
                 log.warning("no connection to a server", peer=self.peer.id, at=self.peer.address, why=reason)
                 told = reason
-            most = min(limits.RECONNECT_MAX_S, limits.RECONNECT_MIN_S * 2 ** min(failures, 16))
-            await asyncio.sleep(most * (0.5 + 0.5 * self._draw()))
+            await asyncio.sleep(pause_s(failures, self._draw()))
 
-    async def _converse(self) -> str:
-        """Talks as long as it goes; answers why it ended."""
-        try:
-            async with channel(self.peer.address, self._material(), self._datacenter) as way:
-                stub: Any = raft_pb2_grpc.PeerStub(way)
-                exchange = stub.Exchange()
-                await exchange.write(pb.Packet(hello=self._hello(self.peer.id)))
-                if await exchange.read() is _EOF:
-                    return str(await exchange.details())
-                forward = stub.Forward()
-                await forward.write(pb.Calls(hello=self._hello(self.peer.id)))
-                self.connected = True
-                log.info("connected to a server", peer=self.peer.id, at=self.peer.address)
-                return await self._first_to_end(
-                    self._send_messages(exchange),
-                    self._watch(exchange),
-                    self._send_calls(forward),
-                    self._take_answers(forward),
-                )
-        except (grpc.RpcError, asyncio.InvalidStateError) as error:
-            return _reason(error)
-        except (PeerRefused, OSError) as error:
-            return str(error)
+    async def _connect(self) -> connection.Connection:
+        """Raises NotReady, PeerRefused or ConfigError."""
+        contexts = self._contexts
+        made, opened = await connection.call(
+            self.peer.address,
+            contexts.calling(),
+            contexts.name,
+            lambda proof: contexts.check(proof, time.time()),
+            self._opening(self.peer.id),
+        )
+        made.take = self._take
+        self._connection = made
+        log.info("connected to a server", peer=self.peer.id, at=self.peer.address, level=opened.level)
+        return made
 
-    async def _first_to_end(self, *works: Coroutine[Any, Any, None]) -> str:
-        tasks = Tasks()
-        running = [tasks.spawn(_told(work), "conversation") for work in works]
-        try:
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            return str(next(iter(done)).result())
-        finally:
-            await tasks.close()
-
-    async def _send_messages(self, exchange: Any) -> None:
-        while True:
-            await self._message_waits.wait()
-            self._message_waits.clear()
-            while self._messages:
-                await exchange.write(self._packet())
-
-    def _packet(self) -> pb.Packet:
-        packet, size = pb.Packet(), 0
-        while self._messages and (not size or size + self._messages[0].ByteSize() <= limits.PACKET_BYTES_MAX):
-            message = self._messages.popleft()
-            size += message.ByteSize()
-            packet.messages.append(message)
-        self._messages_bytes -= size
-        return packet
-
-    async def _watch(self, exchange: Any) -> None:
-        """Nothing more is said on this stream: its end is the end of the connection."""
-        await exchange.read()
-        raise PeerRefused(str(await exchange.details()) or "the server closed the connection")
-
-    async def _send_calls(self, forward: Any) -> None:
-        while True:
-            await self._call_waits.wait()
-            self._call_waits.clear()
-            while self._unsent:
-                await forward.write(self._calls())
-
-    def _calls(self) -> pb.Calls:
-        calls, size = pb.Calls(), 0
-        while self._unsent and (not size or size + self._unsent[0].ByteSize() <= limits.PACKET_BYTES_MAX):
-            call = self._unsent.popleft()
-            size += call.ByteSize()
-            calls.calls.append(call)
-        return calls
-
-    async def _take_answers(self, forward: Any) -> None:
-        while (answers := await forward.read()) is not _EOF:
-            for answer in answers.answers:
-                waiting = self._answers.get(answer.id)
-                if waiting and not waiting.done():
-                    waiting.set_result(answer)
-        raise PeerRefused(str(await forward.details()) or "the server closed the connection")
+    def _take(self, said: Said) -> None:
+        if type(said) is not pb.Answer:
+            raise PeerRefused("only answers come this way; run the same version on every server")
+        waiting = self._answers.get(said.id)
+        if waiting and not waiting.done():
+            waiting.set_result(said)
 
     def _disconnected(self) -> None:
-        self.connected = False
-        self._messages.clear()
-        self._messages_bytes = 0
         self.give_up_calls("the connection to the leader broke")
+        if self._connection:
+            self._connection.abort()
+            self._connection = None
 
     def give_up_calls(self, why: str) -> None:
         """No answer is waited for any longer, though one may still come."""
-        unsent = {call.id for call in self._unsent}
-        self._unsent.clear()
+        unsent = self._connection.session.withdraw_calls() if self._connection else 0
         for number, waiting in self._answers.items():
             if not waiting.done():
                 waiting.set_exception(
                     NotReady("the leader cannot be reached now; retry later")
-                    if number in unsent
+                    if number > self._call_id - unsent
                     else OutcomeUnknown(f"{why}; the write may hold")
                 )
 
     async def close(self) -> None:
+        made = self._connection
+        if made:
+            made.close(NotReady("the other server shuts down, or found another address"))
         await self._tasks.close()
-        self._disconnected()
+        if made:
+            await made.gone()
 
 
-async def _told(work: Coroutine[Any, Any, None]) -> str:
-    """Why it ended."""
-    try:
-        await work
-    except PeerRefused as error:
-        return str(error)
-    except (grpc.RpcError, asyncio.InvalidStateError) as error:
-        return _reason(error)
-    return "the conversation ended"
-
-
-def _reason(error: Exception) -> str:
-    details = error.details() if isinstance(error, grpc.aio.AioRpcError) else ""
-    return " ".join(str(details or error or type(error).__name__).split())[:300]
+def pause_s(failures: int, draw: float) -> float:
+    """How long to wait before the next attempt: doubled with each failure, drawn from the upper half."""
+    most: float = min(limits.RECONNECT_MAX_S, limits.RECONNECT_MIN_S * 2 ** min(failures, 16))
+    return most * (0.5 + 0.5 * draw)

@@ -1,33 +1,36 @@
-"""Where the other servers call: gRPC over mTLS, on port 8300.
+"""Where the other servers call: frames over mutual TLS, on port 8300.
 
-Each call is refused unless TLS has proven a server of this datacenter; each stream begins with a Hello,
-which must name this cluster, this server, and another one as its sender.
+A connection is refused unless TLS has proven a server of this datacenter, and unless its opening names this
+cluster, this server, and another one as its sender.
 """
 
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, Protocol
 
-import grpc
 import structlog
 
 from weft.aio import Tasks
 from weft.errors import PortTaken, WeftError
 from weft.pb.raft.v1 import raft_pb2 as pb
-from weft.pb.raft.v1 import raft_pb2_grpc
 
-from ..raft.config import ADDRESS_BYTES_MAX, ID_BYTES_MAX
+from ..errors import NotReady
 from ..raft.messages import Message
+from . import limits
+from .connection import TLS_SHUTDOWN_S, Connection
 from .errors import PeerRefused
 from .link import Peer
-from .peer_tls import SERVER_OPTIONS, Material, check_caller, listener_credentials
+from .opening import PROTOCOL, Known, refusal
+from .peer_tls import PeerContexts, reason_of
+from .session import Phase, Said, Session
 from .wire import from_pb
 
 log = structlog.get_logger(__name__)
 
-ANSWERS_PER_MESSAGE_MAX = 1024
+BACKLOG = 128
+ACCEPT_PAUSE_S = 0.1  # when the process has no descriptor left for another connection
 
 
 class Host(Protocol):
@@ -36,8 +39,7 @@ class Host(Protocol):
     @property
     def server_id(self) -> str: ...
 
-    @property
-    def cluster_id(self) -> str: ...
+    def known(self) -> Known: ...
 
     def deliver(self, message: Message) -> None:
         """A Raft message from an authenticated server."""
@@ -50,6 +52,9 @@ class Host(Protocol):
     async def admit(self, server_id: str, address: str) -> str:
         """Adds a learner; answers the cluster's id. Raises WeftError."""
 
+    def own_level(self) -> int:
+        """The newest command that this server can apply."""
+
 
 class Callers(Protocol):
     """Told of each server that connects, and when that connection ends."""
@@ -59,150 +64,159 @@ class Callers(Protocol):
     def caller_went(self, peer: Peer) -> None: ...
 
 
-class Listener(raft_pb2_grpc.PeerServicer):
+class Listener:
     """Make one, `bind` it, `start` it."""
 
-    def __init__(self, host: Host, callers: Callers, material: Material, datacenter: str) -> None:
+    def __init__(self, host: Host, callers: Callers, contexts: PeerContexts) -> None:
         self._host = host
         self._callers = callers
-        self._material = material
-        self._datacenter = datacenter
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
-        add: Any = raft_pb2_grpc.add_PeerServicer_to_server
-        add(self, self._server)
+        self._contexts = contexts
+        self._loop = asyncio.get_running_loop()
+        self._socket: socket.socket | None = None
+        self._tasks = Tasks()
+        self._shaking_hands = 0
+        self._connections: set[Connection] = set()
 
     def bind(self, address: str) -> str:
         """Takes `host:port` (port 0: a free one); answers where it listens. Raises PortTaken."""
         host, _, port = address.rpartition(":")
         try:
-            _try_port(host.strip("[]"), int(port))
-            taken = self._server.add_secure_port(address, listener_credentials(self._material))
-        except (OSError, RuntimeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "the port is taken"
+            self._socket = _bound(host.strip("[]"), int(port))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a port"
             raise PortTaken(
                 f"cannot listen for other servers on {address} ({reason}): choose another"
             ) from None
-        return f"{host}:{taken}"
+        return f"{host}:{self._socket.getsockname()[1]}"
 
-    async def start(self) -> None:
-        await self._server.start()
+    def start(self) -> None:
+        if self._socket:
+            self._tasks.spawn(self._accept(self._socket), "accepting servers")
 
     async def close(self) -> None:
-        await self._server.stop(None)
+        await self._tasks.close()
+        if self._socket:
+            self._socket.close()
+        for connection in tuple(self._connections):
+            connection.close(NotReady("the server shuts down"))
+        for connection in tuple(self._connections):
+            await connection.gone()
 
-    # The service
-
-    async def Identify(self, request: pb.IdentifyRequest, context: Any) -> pb.Identity:
-        await self._check_caller(context)
-        return self._host.identity()
-
-    async def Join(self, request: pb.JoinRequest, context: Any) -> pb.JoinReply:
-        await self._check_caller(context)
-        if (
-            not 0 < len(request.server_id) <= ID_BYTES_MAX
-            or not 0 < len(request.address) <= ADDRESS_BYTES_MAX
-        ):
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, "a server joins with its id and its address"
-            )
-        try:
-            return pb.JoinReply(cluster_id=await self._host.admit(request.server_id, request.address))
-        except WeftError as error:
-            return await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))  # type: ignore[no-any-return]
-
-    async def Exchange(self, packets: AsyncIterator[pb.Packet], context: Any) -> None:  # type: ignore[override]
-        first = await anext(packets, None)
-        caller, valid_s = await self._check_hello(first.hello if first else pb.Hello(), context)
-        await context.write(pb.Accepted())
-        self._callers.caller_came(caller)
-        try:
-            async with asyncio.timeout(valid_s):  # a connection never outlives the certificate it rests on
-                async for packet in packets:
-                    for message in packet.messages:
-                        self._host.deliver(from_pb(message, caller.id, self._host.server_id))
-        except TimeoutError:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the caller's certificate has expired")
-        except PeerRefused as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        finally:
-            self._callers.caller_went(caller)
-
-    async def Forward(self, calls: AsyncIterator[pb.Calls], context: Any) -> None:  # type: ignore[override]
-        first = await anext(calls, None)
-        _, valid_s = await self._check_hello(first.hello if first else pb.Hello(), context)
-        answers, tasks = _Answers(), Tasks()
-        tasks.spawn(answers.write(context), "answers")
-        try:
-            async with asyncio.timeout(valid_s):
-                async for message in calls:
-                    for call in message.calls:
-                        self._host.answer(call, answers.add)
-        except TimeoutError:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the caller's certificate has expired")
-        finally:
-            await tasks.close()
-
-    async def _check_caller(self, context: Any) -> float:
-        """How long the caller may stay, in seconds."""
-        try:
-            return check_caller(context.auth_context(), self._datacenter, time.time())
-        except PeerRefused as error:
-            log.warning("refused a caller", address=context.peer(), reason=str(error))
-            return await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))  # type: ignore[no-any-return]
-
-    async def _check_hello(self, hello: pb.Hello, context: Any) -> tuple[Peer, float]:
-        """The caller, and how long it may stay, in seconds."""
-        valid_s = await self._check_caller(context)
-        problem = self._problem(hello)
-        if problem:
-            log.warning("refused a server", address=context.peer(), reason=problem)
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, problem)
-        return Peer(hello.sender, hello.address), valid_s
-
-    def _problem(self, hello: pb.Hello) -> str:
-        host, sender = self._host, hello.sender
-        if not host.cluster_id:
-            return f"server {host.server_id} belongs to no cluster yet"
-        if hello.cluster_id != host.cluster_id:
-            return (
-                f"this is cluster {host.cluster_id}, the caller is of {hello.cluster_id[:64] or 'none'}: "
-                "check its addresses, or start it with an empty data directory"
-            )
-        if hello.receiver != host.server_id:
-            return f"this is server {host.server_id}, not {hello.receiver[:64]}: remove the old id as a peer"
-        if not 0 < len(sender) <= ID_BYTES_MAX or sender == host.server_id:
-            return "the caller gives no id of its own: two servers must not share a data directory"
-        if not 0 < len(hello.address) <= ADDRESS_BYTES_MAX:
-            return "the caller does not say where it is found"
-        return ""
-
-
-class _Answers:
-    """Answers on their way out, as many as are there in one message."""
-
-    def __init__(self) -> None:
-        self._waiting: list[pb.Answer] = []
-        self._wake = asyncio.Event()
-
-    def add(self, answer: pb.Answer) -> None:
-        self._waiting.append(answer)
-        self._wake.set()
-
-    async def write(self, context: Any) -> None:
+    async def _accept(self, bound: socket.socket) -> None:
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                part, self._waiting = (
-                    self._waiting[:ANSWERS_PER_MESSAGE_MAX],
-                    self._waiting[ANSWERS_PER_MESSAGE_MAX:],
-                )
-                await context.write(pb.Answers(answers=part))
+            try:
+                accepted, address = await self._loop.sock_accept(bound)
+            except OSError as error:
+                log.error("a server cannot be accepted", reason=str(error))
+                await asyncio.sleep(ACCEPT_PAUSE_S)
+                continue
+            if self._shaking_hands >= limits.HANDSHAKES_MAX:
+                accepted.close()
+                continue
+            self._shaking_hands += 1
+            self._tasks.spawn(self._welcome(accepted, str(address[0])), "handshake")
+
+    # A conversation begins
+
+    async def _welcome(self, accepted: socket.socket, address: str) -> None:
+        opened: asyncio.Future[Any] = self._loop.create_future()
+        connection = Connection(Session(Phase.CALLED), lambda said: _first(opened, said))
+        self._connections.add(connection)
+        connection.ended.add_done_callback(lambda _: self._connections.discard(connection))
+        try:
+            async with asyncio.timeout(limits.OPENING_TIMEOUT_S):
+                opening = await self._shake_hands(connection, accepted, opened)
+            if opening is not None:
+                await self._open(connection, opening)
+        except (PeerRefused, NotReady) as error:
+            log.warning("refused a server", address=address, reason=str(error))
+            connection.close(error)
+        except (OSError, TimeoutError) as error:
+            log.warning("refused a caller", address=address, reason=reason_of(error))
+            connection.close(NotReady("no handshake"))
+            connection.abort()
+            accepted.close()
+        finally:
+            self._shaking_hands -= 1
+
+    async def _shake_hands(
+        self, connection: Connection, accepted: socket.socket, opened: "asyncio.Future[Any]"
+    ) -> pb.Opening | None:
+        """The opening; None when the caller went away without one. Raises PeerRefused, OSError."""
+        await self._loop.connect_accepted_socket(
+            lambda: connection,
+            accepted,
+            ssl=self._contexts.called(),
+            ssl_handshake_timeout=limits.OPENING_TIMEOUT_S,
+            ssl_shutdown_timeout=TLS_SHUTDOWN_S,
+        )
+        valid_s = self._contexts.check(connection.proof, time.time())
+        connection.expire_after(valid_s, PeerRefused("the caller's certificate has expired"))
+        await asyncio.wait((opened, connection.ended), return_when=asyncio.FIRST_COMPLETED)
+        return opened.result() if opened.done() else None
+
+    async def _open(self, connection: Connection, opening: pb.Opening) -> None:
+        """Raises PeerRefused or what `admit` raises."""
+        if problem := refusal(opening, self._host.known()):
+            raise PeerRefused(problem)
+        opened = pb.Opened(protocol=PROTOCOL, level=self._host.own_level())
+        match opening.WhichOneof("purpose"):
+            case "hello":
+                opened.accepted.SetInParent()
+                self._serve(connection, Peer(opening.hello.sender, opening.hello.address))
+            case "identify":
+                opened.identity.CopyFrom(self._host.identity())
+            case "join":
+                opened.joined.cluster_id = await self._admit(opening.join)
+        connection.session.accept(opened)
+        if opening.WhichOneof("purpose") == "hello":
+            connection.post()
+        else:
+            connection.finish()
+
+    async def _admit(self, wish: pb.JoinRequest) -> str:
+        try:
+            return await self._host.admit(wish.server_id, wish.address)
+        except WeftError as error:
+            raise PeerRefused(str(error)) from None
+
+    # and goes on
+
+    def _serve(self, connection: Connection, caller: Peer) -> None:
+        host, server_id = self._host, self._host.server_id
+
+        def take(said: Said) -> None:
+            if type(said) is pb.Message:
+                host.deliver(from_pb(said, caller.id, server_id))
+            elif type(said) is pb.Call:
+                host.answer(said, connection.answer)
+
+        connection.take = take
+        connection.ended.add_done_callback(lambda ended: self._went(caller, ended.result()))
+        self._callers.caller_came(caller)
+
+    def _went(self, caller: Peer, why: WeftError) -> None:
+        if isinstance(why, PeerRefused):
+            log.warning("a server was refused, or refuses us", peer=caller.id, reason=str(why))
+        self._callers.caller_went(caller)
 
 
-def _try_port(host: str, port: int) -> None:
-    """Raises OSError where the port is taken: grpc's own failure also writes to stderr, past our logs."""
+def _first(opened: "asyncio.Future[Any]", said: Said) -> None:
+    if opened.done():
+        raise PeerRefused("the caller goes on before it was answered; run the same version on every server")
+    opened.set_result(said)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Raises OSError. A second server on the port must fail, so the port is not shared."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setblocking(False)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(BACKLOG)
+    except OSError:
+        bound.close()
+        raise
+    return bound

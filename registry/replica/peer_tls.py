@@ -5,31 +5,20 @@ certificate bears the DNS name `server.<datacenter>.weft` besides its own, and b
 caller as the name of whom it calls, the called one from the certificate that TLS has verified.
 """
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import NamedTuple
 
-import grpc
 from cryptography import x509
 
-from . import limits
+from weft.tls import client_context, server_context
+
 from .errors import PeerRefused
 
-_SHARED_OPTIONS = (
-    ("grpc.max_receive_message_length", limits.PEER_MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", limits.PEER_MESSAGE_BYTES_MAX),
-    ("grpc.keepalive_time_ms", 5_000),
-    # With keepalive on, gRPC also sets TCP_USER_TIMEOUT to this.
-    ("grpc.keepalive_timeout_ms", int(limits.PEER_SILENCE_S * 1000)),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-)
-SERVER_OPTIONS = (
-    *_SHARED_OPTIONS,
-    ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
-    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
-)
+ALPN = "weft-peer"
+"""Says in the handshake what this port speaks, so that nothing else is taken for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,51 +39,80 @@ def server_name(datacenter: str) -> str:
     return f"server.{datacenter}.weft"
 
 
-def listener_credentials(material: Material) -> grpc.ServerCredentials:
-    """For accepting peers: without a certificate under the root there is no connection."""
+class Proof(NamedTuple):
+    """What a finished handshake has shown: the other side's certificate, and what it means to speak."""
 
-    def configuration() -> grpc.ServerCertificateConfiguration:
-        tls = material()
-        return grpc.ssl_server_certificate_configuration([(tls.key_pem, tls.chain_pem)], tls.roots_pem)
-
-    return grpc.dynamic_ssl_server_credentials(
-        configuration(), configuration, require_client_authentication=True
-    )
+    leaf_der: bytes
+    alpn: str
 
 
-def channel(address: str, tls: PeerTls, datacenter: str) -> grpc.aio.Channel:
-    """To a server of the datacenter at `host:port`, and to nobody else."""
-    credentials = grpc.ssl_channel_credentials(tls.roots_pem, tls.key_pem, tls.chain_pem)
-    options = (
-        *_SHARED_OPTIONS,
-        ("grpc.ssl_target_name_override", server_name(datacenter)),
-        ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection, with the newest material
-        ("grpc.enable_retries", 0),
-        ("grpc.min_reconnect_backoff_ms", int(limits.PEER_SILENCE_S * 1000)),  # also bounds the connecting
-    )
-    return grpc.aio.secure_channel(address, credentials, options=options)
+class PeerContexts:
+    """TLS 1.3 contexts from the newest material. Sessions never resume (trap 7).
 
-
-def check_caller(auth: Any, datacenter: str, now_unix_s: float) -> float:
-    """How long the caller's certificate is still valid, in seconds.
-
-    Raises PeerRefused unless it is a server's of this datacenter, and valid now. `auth` is gRPC's
-    auth_context(): TLS has checked the chain, but a resumed session would skip the dates.
+    A context cannot forget a root or a certificate, so other material makes new ones (trap 9).
     """
-    pems = auth.get("x509_pem_cert", ())
-    if not pems:
-        raise PeerRefused("the caller showed no certificate")
-    leaf = x509.load_pem_x509_certificate(pems[0])
+
+    def __init__(self, material: Material, datacenter: str) -> None:
+        self._material = material
+        self._datacenter = datacenter
+        self._made_of: PeerTls | None = None
+        self.name = server_name(datacenter)
+
+    def calling(self) -> ssl.SSLContext:
+        """For calling a server: it must show a certificate that bears `name`. Raises ConfigError."""
+        self._renew()
+        return self._calling
+
+    def called(self) -> ssl.SSLContext:
+        """For being called: without a certificate under the root there is no connection."""
+        self._renew()
+        return self._called
+
+    def _renew(self) -> None:
+        tls = self._material()
+        if tls is self._made_of:
+            return
+        material = (tls.chain_pem, tls.key_pem, (tls.roots_pem,), (ALPN,))
+        self._calling, self._called = client_context(*material), server_context(*material)
+        self._calling.check_hostname = True
+        self._made_of = tls
+
+    def check(self, proof: Proof, now_unix_s: float) -> float:
+        """How long the other side may stay, in seconds. Raises PeerRefused."""
+        return check_peer(proof, self._datacenter, now_unix_s)
+
+
+def check_peer(proof: Proof, datacenter: str, now_unix_s: float) -> float:
+    """How long the other side's certificate is still valid, in seconds.
+
+    Raises PeerRefused unless it is a server's of this datacenter, and valid now. TLS has checked the chain.
+    """
+    if proof.alpn != ALPN:
+        raise PeerRefused("the other side speaks another protocol; run the same version on every server")
+    if not proof.leaf_der:
+        raise PeerRefused("the other side showed no certificate")
+    leaf = x509.load_der_x509_certificate(proof.leaf_der)
     now = datetime.fromtimestamp(now_unix_s, UTC)
     if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
-        raise PeerRefused("the caller's certificate is not valid now; renew it, and check both clocks")
+        raise PeerRefused("the other side's certificate is not valid now; renew it, and check both clocks")
     names = _dns_names(leaf)
     if server_name(datacenter) not in names:
         raise PeerRefused(
-            f"the caller's certificate is of {', '.join(names)[:200] or 'nobody'}, not of a server of "
+            f"the other side's certificate is of {', '.join(names)[:200] or 'nobody'}, not of a server of "
             f"{datacenter}; make it with: weft tls cert create --datacenter {datacenter}"
         )
     return (leaf.not_valid_after_utc - now).total_seconds()
+
+
+def reason_of(error: BaseException) -> str:
+    """One line about why a connection or a handshake failed."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error.reason or 'CERTIFICATE_VERIFY_FAILED'}: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS: {error.reason}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error or type(error).__name__).split())[:300]
 
 
 def _dns_names(leaf: x509.Certificate) -> list[str]:

@@ -18,7 +18,9 @@ from weft.errors import DataDirProblem, EnvironmentProblem, WeftError
 from weft.pb.catalog.v1.command_pb2 import Command
 from weft.pb.raft.v1 import raft_pb2 as pb
 
+from ..catalog import commands
 from ..catalog.apply import ensure_known, raise_refusal
+from ..catalog.feature_level import feature_level
 from ..catalog.limits import COMMAND_BYTES_MAX
 from ..catalog.snapshot import decode
 from ..catalog.state import State
@@ -38,6 +40,7 @@ from .home import Home
 from .leading import Leading
 from .machine import Machine
 from .membership import Membership
+from .opening import Known
 from .options import Options
 from .port import Result, Status
 from .proposals import Proposals
@@ -168,7 +171,7 @@ class Replica:
         try:
             replica._transport = Transport(replica, options, random.random)
             replica._transport.update(replica._driver.node.config)
-            await replica._transport.start()
+            replica._transport.start()
             replica._keep_members(replica._transport.address)
         except BaseException:
             await replica.close()
@@ -444,7 +447,15 @@ class Replica:
         self._driver.entries.compact(meta)
         return self._driver.node.snapshots_in_use()
 
-    # What the listener tells
+    # What the listener asks and tells
+
+    def known(self) -> Known:
+        members = (member.id for member in self._driver.node.config.members)
+        level = feature_level(self._machine.state, members)
+        return Known(self.server_id, self.cluster_id, level)
+
+    def own_level(self) -> int:
+        return commands.COMMAND_VERSION
 
     def deliver(self, message: Message) -> None:
         self._ticker.deliver()

@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError
 
 from weft.pb.raft.v1 import raft_pb2 as pb
 
-from ..raft.config import Config, Member
 from ..raft.messages import SnapshotMeta
 from .disk import Disk
 from .frames import Damage
+from .wire import meta_from_pb, meta_to_pb
 
 SNAPSHOT_MAGIC = b"WEFTSNP1"
 _RECORD = struct.Struct(">II")
@@ -89,13 +89,3 @@ def read_meta(record: bytes) -> SnapshotMeta:
         return meta_from_pb(pb.SnapshotMeta.FromString(record))
     except DecodeError as error:
         raise Damage(0, f"the first record does not say what it replaces ({error})") from error
-
-
-def meta_to_pb(meta: SnapshotMeta) -> pb.SnapshotMeta:
-    members = [pb.Member(id=it.id, address=it.address, voter=it.voter) for it in meta.config.members]
-    return pb.SnapshotMeta(index=meta.index, term=meta.term, members=members)
-
-
-def meta_from_pb(meta: pb.SnapshotMeta) -> SnapshotMeta:
-    members = tuple(Member(it.id, it.address, it.voter) for it in meta.members)
-    return SnapshotMeta(meta.index, meta.term, Config(members))

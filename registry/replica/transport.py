@@ -1,24 +1,19 @@
 """A link to every other server of the configuration in force, and the listener that theirs end at."""
 
-from collections.abc import Callable
-from typing import Any
-
-import grpc
+import time
 
 from weft.aio import Tasks
 from weft.pb.raft.v1 import raft_pb2 as pb
-from weft.pb.raft.v1 import raft_pb2_grpc
 
 from ..errors import NotReady
 from ..raft.config import Config
 from ..raft.messages import Message
-from . import limits
-from .errors import PeerRefused
+from . import connection, limits
 from .link import Draw, Link, Peer
 from .listener import Host, Listener
+from .opening import PROTOCOL
 from .options import Options
-from .peer_tls import channel
-from .wire import to_pb
+from .peer_tls import PeerContexts
 
 
 class Transport:
@@ -26,19 +21,19 @@ class Transport:
 
     def __init__(self, host: Host, options: Options, draw: Draw) -> None:
         self._host = host
-        self._options = options
         self._draw = draw
+        self._contexts = PeerContexts(options.tls, options.datacenter)
         self._links: dict[str, Link] = {}
         self._config = Config()
         self._callers: dict[str, Peer] = {}  # who is connected to us, in the configuration or not yet
         self._ending = Tasks()
         self._closing = False
-        self._listener = Listener(host, self, options.tls, options.datacenter)
+        self._listener = Listener(host, self, self._contexts)
         bound = self._listener.bind(options.listen)
         self.address = options.advertise or bound
 
-    async def start(self) -> None:
-        await self._listener.start()
+    def start(self) -> None:
+        self._listener.start()
 
     def update(self, config: Config) -> None:
         """Opens and closes links: to all of the configuration, and back to whoever is connected to us."""
@@ -56,9 +51,7 @@ class Transport:
                 self._ending.spawn(link.close(), "closing a link")
         for server_id, peer in wanted.items():
             if server_id not in self._links:
-                self._links[server_id] = Link(
-                    peer, self._hello, self._options.tls, self._options.datacenter, self._draw
-                )
+                self._links[server_id] = Link(peer, self._hello, self._contexts, self._draw)
 
     def caller_came(self, peer: Peer) -> None:
         """A server of this cluster connected. One whose log is behind must answer whom it does not know."""
@@ -70,18 +63,16 @@ class Transport:
             del self._callers[peer.id]
             self.update(self._config)
 
-    def _hello(self, receiver: str) -> pb.Hello:
-        return pb.Hello(
-            cluster_id=self._host.cluster_id,
-            sender=self._host.server_id,
-            receiver=receiver,
-            address=self.address,
+    def _hello(self, receiver: str) -> pb.Opening:
+        known = self._host.known()
+        hello = pb.Hello(
+            cluster_id=known.cluster_id, sender=known.server_id, receiver=receiver, address=self.address
         )
+        return pb.Opening(protocol=PROTOCOL, level=self._host.own_level(), hello=hello)
 
     def send(self, message: Message) -> None:
-        link = self._links.get(message.to)
-        if link and link.connected:
-            link.send(to_pb(message))
+        if link := self._links.get(message.to):
+            link.send(message)
 
     def connected(self, server_id: str) -> bool:
         link = self._links.get(server_id)
@@ -101,26 +92,32 @@ class Transport:
 
     async def identify(self, address: str) -> pb.Identity:
         """Who answers at `host:port`. Raises NotReady, PeerRefused."""
-        found: pb.Identity = await self._ask(
-            address, lambda stub: stub.Identify(pb.IdentifyRequest(), timeout=limits.INTRODUCTION_TIMEOUT_S)
-        )
-        return found
+        opening = self._question()
+        opening.identify.SetInParent()
+        return (await self._ask(address, opening, limits.INTRODUCTION_TIMEOUT_S)).identity
 
     async def join(self, address: str) -> str:
         """Asks the server at `host:port` to add this one; answers the cluster's id. Raises as `identify`."""
-        request = pb.JoinRequest(server_id=self._host.server_id, address=self.address)
-        reply = await self._ask(address, lambda stub: stub.Join(request, timeout=limits.PROPOSE_TIMEOUT_S))
-        return str(reply.cluster_id)
+        opening = self._question()
+        opening.join.server_id, opening.join.address = self._host.server_id, self.address
+        return (await self._ask(address, opening, limits.PROPOSE_TIMEOUT_S)).joined.cluster_id
 
-    async def _ask(self, address: str, ask: Callable[[Any], Any]) -> Any:
-        try:
-            async with channel(address, self._options.tls(), self._options.datacenter) as way:
-                return await ask(raft_pb2_grpc.PeerStub(way))
-        except grpc.aio.AioRpcError as error:
-            told = f"the server at {address} answers: {error.details()}"
-            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                raise NotReady(told) from error
-            raise PeerRefused(told) from error
+    def _question(self) -> pb.Opening:
+        return pb.Opening(protocol=PROTOCOL, level=self._host.own_level())
+
+    async def _ask(self, address: str, opening: pb.Opening, timeout_s: float) -> pb.Opened:
+        contexts = self._contexts
+        made, opened = await connection.call(
+            address,
+            contexts.calling(),
+            contexts.name,
+            lambda proof: contexts.check(proof, time.time()),
+            opening,
+            timeout_s,
+        )
+        made.finish()
+        await made.gone()
+        return opened
 
     async def close(self) -> None:
         self._closing = True

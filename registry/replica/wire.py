@@ -1,4 +1,4 @@
-"""Raft's messages as protobuf, and back. Only the transport knows these types.
+"""Sans-IO. Raft's messages as protobuf, and back. Only the transport knows these types.
 
 Sender and receiver are those that the connection has proven, never what a message says.
 """
@@ -6,8 +6,8 @@ Sender and receiver are those that the connection has proven, never what a messa
 from weft.pb.raft.v1 import raft_pb2 as pb
 
 from ..raft import messages as raft
+from ..raft.config import Config, Member
 from .errors import PeerRefused
-from .snapshots import meta_from_pb, meta_to_pb
 
 
 def to_pb(message: raft.Message) -> pb.Message:
@@ -128,3 +128,13 @@ def _kind(number: int) -> raft.EntryKind:
         raise PeerRefused(
             f"a log entry of unknown kind ({number}); run the same version everywhere"
         ) from None
+
+
+def meta_to_pb(meta: raft.SnapshotMeta) -> pb.SnapshotMeta:
+    members = [pb.Member(id=it.id, address=it.address, voter=it.voter) for it in meta.config.members]
+    return pb.SnapshotMeta(index=meta.index, term=meta.term, members=members)
+
+
+def meta_from_pb(meta: pb.SnapshotMeta) -> raft.SnapshotMeta:
+    members = tuple(Member(it.id, it.address, it.voter) for it in meta.members)
+    return raft.SnapshotMeta(meta.index, meta.term, Config(members))

@@ -1,6 +1,5 @@
 """`weft dev`: the whole control plane in one process on loopback."""
 
-import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,7 +123,7 @@ def command(
     from registry.process import Settings
 
     from .. import logs
-    from .running import run
+    from .running import serve
 
     logs.configure(log_level)
     settings = Settings(
@@ -138,7 +137,7 @@ def command(
         operator_key_file=operator_key_file,
         consensus=consensus,
     )
-    asyncio.run(run(settings, _tell, ready_file))
+    serve(settings, _tell, ready_file)
 
 
 def _tell(registry: "Registry") -> None:

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from registry.process import Registry, Settings
 
 
+def serve(settings: "Settings", tell: Callable[["Registry"], None], ready_file: Path | None) -> None:
+    """`run` on an event loop of its own: uvloop, which takes a third of the time per message."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(settings, tell, ready_file))
+
+
 async def run(settings: "Settings", tell: Callable[["Registry"], None], ready_file: Path | None) -> None:
     """Returns on SIGINT or SIGTERM. `tell` is called, and the file written, once everything listens.
 

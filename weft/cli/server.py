@@ -1,6 +1,5 @@
 """`weft server`: a member of a registry cluster of one, three or five."""
 
-import asyncio
 import ipaddress
 import os
 import re
@@ -186,11 +185,11 @@ def command(**given: Any) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
     from .. import logs
-    from .running import run
+    from .running import serve
 
     settings = settings_of(given)
     logs.configure(given["log_level"])
-    asyncio.run(run(settings, _tell, given["ready_file"]))
+    serve(settings, _tell, given["ready_file"])
 
 
 def settings_of(given: dict[str, Any]) -> "Settings":
