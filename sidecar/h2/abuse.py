@@ -10,7 +10,10 @@ from .errors import ConnectionFault, ErrorCode
 RESETS_MAX, RESETS_PER_S = 4000, 400  # streams that the peer opened and reset, or that were malformed
 CONTROL_MAX, CONTROL_PER_S = 1000, 500  # PING and SETTINGS: each makes us answer
 EMPTY_MAX, EMPTY_PER_S = 1000, 500  # frames that say nothing: empty DATA, PRIORITY, unknown types
+SETTINGS_COST = 8  # in `control`: each goes through all open streams, and clients send a few in a minute
 CONTINUATIONS_MAX = 32  # frames of one header block
+CONTINUATIONS_S = 10  # from its HEADERS to END_HEADERS; nothing else may come in between (slow headers)
+INFORMATIONAL_MAX = 32  # 1xx heads of one response: they are not flow-controlled
 BLOCK_BYTES_MAX = 128 * 1024  # of one header block as encoded; a list of 64 KiB is never longer
 
 
@@ -27,8 +30,8 @@ class Abuse:
         if self.resets > RESETS_MAX:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many streams reset")
 
-    def controlled(self) -> None:
-        self.control += 1
+    def controlled(self, cost: int = 1) -> None:
+        self.control += cost
         if self.control > CONTROL_MAX:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many PING or SETTINGS frames")
 

@@ -14,7 +14,7 @@ from .abuse import Abuse
 from .decoder import Decoder
 from .encoder import Encoder
 from .errors import ConnectionFault, ErrorCode
-from .flow import CREDIT_BYTES, discard, park, pump, pump_blocked
+from .flow import CREDIT_BYTES, JOIN_BYTES, discard, park, pump, pump_blocked
 from .frames import DATA, END_HEADERS, END_STREAM, FRAME_BYTES_MAX, HEADER, HEADERS, PADDED, WINDOW_MAX
 from .outbox import Outbox
 from .stream import CLOSED, RECV_DONE, SENT_DONE, Stream
@@ -26,6 +26,10 @@ NO_LIMIT = 1 << 31  # RFC 9113 section 6.5.2: initially there is none
 # A replay is for requests that fit one stream window; whatever is larger is not sent twice.
 REPLAY_BYTES_MAX = 64 * 1024
 REPLAY_SMALL_BYTES = 1024  # kept whatever else this process holds
+# Header blocks from this size on are written at once, some at a time: they are not flow-controlled, and a few
+# octets of HPACK can mean 64 KiB of them (section 10.5.1). Then the socket says how much it takes.
+LARGE_BLOCK_BYTES = 4096
+LARGE_BLOCKS_BYTES = 256 * 1024
 # Streams that we reset are remembered until stragglers cannot come any more; a peer with more in flight
 # than this gets an error for them.
 RESETS_REMEMBERED_MAX = 4096
@@ -42,6 +46,8 @@ class Transport(Protocol):
     def close(self) -> None: ...
 
     def abort(self) -> None: ...
+
+    def get_write_buffer_size(self) -> int: ...
 
 
 class Connection:
@@ -85,6 +91,9 @@ class Connection:
         self.resets: dict[int, None] = {}  # ids that we reset, oldest first
         self.abuse = Abuse()
         self.paused = False
+        self.stuck_s = 0  # the socket took nothing of what waits for so long,
+        self.stuck_bytes = 0  # which was so much at the last look
+        self.large = 0  # bytes of large header blocks since they were last written
         self.closing = False
         self.heard = True  # anything since the last look
         self.silent_s = 0
@@ -168,11 +177,11 @@ class Connection:
                     sid &= 0x7FFF_FFFF  # the reserved bit is ignored (section 4.1)
                     stream = streams.get(sid)
                     if stream is None:
-                        control.stray_data(self, sid)
+                        control.stray_data(self, sid, length)
                         continue
                 if flags & PADDED:
                     if start == stop or data[start] >= length:
-                        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "padding longer than the frame")
+                        raise control.bad_padding(length)
                     stop -= data[start]
                     start += 1
                 # Padding is credited by being counted as passed on at once (it is never parked).
@@ -183,8 +192,9 @@ class Connection:
                 if stream.recv_window < 0 or stream.state & RECV_DONE or not stream.headed:
                     control.refuse_data(stream)
                     continue
-                if not length and not end:
-                    self.abuse.said_nothing()
+                if not passed and not end:
+                    control.empty_data(stream, length)
+                    continue
                 if stream.left >= 0:
                     stream.left -= passed
                     if stream.left < 0 or (end and stream.left):
@@ -265,8 +275,12 @@ class Connection:
         if padding and not end:
             stream.owed += padding
         if self.outbox.held > self.outbox.held_max:
-            self.on_overflow(stream)
-            return
+            self.outbox.relieve()
+            if stream.state == CLOSED and self.streams.get(stream.sid) is not stream:
+                return
+            if self.outbox.held > self.outbox.held_max:
+                self.on_overflow(stream)
+                return
         pump(peer)
         if stream.state == CLOSED and self.streams.get(stream.sid) is stream:
             self.closed(stream)
@@ -283,7 +297,11 @@ class Connection:
             stream.replay = None
             outbox.held -= stream.replay_bytes
         else:
-            stream.replay.append(payload)
+            replay = stream.replay
+            if replay and len(replay[-1]) + len(payload) <= JOIN_BYTES:
+                replay[-1] += payload
+            else:
+                replay.append(payload)
             stream.replay_bytes += len(payload)
             outbox.held += len(payload)
 
@@ -298,6 +316,14 @@ class Connection:
     def write_block(self, sid: int, block: bytes, end: int) -> None:
         """HEADERS with an encoded block. It must be the last one that the encoder made."""
         self.send(frames.block_frames(block, end, sid))
+
+    def write_large(self, sid: int, block: bytes, end: int) -> None:
+        """As `write_block`, for a block over LARGE_BLOCK_BYTES."""
+        self.send(frames.block_frames(block, end, sid))
+        self.large += len(block)
+        if self.large > LARGE_BLOCKS_BYTES:
+            self.large = 0
+            self.flush()  # may stop us: pause_writing
 
     def reset_stream(self, stream: Stream, code: int) -> None:
         """Sends RST_STREAM and forgets the stream; stragglers will be ignored."""
@@ -357,6 +383,10 @@ class Connection:
         """asyncio's call: the socket takes bytes again."""
         if self.paused:
             self.paused = False
+            self.stuck_s = self.stuck_bytes = 0
             self.window += PAUSED
+            if self.window > WINDOW_MAX:  # the walk could not see it
+                self.fail(ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "connection window over 2^31-1"))
+                return
             pump_blocked(self)
             self.outbox.flush()

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import frames, settings
-from .abuse import BLOCK_BYTES_MAX, CONTINUATIONS_MAX
+from .abuse import BLOCK_BYTES_MAX, CONTINUATIONS_MAX, CONTINUATIONS_S, SETTINGS_COST
 from .errors import ConnectionFault, ErrorCode
-from .flow import pump
+from .flow import CREDIT_BYTES, pump
 from .frames import (
     ACK,
     CONTINUATION,
@@ -62,7 +62,7 @@ def greet(conn: "Connection", data: bytes) -> int:
 class Partial:
     """A header block whose CONTINUATION frames are still to come."""
 
-    __slots__ = ("end", "frames", "parts", "sid", "size")
+    __slots__ = ("age_s", "end", "frames", "parts", "sid", "size")
 
     def __init__(self, sid: int, end: int, part: bytes) -> None:
         self.sid = sid
@@ -70,6 +70,7 @@ class Partial:
         self.parts = [part]
         self.size = len(part)
         self.frames = 0
+        self.age_s = 0
 
 
 def headers(conn: "Connection", flags: int, sid: int, payload: bytes) -> Partial | None:
@@ -78,13 +79,15 @@ def headers(conn: "Connection", flags: int, sid: int, payload: bytes) -> Partial
         raise _fault(ErrorCode.PROTOCOL_ERROR, "HEADERS on stream 0")
     start, stop = 0, len(payload)
     if flags & PADDED:
-        if not payload:
-            raise _fault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS without its pad length")
-        start, stop = 1, stop - payload[0]
+        start = 1
     if flags & PRIORITISED:
         start += 5
     if start > stop:
-        raise _fault(ErrorCode.PROTOCOL_ERROR, "padding longer than the frame")
+        raise _fault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS is shorter than its flags say")
+    if flags & PADDED:
+        stop -= payload[0]
+        if start > stop:
+            raise _fault(ErrorCode.PROTOCOL_ERROR, "padding longer than the frame")
     if flags & END_HEADERS:
         conn.on_block(sid, payload[start:stop], flags & END_STREAM)
         return None
@@ -118,12 +121,33 @@ def is_idle(conn: "Connection", sid: int) -> bool:
     return sid >= conn.next_sid if ours else sid > conn.last_sid
 
 
-def stray_data(conn: "Connection", sid: int) -> None:
+def stray_data(conn: "Connection", sid: int, length: int) -> None:
     """DATA for a stream that is not in the table: ignored after our RST_STREAM, else an error."""
     if not sid or is_idle(conn, sid):
         raise _fault(ErrorCode.PROTOCOL_ERROR, "DATA on an idle stream")
     if sid not in conn.resets:
         raise _fault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
+    if not length:
+        conn.abuse.said_nothing()
+
+
+def bad_padding(length: int) -> ConnectionFault:
+    """DATA whose pad length is missing, or more than what is left (RFC 9113 sections 4.2 and 6.1)."""
+    if not length:
+        return _fault(ErrorCode.FRAME_SIZE_ERROR, "DATA without its pad length")
+    return _fault(ErrorCode.PROTOCOL_ERROR, "padding longer than the frame")
+
+
+def empty_data(stream: Stream, length: int) -> None:
+    """DATA without data or END_STREAM, but for `length` octets of padding, goes no further: the next hop
+    would hold all callers of the connection to account for it (CVE-2019-9518)."""
+    conn = stream.conn
+    conn.abuse.said_nothing()
+    stream.owed += length
+    if stream.owed >= CREDIT_BYTES:
+        conn.send(frames.window_update(stream.sid, stream.owed))
+        stream.recv_window += stream.owed
+        stream.owed = 0
 
 
 def refuse_data(stream: Stream) -> None:
@@ -186,9 +210,11 @@ def _rst_stream(conn: "Connection", flags: int, sid: int, payload: bytes) -> Non
         raise _fault(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes")
     if not sid or is_idle(conn, sid):
         raise _fault(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
+    stream = conn.streams.pop(sid, None)
     if not conn.client:
         conn.abuse.reset()
-    stream = conn.streams.pop(sid, None)
+    elif stream is None:
+        conn.abuse.said_nothing()
     if stream is not None:
         conn.on_reset(stream, int.from_bytes(payload, "big"))
 
@@ -199,31 +225,43 @@ def _settings(conn: "Connection", flags: int, sid: int, payload: bytes) -> None:
     if flags & ACK:
         if payload:
             raise _fault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS acknowledgement with a payload")
+        conn.abuse.said_nothing()
         return
     if len(payload) % SETTING_BYTES:
         raise _fault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS is not a multiple of 6 bytes")
-    conn.abuse.controlled()
+    conn.abuse.controlled(SETTINGS_COST)
+    # One frame can name a setting 2,730 times, and a window goes to every stream: only what such a series
+    # comes to is applied (CVE-2019-9515).
+    tables: list[int] = []
+    windows: list[int] = []
     for key, value in frames.read_settings(payload):
         settings.check(key, value, from_server=conn.client)
         if key == settings.HEADER_TABLE_SIZE:
-            conn.encoder.set_table_size(value)
+            tables.append(value)
         elif key == settings.INITIAL_WINDOW_SIZE:
-            _change_stream_windows(conn, value)
+            windows.append(value)
         elif key == settings.MAX_CONCURRENT_STREAMS:
             conn.streams_max = value
+    if tables:
+        conn.encoder.set_table_size(min(tables))
+        conn.encoder.set_table_size(tables[-1])
+    if windows:
+        _change_stream_windows(conn, windows[-1], max(windows))
     conn.settled = True
     conn.send(frames.SETTINGS_ACK)
     conn.on_settings()
 
 
-def _change_stream_windows(conn: "Connection", value: int) -> None:
-    """RFC 9113 section 6.9.2: the difference applies to open streams, even below zero."""
+def _change_stream_windows(conn: "Connection", value: int, highest: int) -> None:
+    """RFC 9113 section 6.9.2: the difference applies to open streams, even below zero. On its way to `value`
+    the setting was as high as `highest`."""
     change = value - conn.stream_window
+    room = WINDOW_MAX - (highest - conn.stream_window)
     conn.stream_window = value
     for stream in list(conn.streams.values()):
-        stream.window += change
-        if stream.window > WINDOW_MAX:
+        if stream.window > room:
             raise _fault(ErrorCode.FLOW_CONTROL_ERROR, "stream window over 2^31-1")
+        stream.window += change
         if change > 0 and stream.parked is not None:
             pump(stream)
 
@@ -274,6 +312,8 @@ FRAMES: dict[int, Callable[["Connection", int, int, bytes], None]] = {
 
 KEEPALIVE_S = 20  # silent for so long: ask
 DEAD_S = 30  # silent for so long although asked: gone
+STUCK_S = 60  # the socket took nothing of what waits for it: a reader that will not read
+STUCK_BYTES_MAX = 4 * 1024 * 1024  # and whatever adds to it, control frames and heads, ends here
 
 
 def second_passed(conn: "Connection", probing: bool) -> bool:
@@ -282,6 +322,13 @@ def second_passed(conn: "Connection", probing: bool) -> bool:
     Any frame shows life, so only silent connections cost a PING.
     """
     conn.abuse.second_passed()
+    if conn.partial is not None:
+        conn.partial.age_s += 1
+        if conn.partial.age_s > CONTINUATIONS_S:
+            conn.fail(_fault(ErrorCode.ENHANCE_YOUR_CALM, "a header block takes too long"))
+            return True
+    if conn.paused and _is_stuck(conn):
+        return False
     if conn.heard:
         conn.heard = False
         conn.silent_s = 0
@@ -290,3 +337,11 @@ def second_passed(conn: "Connection", probing: bool) -> bool:
     if probing and conn.silent_s == KEEPALIVE_S:
         conn.send(frames.ping(b"weftLIVE"))
     return not (probing and conn.silent_s >= DEAD_S)
+
+
+def _is_stuck(conn: "Connection") -> bool:
+    """Whether the peer leaves unread what we wrote (slow reads), beyond what memory it may cost."""
+    waits = conn.transport.get_write_buffer_size() if conn.transport is not None else 0
+    conn.stuck_s = conn.stuck_s + 1 if waits >= conn.stuck_bytes else 0
+    conn.stuck_bytes = waits
+    return waits > STUCK_BYTES_MAX or conn.stuck_s >= STUCK_S

@@ -32,6 +32,9 @@ from .table import TABLE_SIZE_DEFAULT
 HEADER_LIST_BYTES_MAX = 64 * 1024
 # No list within its bound needs more octets on the wire: the longest Huffman code has 30 bits.
 BLOCK_PER_LIST_MAX = 4
+# A block of single octets that name this many fields, each for 32 and more: walking it costs us far more than
+# the peer, and whoever errs is not that far off.
+FIELDS_MAX = 4 * HEADER_LIST_BYTES_MAX // FIELD_OVERHEAD_BYTES
 FIELDS_UNCOUNTED_MAX = 64  # a list of no more fields is summed up only when its head is made
 
 _new = object.__new__
@@ -166,6 +169,8 @@ class Decoder:
         if (count := len(fields) + len(strays)) > FIELDS_UNCOUNTED_MAX and (
             count * FIELD_OVERHEAD_BYTES > self._list_max or size_of(fields) > self._list_max
         ):
+            if count > FIELDS_MAX:
+                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header list is far over the limit")
             raise HeaderListTooLarge("the header list is too large")
         if strays and strays[0][0] < len(fields):
             run = 0

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # Credit goes back in halves of a window: the sender never stops for want of it, and small messages that
 # end their stream cost no update at all.
 CREDIT_BYTES = STREAM_WINDOW_BYTES // 2
+# Waiting pieces are joined up to this size: a peer that sends octet by octet (CVE-2019-9511, 9517) would
+# make each cost 150 more. Joining copies no more than this per piece.
+JOIN_BYTES = 1024
 # How much is moved from the streams to the socket before the socket is asked whether it takes more.
 PUMP_BYTES = 256 * 1024
 
@@ -27,9 +30,15 @@ def park(stream: Stream, kind: int, value: Any, end: int) -> None:
     """Queues an item behind whatever waits on the stream already. Whoever parks DATA counts it as held."""
     if stream.parked is None:
         stream.parked = deque()
+    queue = stream.parked
     if kind == DATA:
         stream.parked_bytes += len(value)
-    stream.parked.append((kind, value, end))
+        if queue and len(value) < JOIN_BYTES:
+            last_kind, last, last_end = queue[-1]
+            if last_kind == DATA and not last_end and len(last) + len(value) <= JOIN_BYTES:
+                queue[-1] = (DATA, last + value, end)
+                return
+    queue.append((kind, value, end))
 
 
 def pump(stream: Stream, frames: int = -1) -> None:

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 HELD_BYTES_MAX = 64 * 1024 * 1024
 
 
+def _nothing() -> None:
+    pass
+
+
 class Outbox:
     """Shared by all connections of one engine. `clock` gives monotonic seconds."""
 
-    __slots__ = ("_later", "_soon", "clock", "dirty", "held", "held_max", "now")
+    __slots__ = ("_later", "_soon", "clock", "dirty", "held", "held_max", "now", "relieve")
 
     def __init__(
         self,
@@ -34,6 +38,13 @@ class Outbox:
         self.dirty: list[Connection] = []
         self.held = 0  # bytes parked on streams or kept for a retry
         self.held_max = held_max
+        self.relieve: Callable[[], None] = _nothing  # frees some of what is held; called over the bound
+
+    def full(self, more: int) -> bool:
+        """Whether `more` bytes would be too many, even after relief."""
+        if self.held + more > self.held_max:
+            self.relieve()
+        return self.held + more > self.held_max
 
     def flush(self) -> None:
         """Writes all that has collected, once this turn of the loop has read what there is to read.

@@ -11,6 +11,9 @@ from .table import FIRST_DYNAMIC, DecoderTable, Entry, Name
 NAMES_MAX = 128
 NAME_BYTES_MAX = 64
 
+# Table size updates before a block. RFC 7541 section 4.2 needs two; some encoders tell each change.
+UPDATES_MAX = 64
+
 
 # A field that stands beside the head: how many of the head's came before it, its name, the octets of its
 # decoded value, and its representation for the next hop. Plain tuples: a NamedTuple takes three times as
@@ -52,6 +55,7 @@ class Reader:
         fields: list[Field] = []
         strays: list[Stray] = []
         still = True
+        updates = 0
         at = 0
         run = size = len(block)
         try:
@@ -66,7 +70,8 @@ class Reader:
                         at += 1
                     continue
                 if octet == 0x80 or octet & 0xE0 == 0x20:
-                    at = self._resize(block, at, fields or strays)
+                    updates += 1
+                    at = self._resize(block, at, fields or strays or updates > UPDATES_MAX)
                     still = False
                     continue
                 # A literal: where its name is,
@@ -125,7 +130,7 @@ class Reader:
         if block[at] == 0x80:
             raise compression_error("a header block uses index 0")
         if begun:
-            raise compression_error("a table size update does not open its block")
+            raise compression_error("a table size update does not open its block, or is one too many")
         capacity, at = decode_integer(block, at, 0x1F)
         self._table.resize(capacity)
         return at

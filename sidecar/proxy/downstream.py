@@ -31,6 +31,11 @@ PROMOTED = frozenset((b"x-forwarded-client-cert", b"host", b"content-type"))
 # What a caller may leave unread of answers and control frames before we stop reading its requests.
 BACKLOG_BYTES_MAX = 1024 * 1024
 WRITE_HIGH_BYTES = 256 * 1024
+# A head from this size on counts while its request is open, as it is kept for a retry: 2048 of 64 KiB would
+# be 128 MiB for one caller. What one may have of them, and what a field costs beside its octets:
+LARGE_HEAD_BYTES = 4096
+LARGE_HEADS_BYTES_MAX = 32 * 1024 * 1024
+FIELD_COST_BYTES = 100
 _CANCELLED = 1
 
 
@@ -47,6 +52,7 @@ class Downstream(Connection, asyncio.Protocol):
         self.draining = 0  # 1: GOAWAY without a limit was sent, 2: the final one
         self.drain_s = 0
         self.reading = True
+        self.large_heads: dict[int, int] = {}  # bytes, by stream
         self.aio: asyncio.Transport | None = None
 
     # --- asyncio -------------------------------------------------------------------------------------
@@ -89,6 +95,9 @@ class Downstream(Connection, asyncio.Protocol):
             except StreamFault as fault:
                 self._refuse_block(sid, end, fault)
                 return
+            # Larger blocks than this one are in no memo.
+            if decoded.head.size + len(decoded.extra.wire) > LARGE_HEAD_BYTES and self._is_full(sid, decoded):
+                return
         head = decoded.head
         side = self.side
         if head.plan_for is not side.epoch:
@@ -118,8 +127,47 @@ class Downstream(Connection, asyncio.Protocol):
                     return
         pool.enqueue(exchange, target)
 
+    def _is_full(self, sid: int, decoded: Block) -> bool:
+        """Counts a large head, and refuses the stream where there are too many of them."""
+        head = decoded.head
+        size = head.size + FIELD_COST_BYTES * len(head.fields) + len(decoded.extra.wire)
+        if sum(self.large_heads.values()) + size > LARGE_HEADS_BYTES_MAX or self.outbox.full(size):
+            self.abuse.reset()
+            self.send(frames.rst_stream(sid, ErrorCode.REFUSED_STREAM))
+            self.remember_reset(sid)
+            return True
+        self.large_heads[sid] = size
+        self.outbox.held += size
+        return False
+
+    def _forget_head(self, sid: int) -> None:
+        self.outbox.held -= self.large_heads.pop(sid, 0)
+
+    def held(self) -> int:
+        """Bytes that this caller makes us keep: what waits either way or may be sent again, large heads."""
+        total = sum(self.large_heads.values())
+        for stream in self.streams.values():
+            total += stream.parked_bytes + stream.peer.parked_bytes
+            if stream.replay is not None:
+                total += stream.replay_bytes
+        return total
+
+    def relieve(self) -> None:
+        """This caller holds most of what the process may: its requests that make others wait are ended."""
+        for stream in list(self.streams.values()):
+            kept = stream.replay_bytes if stream.replay is not None else 0
+            if stream.parked_bytes + stream.peer.parked_bytes + kept or stream.sid in self.large_heads:
+                exchange = cast(Exchange, stream)
+                end_upstream(exchange, ErrorCode.CANCEL)
+                exchange.plan.series.refuse("held")
+                self.abuse.resets += 1  # judged with its next one: here another connection is read
+                self.reset_stream(exchange, ErrorCode.ENHANCE_YOUR_CALM)
+
     def _refuse(self, exchange: Exchange, plan: Plan) -> None:
+        if self.large_heads and (self.draining == 2 or len(self.streams) >= STREAMS_MAX):
+            self._forget_head(exchange.sid)
         if self.draining == 2:  # above the last stream id of our GOAWAY: not processed, not answered
+            self.abuse.reset()
             self.remember_reset(exchange.sid)
             return
         if len(self.streams) >= STREAMS_MAX:
@@ -164,6 +212,7 @@ class Downstream(Connection, asyncio.Protocol):
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client opened an even stream")
             if sid not in self.resets:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
+            self.abuse.said_nothing()
         elif stream.state & RECV_DONE:
             self.on_stream_fault(stream, ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM")
         elif not end:
@@ -200,6 +249,8 @@ class Downstream(Connection, asyncio.Protocol):
                 exchange.plan.pool.succeeded(target)
         if exchange.replay is not None:
             release_replay(exchange)
+        if self.large_heads:
+            self._forget_head(exchange.sid)
         exchange.peer = GONE
         if self.draining == 2 and not self.streams:
             self.finish()

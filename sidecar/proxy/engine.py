@@ -50,6 +50,7 @@ class Engine:
         self._rng = rng
         self._tasks = Tasks()
         self.outbox = Outbox(clock.monotonic, asyncio.get_running_loop().call_soon)
+        self.outbox.relieve = self._relieve
         self.app = self._pool("the application", Plain(), errors.AppUnreachable)
         self.inbound = InboundSide(
             self.outbox, self.app, telemetry, own=snapshot.identity, tls=lambda: self._tls, clock=clock
@@ -229,6 +230,12 @@ class Engine:
         if self._unbound and not self._binding.locked():
             self._tasks.spawn(self._rebind(self.snapshot), "bind listeners again")
         self.outbox.flush()
+
+    def _relieve(self) -> None:
+        """The process holds all it may: who makes it hold most loses what waits, nobody else."""
+        most = max(self._downstreams(), key=Downstream.held, default=None)
+        if most is not None:
+            most.relieve()
 
     # --- what there is -------------------------------------------------------------------------------
 

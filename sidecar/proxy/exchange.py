@@ -93,6 +93,9 @@ def answer(exchange: Exchange, how: Answer, message: str = "") -> None:
     if exchange.state == CLOSED:
         return
     exchange.plan.series.refuse(how.reason)
+    if exchange.state & SENT_DONE:  # the answer stands; only the rest of the request is not wanted
+        exchange.conn.reset_stream(exchange, ErrorCode.NO_ERROR)
+        return
     discard(exchange, exchange.conn.outbox)
     exchange.grpc_status = how.grpc_status
     if how.reset_code != NOT_RESET and not exchange.answered:

@@ -18,7 +18,7 @@ from ..respond import ANSWERS
 from ..snapshot import Address, Balance, EjectionPolicy
 from ..telemetry import PoolSeries
 from .exchange import Exchange, answer, waiting_half
-from .upstream import STREAM_ID_ROLL, Upstream
+from .upstream import Upstream
 
 if TYPE_CHECKING:
     from .dial import Dialer
@@ -286,8 +286,7 @@ class Pool:
         if self._detector is not None and self._detector.returned(monotonic):
             self._refresh()
         for upstream in self.connections():
-            if upstream.next_sid > STREAM_ID_ROLL:
-                upstream.retire()
+            upstream.second_passed()
 
     def status(self) -> dict[str, object]:
         """For people: who is in the pool, and how it does."""

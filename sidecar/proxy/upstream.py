@@ -9,12 +9,13 @@ from weft.errors import Unavailable
 
 from ..errors import UpstreamLost
 from ..h2 import control, frames
-from ..h2.connection import Connection
+from ..h2.abuse import INFORMATIONAL_MAX
+from ..h2.connection import LARGE_BLOCK_BYTES, Connection
 from ..h2.decoder import Decoder
 from ..h2.encoder import Encoder
 from ..h2.errors import ConnectionFault, ErrorCode, StreamFault
 from ..h2.flow import discard, park, pump
-from ..h2.frames import END_HEADERS, FRAME_BYTES_MAX, HEADER, HEADERS, RST_STREAM
+from ..h2.frames import END_HEADERS, HEADER, HEADERS, RST_STREAM
 from ..h2.outbox import Outbox
 from ..h2.stream import CLOSED, RECV_DONE, SENT_DONE, Stream
 from ..policy.retry import FailureKind
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 WRITE_HIGH_BYTES = 256 * 1024
 # Rolled long before ids run out (2^31): the tick that looks comes once a second.
 STREAM_ID_ROLL = 0x7000_0000
+# Streams that we reset before the connection is rolled, and how many of them a second are forgotten. A caller
+# that cancels must not make the next hop refuse the connection, which is everybody's: servers stand 1000 at
+# once and 33 a second (nghttp2 since 1.57, hence Node) or more.
+RESETS_ROLL, RESETS_PER_S = 400, 30
+NO_CONTENT = frozenset((204, 304))
 _LOST = ANSWERS[UpstreamLost]
 _MALFORMED = Answer(502, 13, "weft: malformed response from the instance", "malformed_response")
 _pack = HEADER.pack
@@ -44,6 +50,7 @@ class Upstream(Connection, asyncio.Protocol):
         self.target = target
         self.room = 0  # how many streams it may carry now; 0 unless SETTINGS came and it is in use
         self.retired = False
+        self.resets_sent = 0
         self.proven: Peer | None = None  # who answered; None for our own application
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.why = "the connection was closed before SETTINGS"
@@ -121,11 +128,11 @@ class Upstream(Connection, asyncio.Protocol):
         out = self.out
         if not out:
             self.dirty.append(self)
-        if len(encoded) <= FRAME_BYTES_MAX:
+        if len(encoded) <= LARGE_BLOCK_BYTES:
             out.append(_pack(0, len(encoded), HEADERS, END_HEADERS | end, sid))
             out.append(encoded)
         else:
-            out.append(frames.block_frames(encoded, end, sid))
+            self.write_large(sid, encoded, end)
         if end:
             half.state = SENT_DONE
 
@@ -160,13 +167,20 @@ class Upstream(Connection, asyncio.Protocol):
         head = decoded.head
         exchange: Exchange = stream.peer  # type: ignore[assignment]  # always; cast() costs 0.05 µs
         if stream.headed:
-            if not end or stream.state & RECV_DONE or stream.left > 0:
+            if stream.state & RECV_DONE:
+                self.on_stream_fault(stream, ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM")
+                return
+            if not end or stream.left > 0:
                 self.on_stream_fault(stream, ErrorCode.PROTOCOL_ERROR, "trailers out of place")
                 return
             exchange.grpc_status = head.grpc_status
         elif head.kind == 2:  # Kind.INFORMATIONAL
             if end:
                 self.on_stream_fault(stream, ErrorCode.PROTOCOL_ERROR, "1xx with END_STREAM")
+                return
+            stream.left -= 1  # any value below 0 says "not declared", so it can count these meanwhile
+            if stream.left < -1 - INFORMATIONAL_MAX:
+                self.on_stream_fault(stream, ErrorCode.ENHANCE_YOUR_CALM, "too many 1xx responses")
                 return
         else:
             stream.headed = True
@@ -177,7 +191,9 @@ class Upstream(Connection, asyncio.Protocol):
             exchange.http_status = head.status
             if head.grpc_status >= 0:
                 exchange.grpc_status = head.grpc_status
-            if head.content_length >= 0 and not exchange.plan.head_only and head.status != 304:
+            if head.status in NO_CONTENT or exchange.plan.head_only:
+                stream.left = 0  # RFC 9110 section 6.4.1: whatever content-length says, no content
+            elif head.content_length >= 0:
                 stream.left = head.content_length
                 if end and stream.left:
                     self.on_stream_fault(stream, ErrorCode.PROTOCOL_ERROR, "content-length without DATA")
@@ -190,11 +206,11 @@ class Upstream(Connection, asyncio.Protocol):
             out = there.out
             if not out:
                 there.dirty.append(there)
-            if len(encoded) <= FRAME_BYTES_MAX:
+            if len(encoded) <= LARGE_BLOCK_BYTES:
                 out.append(_pack(0, len(encoded), HEADERS, END_HEADERS | end, exchange.sid))
                 out.append(encoded)
             else:
-                out.append(frames.block_frames(encoded, end, exchange.sid))
+                there.write_large(exchange.sid, encoded, end)
             if end:
                 state = stream.state = stream.state | RECV_DONE
                 exchange.state |= SENT_DONE
@@ -217,8 +233,15 @@ class Upstream(Connection, asyncio.Protocol):
             self.decoder.decode(block, trailers=True)
         if sid not in self.resets:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
+        self.abuse.said_nothing()
 
     # --- ends ----------------------------------------------------------------------------------------
+
+    def reset_stream(self, stream: Stream, code: int) -> None:
+        super().reset_stream(stream, code)
+        self.resets_sent += 1
+        if self.resets_sent > RESETS_ROLL and not self.retired:
+            self.retire()
 
     def closed(self, stream: Stream) -> None:
         self.streams.pop(stream.sid, None)
@@ -276,6 +299,12 @@ class Upstream(Connection, asyncio.Protocol):
             exchange.prepaid = exchange.replay_bytes - uncredited
             exchange.target = None
             self.pool.unprocessed(exchange, self.target, why)
+
+    def second_passed(self) -> None:
+        """Resets are forgotten, and the connection rolls before its stream ids run out."""
+        self.resets_sent = max(0, self.resets_sent - RESETS_PER_S)
+        if self.next_sid > STREAM_ID_ROLL:
+            self.retire()
 
     def retire(self) -> None:
         """No new streams here; it goes once those it carries have ended."""

@@ -163,7 +163,8 @@ class Wire(asyncio.Protocol):
     async def goaway(self, code: int) -> None:
         """Waits for a GOAWAY with that code and the end of the connection."""
         await until(lambda: self.closed, "the connection is closed")
-        assert [sent for _, sent in self.goaways] == [code]
+        sent = [sent for _, sent in self.goaways]
+        assert sent == [code], f"GOAWAY with {sent} instead of {code}"
 
     async def pinged(self) -> None:
         """All that we sent before has been read by the peer."""

@@ -385,8 +385,13 @@ class TestLimits:
 
     def test_an_index_bomb_is_too_large(self, decoder: Decoder) -> None:
         with pytest.raises(HeaderListTooLarge):
-            decoder.decode(STABLE * 16_000)
+            decoder.decode(b"\x90" * 8000)
         assert decoder.decode(STABLE).head.authority == b"orders"
+
+    def test_one_of_octets_only_ends_the_connection(self, decoder: Decoder) -> None:
+        with pytest.raises(ConnectionFault) as fault:
+            decoder.decode(b"\x90" * 16_000)
+        assert fault.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
     def test_a_table_entry_may_be_repeated_up_to_the_bound_only(self) -> None:
         decoder = Decoder(requests=True)

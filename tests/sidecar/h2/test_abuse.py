@@ -1,0 +1,328 @@
+"""Abuse that the RFC's own counters miss: what it may cost is bounded, and other callers do not pay."""
+
+import asyncio
+
+import pytest
+
+from sidecar.h2 import abuse
+from sidecar.h2.control import STUCK_BYTES_MAX, STUCK_S, second_passed
+from sidecar.h2.errors import ErrorCode
+from sidecar.h2.flow import JOIN_BYTES
+from sidecar.h2.settings import STREAM_WINDOW_BYTES
+from sidecar.proxy import downstream
+from sidecar.proxy.upstream import RESETS_ROLL
+from tests.support.switch import Plain
+from tests.support.waiting import until
+from tests.support.wire import (
+    CONTINUATION,
+    DATA,
+    GRPC,
+    HEAD_OK,
+    HEADERS,
+    PADDED,
+    RST_STREAM,
+    SETTINGS,
+    TRAILERS_OK,
+    Wire,
+    frame,
+    settings,
+    u32,
+)
+
+CALM = ErrorCode.ENHANCE_YOUR_CALM
+
+
+def conn_of(plain: Plain) -> downstream.Downstream:
+    return next(iter(plain.side.connections))
+
+
+async def test_settings_that_repeat_themselves_are_applied_once(plain: Plain) -> None:
+    """CVE-2019-9515: 2,730 windows in one frame, over many open streams, end at the last; RFC 9113 section
+    6.5.3."""
+    caller, app, sid = await plain.opened()
+    caller.credit = False
+    app.headers(sid, HEAD_OK)
+    app.data(sid, b"0123456789")
+    await until(lambda: caller.heard(1).data, "the answer")
+    caller.send(settings(*[(4, value % 2) for value in range(2700)], (4, 65_545), (1, 0), (1, 4096)))
+    await caller.pinged()
+    stream = conn_of(plain).streams[1]
+    assert stream.window == 65_545 - 10
+    assert conn_of(plain).encoder.encode(((b"a", b"b"),)).startswith(b"\x20\x3f\xe1\x1f")
+
+
+async def test_a_window_may_not_be_too_large_even_in_passing(plain: Plain) -> None:
+    """RFC 9113 section 6.9.2."""
+    caller, _, _ = await plain.opened()
+    caller.send(frame(8, 0, 1, u32(10)))
+    caller.send(settings((4, 2**31 - 1), (4, 65_535)))
+    await caller.goaway(ErrorCode.FLOW_CONTROL_ERROR)
+
+
+async def test_many_settings_frames_end_the_connection(plain: Plain) -> None:
+    """CVE-2019-9515: a frame counts for what it costs."""
+    caller = await plain.caller()
+    caller.acknowledge = False
+    caller.send(settings() * (abuse.CONTROL_MAX // abuse.SETTINGS_COST + 10))
+    await caller.goaway(CALM)
+
+
+FLOODS = {
+    "acknowledgements": frame(SETTINGS, 1),
+    "empty DATA on a stream that was reset": frame(DATA, 0, 1),
+    "trailers on a stream that was reset": frame(HEADERS, 5, 1, b"\x00\x01a\x01b"),
+}
+
+
+@pytest.mark.parametrize("sent", FLOODS.values(), ids=FLOODS.keys())
+async def test_stragglers_are_not_endless(plain: Plain, sent: bytes) -> None:
+    caller, app, sid = await plain.opened()
+    app.reset(sid)
+    await caller.over(1)
+    caller.acknowledge = False
+    caller.send(sent * (abuse.EMPTY_MAX + 600))
+    await caller.goaway(CALM)
+
+
+async def test_resets_of_nothing_end_the_connection_to_an_application(plain: Plain) -> None:
+    _, app, sid = await plain.opened()
+    app.send(frame(RST_STREAM, 0, sid, u32(8)) * (abuse.EMPTY_MAX + 600))
+    await app.goaway(CALM)
+
+
+@pytest.mark.parametrize("padding", [None, 200], ids=["bare", "padded"])
+async def test_empty_data_goes_no_further(plain: Plain, padding: int | None) -> None:
+    """CVE-2019-9518: the next hop would count the frames of all callers together."""
+    caller, app, sid = await plain.opened()
+    flags, payload = (0, b"") if padding is None else (PADDED, bytes((padding,)) + bytes(padding))
+    for _ in range(600):
+        caller.send(frame(DATA, flags, 1, payload))
+    caller.data(1, b"end", end=True)
+    heard = await app.over(sid)
+    assert heard.data == b"end" and heard.frames == 1
+    assert not caller.goaways and caller.heard(1).reset is None
+
+
+async def test_padding_alone_is_credited(plain: Plain) -> None:
+    """RFC 9113 section 6.9.1: it counts in the window, so the window must come back."""
+    caller, app, sid = await plain.opened()
+    padded = frame(DATA, PADDED, 1, bytes((255,)) + bytes(255))
+    for _ in range(3 * STREAM_WINDOW_BYTES // 256):
+        caller.send(padded)
+    caller.data(1, b"end", end=True)
+    assert (await app.over(sid)).data == b"end"
+
+
+async def test_octet_by_octet_waits_as_pieces(plain: Plain) -> None:
+    """CVE-2019-9511, CVE-2019-9517: 65,535 waiting pieces of an octet would cost 10 MB."""
+    plain.app.setup = lambda wire: setattr(wire, "credit", False)
+    caller, app, sid = await plain.opened()
+    app.send(settings((4, 0)))
+    await app.pinged()
+    for _ in range(20_000):
+        caller.data(1, b"x")
+    caller.data(1, b"y", end=True)
+    await caller.pinged()
+    (half,) = plain.engine.app.connections()[0].streams.values()
+    assert half.parked is not None and half.parked_bytes == 20_001
+    assert len(half.parked) <= 20_001 // JOIN_BYTES + 2
+    exchange = conn_of(plain).streams[1]
+    assert exchange.replay is None or len(exchange.replay) <= 20_001 // JOIN_BYTES + 2
+    app.send(settings((4, 65_535)))
+    assert (await app.over(sid)).data == b"x" * 20_000 + b"y"
+
+
+async def test_a_block_that_is_never_finished(plain: Plain) -> None:
+    """Slow headers: nothing else may come in between, so the whole connection waits with it."""
+    caller = await plain.caller()
+    await caller.pinged()
+    caller.send(frame(HEADERS, 0, 1, b"\x82") + frame(CONTINUATION, 0, 1, b"\x86"))
+    conn = await until(lambda: plain.side.connections and conn_of(plain), "the connection")
+    await until(lambda: conn.partial is not None, "the block has begun")
+    for _ in range(abuse.CONTINUATIONS_S + 1):
+        second_passed(conn, probing=False)
+    plain.engine.outbox.flush()
+    await caller.goaway(CALM)
+
+
+async def test_who_reads_nothing_of_what_waits_is_cut(plain: Plain) -> None:
+    """Slow reads: the socket takes nothing for a minute, or control frames pile up behind it."""
+    await plain.opened()
+    conn = conn_of(plain)
+    stuck = Stuck()
+    real, conn.transport = conn.transport, stuck
+    conn.pause_writing()
+    for _ in range(STUCK_S - 1):
+        assert second_passed(conn, probing=False)
+    assert not second_passed(conn, probing=False)
+    conn.stuck_s = 0
+    stuck.waits = 10
+    assert second_passed(conn, probing=False), "it read something"
+    stuck.waits = STUCK_BYTES_MAX + 1
+    assert not second_passed(conn, probing=False)
+    conn.transport = real
+
+
+class Stuck:
+    waits = 1000
+
+    def get_write_buffer_size(self) -> int:
+        return self.waits
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+async def test_windows_are_judged_when_a_full_socket_moves_again(plain: Plain) -> None:
+    """RFC 9113 section 6.9.1, while our own brake hides the connection's window."""
+    caller, _, _ = await plain.opened()
+    conn = conn_of(plain)
+    conn.pause_writing()
+    for _ in range(3):
+        caller.send(frame(8, 0, 0, u32(2**31 - 1)))
+    await until(lambda: conn.window > 2**32 - (1 << 40), "the updates")
+    conn.resume_writing()
+    plain.engine.outbox.flush()
+    await caller.goaway(ErrorCode.FLOW_CONTROL_ERROR)
+
+
+async def test_1xx_answers_are_not_endless(plain: Plain) -> None:
+    """They are not flow-controlled: an answer of nothing else is cut off; the connection stays."""
+    caller, app, sid = await plain.opened()
+    for _ in range(abuse.INFORMATIONAL_MAX + 1):
+        app.headers(sid, [(":status", "103")])
+    assert (await app.over(sid)).reset == CALM
+    assert (await caller.over(1)).blocks[-1]["grpc-status"] == "13"
+    assert not app.goaways
+    caller.headers(3)
+    again = (await app.asked(2))[1]
+    for _ in range(abuse.INFORMATIONAL_MAX):
+        app.headers(again, [(":status", "103")])
+    app.headers(again, HEAD_OK)
+    app.data(again, b"12345")
+    app.headers(again, TRAILERS_OK, end=True)
+    heard = await caller.over(3)
+    assert heard.data == b"12345" and len(heard.blocks) == abuse.INFORMATIONAL_MAX + 2
+
+
+async def test_a_caller_that_cancels_does_not_spoil_the_connection_of_all(plain: Plain) -> None:
+    """CVE-2023-44487 through a proxy: nghttp2 and Go end a connection on which so many streams are reset. The
+    connection is rolled before, and nothing on it is lost."""
+    caller, app, sid = await plain.opened()
+    other = await plain.caller()
+    other.headers(1)
+    patient = (await app.asked(2))[1]
+    for number in range(1, RESETS_ROLL + 300):
+        caller.headers(2 * number + 1)
+        caller.reset(2 * number + 1)
+    second = await plain.app.wire(1)
+    await caller.pinged()
+    for wire in plain.app.wires:
+        assert sum(heard.reset is not None for heard in wire.streams.values()) <= RESETS_ROLL + 1
+    assert not app.closed and not second.goaways
+    app.headers(patient, [(":status", "200"), ("grpc-status", "0")], end=True)
+    assert (await other.over(1)).blocks[0]["grpc-status"] == "0"
+    app.headers(sid, [(":status", "200"), ("grpc-status", "0")], end=True)
+    assert (await caller.over(1)).blocks[0]["grpc-status"] == "0"
+
+
+async def test_large_heads_have_a_bound_per_caller(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 9113 section 10.5.1: they are kept while requests are open; other callers go on."""
+    monkeypatch.setattr(downstream, "LARGE_HEADS_BYTES_MAX", 200_000)
+    caller, app, sid = await plain.opened()
+    for number in range(1, 20):
+        caller.headers(2 * number + 1, [*GRPC, ("x-large", f"{number % 10}" * 15_000)], end=True)
+    await caller.pinged()
+    refused = [sid for sid, heard in caller.streams.items() if heard.reset == ErrorCode.REFUSED_STREAM]
+    assert refused and conn_of(plain).held() <= 200_000
+    assert plain.engine.outbox.held == conn_of(plain).held()
+    other = await plain.caller()
+    other.headers(1, end=True)
+    await until(lambda: len(app.requests()) == 20 - len(refused) + 1, "the other caller's request")
+    app.headers(sid, [(":status", "200"), ("grpc-status", "0")], end=True)
+    caller.close()
+    await until(lambda: plain.engine.outbox.held == 0, "nothing is held for who has gone")
+
+
+async def test_the_caller_that_holds_most_makes_room_for_the_others(plain: Plain) -> None:
+    """Process-wide bound: an abuser with many stalled streams loses them, a slow reader keeps its own."""
+    plain.engine.outbox.held_max = 400_000
+    plain.engine.outbound["plain"] = plain.side
+    slow, abuser = await plain.caller(), await plain.caller()
+    app = await _stalled(plain, slow, 1)
+    answers = await _stalled(plain, abuser, 8)
+    await until(lambda: any(heard.reset == CALM for heard in abuser.streams.values()), "streams end")
+    assert plain.engine.outbox.held <= 400_000
+    assert not slow.closed and slow.heard(1).reset is None and answers
+    slow.send(frame(8, 0, 1, u32(1 << 20)))
+    await until(lambda: len(slow.heard(1).data) == 60_000, "the slow reader gets all")
+    assert app
+
+
+async def _stalled(plain: Plain, caller: Wire, count: int) -> list[int]:
+    """Requests whose answers of 60,000 octets wait for their windows."""
+    caller.send(settings((4, 0)))
+    await caller.pinged()
+    known = plain.app.requests()
+    for number in range(count):
+        caller.headers(2 * number + 1, end=True)
+    await until(lambda: plain.app.requests() == known + count, "the requests")
+    app = plain.app.wires[0]
+    fresh = app.requests()[known:]
+    for sid in fresh:
+        app.headers(sid, HEAD_OK)
+        for _ in range(4):
+            app.data(sid, bytes(15_000))
+        await app.pinged()
+    await asyncio.sleep(0)
+    return fresh
+
+
+async def test_a_few_octets_do_not_become_megabytes_at_once(plain: Plain) -> None:
+    """RFC 9113 section 10.5.1, RFC 7541 section 7.3: 16 octets of indices mean 60 KiB for the next hop, which
+    is not asked for more than its socket takes."""
+    caller, app, _ = await plain.opened()
+    app.transport.pause_reading()
+    bomb = [*GRPC, *[("x-a", "v" * 3000)] * 15]
+    first = caller.block(bomb)
+    assert len(caller.block(bomb)) < 60
+    caller.send(frame(HEADERS, 5, 3, first))
+    for number in range(2, 1000):
+        caller.headers(2 * number + 1, bomb, end=True)
+    await caller.pinged()
+    conns = [conn.transport for conn in plain.engine.app.connections()]
+    assert sum(transport.get_write_buffer_size() for transport in conns if transport) < 8 * 1024 * 1024
+    app.transport.resume_reading()
+    caller.close()
+
+
+async def test_an_answer_that_was_given_is_not_given_again(plain: Plain) -> None:
+    """RFC 9113 section 5.1: after END_STREAM there is nothing to add, whatever the application does then."""
+    caller, app, sid = await plain.opened()
+    app.headers(sid, HEAD_OK)
+    app.headers(sid, TRAILERS_OK, end=True)
+    await until(lambda: caller.heard(1).ended, "the answer")
+    app.data(sid, b"more")
+    assert (await app.over(sid)).reset == ErrorCode.STREAM_CLOSED
+    await until(lambda: caller.heard(1).reset is not None, "the rest of the request is not wanted")
+    assert caller.heard(1).reset == ErrorCode.NO_ERROR
+    assert len(caller.heard(1).blocks) == 2
+
+
+async def test_answers_without_content_have_none(plain: Plain) -> None:
+    """RFC 9113 section 8.1.1, RFC 9110 section 6.4.1: 204 and 304 may say a length, and have no DATA."""
+    caller, app, _ = await plain.opened()
+    for number, status in enumerate(("204", "304"), 1):
+        caller.headers(2 * number + 1, end=True)
+        sid = (await app.asked(number + 1))[-1]
+        app.headers(sid, [(":status", status), ("content-length", "5")], end=True)
+        heard = await caller.over(2 * number + 1)
+        assert heard.blocks[0][":status"] == status and heard.ended
+    caller.headers(7, end=True)
+    sid = (await app.asked(4))[-1]
+    app.headers(sid, [(":status", "204")])
+    app.data(sid, b"none", end=True)
+    await until(lambda: app.heard(sid).reset == ErrorCode.PROTOCOL_ERROR, "the stream is reset")
