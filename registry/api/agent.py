@@ -45,7 +45,8 @@ async def self_(call: Call) -> Reply:
 
 
 async def services(call: Call) -> Reply:
-    return call.json({row.id: agent_service(row) for row in call.parts.agent.services()})
+    shown = {row.id: agent_service(row) for row in call.parts.agent.services()}
+    return call.json({key: row for key, row in shown.items() if call.keeps(row)})
 
 
 async def service(call: Call) -> Reply:
@@ -60,7 +61,8 @@ async def service(call: Call) -> Reply:
 
 async def checks(call: Call) -> Reply:
     latest = call.parts.runner.latest
-    return call.json({row.id: check(latest(row)) for row in call.parts.agent.checks()})
+    shown = {row.id: check(latest(row)) for row in call.parts.agent.checks()}
+    return call.json({key: row for key, row in shown.items() if call.keeps(row)})
 
 
 async def register_service(call: Call) -> Reply:

@@ -3,7 +3,7 @@
 from ..catalog import watches
 from ..catalog.model import ServiceEntry
 from ..catalog.state import Read
-from .handling import Answer, Call, Reading, answer
+from .handling import Answer, Call, Reading, answer, keeps_all
 from .health import has_meta, selected
 from .respond import Reply
 from .views import catalog_service, health_service, node
@@ -16,7 +16,8 @@ async def datacenters(call: Call) -> Reply:
 def nodes(reading: Reading) -> Answer:
     found = reading.state.list_nodes()
     meta = reading.query.node_meta()
-    return answer(found, [node(row) for row in found.rows if has_meta(row, meta)])
+    shown = (node(row) for row in found.rows if has_meta(row, meta))
+    return answer(found, [row for row in shown if reading.keeps(row)])
 
 
 def node_services(reading: Reading) -> Answer:
@@ -25,23 +26,23 @@ def node_services(reading: Reading) -> Answer:
     if found.rows is None:
         return answer(found, None)
     row, services = found.rows
-    return answer(
-        found, {"Node": node(row), "Services": {each.id: health_service(each) for each in services}}
-    )
+    shown = {each.id: health_service(each) for each in services}
+    kept = {key: each for key, each in shown.items() if reading.keeps(each)}
+    return answer(found, {"Node": node(row), "Services": kept})
 
 
 def services(reading: Reading) -> Answer:
     """Service names with the union of their tags."""
     meta = reading.query.node_meta()
     found = reading.state.service_names()
-    if not meta:
+    if not meta and reading.keeps is keeps_all:
         return answer(found, {name: list(tags) for name, tags in found.rows.items()})
     tags: dict[str, set[str]] = {}
-    for row in reading.state.services_by_name.values():
-        on = reading.state.nodes.get((row.node,))
-        if on is not None and has_meta(on, meta):
-            tags.setdefault(row.name, set()).update(row.tags)
-    wider = reading.state.read(None, watches.SERVICES, watches.NODES)
+    for name in found.rows:
+        for row in reading.state.service_nodes(name).rows:
+            if has_meta(row.node, meta) and reading.keeps(catalog_service(row)):
+                tags.setdefault(name, set()).update(row.service.tags)
+    wider = reading.state.read(None, watches.SERVICES, watches.NODES, *map(watches.service, found.rows))
     return answer(wider, {name: sorted(found) for name, found in tags.items()})
 
 
@@ -54,4 +55,5 @@ def connect(reading: Reading) -> Answer:
 
 
 def _rows(reading: Reading, found: Read[tuple[ServiceEntry, ...]]) -> Answer:
-    return answer(found, [catalog_service(row) for row in selected(found.rows, reading.query)])
+    shown = map(catalog_service, selected(found.rows, reading.query))
+    return answer(found, [row for row in shown if reading.keeps(row)])

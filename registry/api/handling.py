@@ -11,6 +11,7 @@ from ..agent.runner import Runner
 from ..agent.writer import Entropy, Writer
 from ..catalog.state import Read, State
 from ..catalog.watches import WatchKey
+from ..filter.expression import Row
 from ..identity.credentials import Credentials
 from ..identity.management import ManagementToken
 from ..identity.service_leaves import ServiceLeaves
@@ -46,6 +47,11 @@ class Parts:
         return self.agent.node.datacenter
 
 
+def keeps_all(_row: Row) -> bool:
+    """What `?filter=` says where there is none."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One look at a State. Handlers of reads are pure: they may be repeated when something moves."""
@@ -54,6 +60,7 @@ class Reading:
     query: Query
     name: str  # the last segment of the path, where the route has one
     parts: Parts
+    keeps: Callable[[Row], bool] = keeps_all  # `?filter=`, asked about rows as they are answered
 
     def needed(self, message: str) -> str:
         """The name. Raises BadRequest with Consul's text for an empty one."""
@@ -88,6 +95,7 @@ class Call:
     body: bytes
     parts: Parts
     upload: AsyncIterator[bytes] | None = None  # the body of a route that takes it in blocks
+    keeps: Callable[[Row], bool] = keeps_all  # as in Reading
 
     def needed(self, message: str) -> str:
         """The name. Raises BadRequest with Consul's text for an empty one."""

@@ -1,6 +1,6 @@
 """`/v1/health/*`: instances with their checks."""
 
-from ..catalog.model import PASSING, STATUSES, Node, ServiceEntry
+from ..catalog.model import PASSING, STATUSES, Check, Node, ServiceEntry
 from ..catalog.state import Read
 from .errors import BadRequest
 from .handling import Answer, Reading, answer
@@ -19,8 +19,8 @@ def connect(reading: Reading) -> Answer:
 def _entries(reading: Reading, found: Read[tuple[ServiceEntry, ...]]) -> Answer:
     passing = reading.query.boolean("passing")
     rows = selected(found.rows, reading.query)
-    shown = (row for row in rows if not passing or row.status == PASSING)
-    return answer(found, [health_entry(row) for row in shown])
+    shown = (health_entry(row) for row in rows if not passing or row.status == PASSING)
+    return answer(found, [row for row in shown if reading.keeps(row)])
 
 
 def selected(rows: tuple[ServiceEntry, ...], query: Query) -> list[ServiceEntry]:
@@ -39,12 +39,12 @@ def has_meta(node: Node, wanted: dict[str, str]) -> bool:
 
 def service_checks(reading: Reading) -> Answer:
     found = reading.state.service_checks(reading.needed("Missing service name"))
-    return answer(found, [check(row) for row in found.rows])
+    return _checks(reading, found)
 
 
 def node_checks(reading: Reading) -> Answer:
     found = reading.state.node_checks(reading.needed("Missing node name"))
-    return answer(found, [check(row) for row in found.rows])
+    return _checks(reading, found)
 
 
 def state_checks(reading: Reading) -> Answer:
@@ -52,4 +52,8 @@ def state_checks(reading: Reading) -> Answer:
     if status not in ("any", *STATUSES):
         raise BadRequest(f'Invalid check state "{status[:50]}": use any, passing, warning or critical')
     found = reading.state.checks_in(status)
-    return answer(found, [check(row) for row in found.rows])
+    return _checks(reading, found)
+
+
+def _checks(reading: Reading, found: Read[tuple[Check, ...]]) -> Answer:
+    return answer(found, [row for row in map(check, found.rows) if reading.keeps(row)])

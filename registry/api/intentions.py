@@ -37,7 +37,7 @@ _ECHOED = (
 
 def list_all(reading: Reading) -> Answer:
     found = matching.list_all(reading.state)
-    return answer(found, [intention(row) for row in found.rows])
+    return answer(found, [row for row in map(intention, found.rows) if reading.keeps(row)])
 
 
 def get_exact(reading: Reading) -> Answer:

@@ -74,7 +74,8 @@ async def transfer_leader(call: Call) -> Reply:
 
 async def members(call: Call) -> Reply:
     """Members of the cluster, each of them a server; agents join none."""
-    return call.json([_member(call, server) for server in known_servers(call)])
+    shown = (_member(call, server) for server in known_servers(call))
+    return call.json([row for row in shown if call.keeps(row)])
 
 
 def _member(call: Call, server: Server) -> Json:

@@ -95,7 +95,7 @@ class Query:
             raise BadRequest(f'Invalid max_stale value "{text}"') from None
 
     def check_scope(self, datacenter: str) -> None:
-        """Refuses what this registry does not hold: other datacenters and tenants, and filters.
+        """Refuses what this registry does not hold: other datacenters and tenants.
 
         Raises NoSuchDatacenter or BadRequest.
         """
@@ -104,8 +104,6 @@ class Query:
         for name in _TENANCY:
             if self.text(name) not in ("", "default"):
                 raise BadRequest(f'Invalid query parameter: "{name}": leave it out or use "default"')
-        if self.text("filter"):
-            raise BadRequest("Filter expressions are not supported by this version: leave out ?filter=")
 
 
 def _check_cache_control(header: str) -> None:

@@ -23,6 +23,7 @@ from ..agent.errors import (
 )
 from ..errors import Conflict, CredentialRefused, DiskFull, InvalidCommand, NotReady, OutcomeUnknown
 from ..errors import NotFound as RowNotFound
+from ..filter.errors import InvalidFilter
 from ..identity.errors import SignTooOften, TokenRefused, TokenUnknown, Unauthenticated
 from ..operator.errors import ArchiveInvalid, EngineHasNoMembers
 from ..raft.errors import ChangeRefused
@@ -79,6 +80,7 @@ _ANSWERS: tuple[tuple[type[WeftError], int, str], ...] = (
     (BodyTooLarge, 413, "{}"),
     (MissingParameter, 500, "{}"),
     (NoSuchDatacenter, 500, "{}"),
+    (InvalidFilter, 500, "Failed to create boolean expression evaluator: {}"),
     (InvalidCommand, 400, "{}"),
     (RowNotFound, 404, "{}"),
     (Conflict, 409, "{}"),

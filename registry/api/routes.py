@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
+from ..filter import rows
+from ..filter.fields import Struct
 from . import (
     agent,
     autopilot,
@@ -44,6 +46,7 @@ class Route:
     needs: Needs
     is_open: bool = False  # answered without the management token: health, and what certificates to trust
     at_leader: bool = False  # other servers ask the leader, unless the client says ?stale
+    filters: Struct | None = None  # fields that `?filter=` may ask for; None: there is no such parameter
 
 
 def _read(path: str, handler: ReadHandler) -> Route:
@@ -66,9 +69,13 @@ def _at_leader(route: Route) -> Route:
     return replace(route, at_leader=True)
 
 
+def _by(fields: Struct, route: Route) -> Route:
+    return replace(route, filters=fields)
+
+
 ROUTES: tuple[Route, ...] = (
     _open(_ask("/", status.index)),
-    _ask("/v1/agent/checks", agent.checks),
+    _by(rows.CHECK, _ask("/v1/agent/checks", agent.checks)),
     _write("PUT", "/v1/agent/check/deregister/:id", agent.deregister_check),
     _write("PUT", "/v1/agent/check/fail/:id", agent.mark("fail")),
     _write("PUT", "/v1/agent/check/pass/:id", agent.mark("pass")),
@@ -77,32 +84,32 @@ ROUTES: tuple[Route, ...] = (
     _write("PUT", "/v1/agent/check/warn/:id", agent.mark("warn")),
     _at_leader(_ask("/v1/agent/connect/ca/leaf/:service", connect_ca.leaf)),
     _open(_read("/v1/agent/connect/ca/roots", connect_ca.roots)),
-    _ask("/v1/agent/members", operator.members),
+    _by(rows.MEMBER, _ask("/v1/agent/members", operator.members)),
     _ask("/v1/agent/self", agent.self_),
     _ask("/v1/agent/service/:id", agent.service),
     _write("PUT", "/v1/agent/service/deregister/:id", agent.deregister_service),
     _write("PUT", "/v1/agent/service/register", agent.register_service),
-    _ask("/v1/agent/services", agent.services),
-    _read("/v1/catalog/connect/:service", catalog.connect),
+    _by(rows.SERVICE, _ask("/v1/agent/services", agent.services)),
+    _by(rows.CATALOG_SERVICE, _read("/v1/catalog/connect/:service", catalog.connect)),
     _ask("/v1/catalog/datacenters", catalog.datacenters),
-    _read("/v1/catalog/node/:node", catalog.node_services),
-    _read("/v1/catalog/nodes", catalog.nodes),
-    _read("/v1/catalog/service/:service", catalog.service),
-    _read("/v1/catalog/services", catalog.services),
+    _by(rows.SERVICE, _read("/v1/catalog/node/:node", catalog.node_services)),
+    _by(rows.NODE, _read("/v1/catalog/nodes", catalog.nodes)),
+    _by(rows.CATALOG_SERVICE, _read("/v1/catalog/service/:service", catalog.service)),
+    _by(rows.CATALOG_SERVICE, _read("/v1/catalog/services", catalog.services)),
     _read("/v1/connect/ca/configuration", ca_configuration.show),
     _write("PUT", "/v1/connect/ca/configuration", ca_configuration.change),
     _open(_read("/v1/connect/ca/roots", connect_ca.roots)),
-    _read("/v1/connect/intentions", intentions.list_all),
+    _by(rows.INTENTION, _read("/v1/connect/intentions", intentions.list_all)),
     _read("/v1/connect/intentions/check", intentions.check),
     _read("/v1/connect/intentions/exact", intentions.get_exact),
     _write("PUT", "/v1/connect/intentions/exact", intentions.put_exact),
     _write("DELETE", "/v1/connect/intentions/exact", intentions.delete_exact),
     _read("/v1/connect/intentions/match", intentions.match),
-    _open(_read("/v1/health/checks/:service", health.service_checks)),
-    _open(_read("/v1/health/connect/:service", health.connect)),
-    _open(_read("/v1/health/node/:node", health.node_checks)),
-    _open(_read("/v1/health/service/:service", health.service)),
-    _open(_read("/v1/health/state/:state", health.state_checks)),
+    _by(rows.CHECK, _open(_read("/v1/health/checks/:service", health.service_checks))),
+    _by(rows.HEALTH_ENTRY, _open(_read("/v1/health/connect/:service", health.connect))),
+    _by(rows.CHECK, _open(_read("/v1/health/node/:node", health.node_checks))),
+    _by(rows.HEALTH_ENTRY, _open(_read("/v1/health/service/:service", health.service))),
+    _by(rows.CHECK, _open(_read("/v1/health/state/:state", health.state_checks))),
     _ask("/v1/operator/autopilot/configuration", autopilot.show),
     _write("PUT", "/v1/operator/autopilot/configuration", autopilot.change),
     _at_leader(_ask("/v1/operator/autopilot/health", autopilot.health)),

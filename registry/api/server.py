@@ -5,7 +5,7 @@ Every error of a request ends in `respond.refuse`; nothing here writes a query s
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import IO, cast
 
 import structlog
@@ -15,12 +15,13 @@ from weft.errors import PortTaken
 
 from ..catalog.state import State
 from ..errors import NotReady
+from ..filter.expression import Row, filter_of
 from ..identity.management import token_of
 from ..operator.forward import FORWARDED
 from . import blocking
 from .errors import BadRequest, BodyTooLarge
 from .guard import check_caller
-from .handling import Answer, Call, CallHandler, Parts, ReadHandler, Reading
+from .handling import Answer, Call, CallHandler, Parts, ReadHandler, Reading, keeps_all
 from .query import Consistency, Query
 from .respond import Reply, compressed, json_reply, refuse
 from .routes import ROUTES, Needs, Route, Table
@@ -99,14 +100,15 @@ class Api:
         query = Query(request.rel_url.query)
         self._admit(route, query, request.headers)
         query.check_scope(self._parts.datacenter)
+        keeps = _filter(route, query)
         if self._is_for_leader(route, query):
             return await self._ask_leader(request)
         if route.needs is Needs.STATE:
-            return await self._read(route, name, query, request.headers)
+            return await self._read(route, name, query, request.headers, keeps)
         body = await _body(request) if route.needs is Needs.BODY else b""
         handler = cast(CallHandler, route.handler)
         upload = _blocks(request) if route.needs is Needs.UPLOAD else None
-        return await handler(Call(query, name, request.headers, body, self._parts, upload))
+        return await handler(Call(query, name, request.headers, body, self._parts, upload, keeps))
 
     def _admit(self, route: Route, query: Query, headers: Mapping[str, str]) -> None:
         """Raises TokenRefused, TokenUnknown."""
@@ -126,12 +128,19 @@ class Api:
         headers = dict(found.headers)
         return Reply(found.status, found.body, headers.pop("Content-Type", ""), headers)
 
-    async def _read(self, route: Route, name: str, query: Query, headers: Mapping[str, str]) -> Reply:
+    async def _read(
+        self,
+        route: Route,
+        name: str,
+        query: Query,
+        headers: Mapping[str, str],
+        keeps: Callable[[Row], bool],
+    ) -> Reply:
         handler = cast(ReadHandler, route.handler)
         wish = blocking.Wish(query.consistency(headers), query.max_stale_s(), query.index(), query.wait_s())
 
         def look(state: State) -> Answer:
-            return handler(Reading(state, query, name, self._parts))
+            return handler(Reading(state, query, name, self._parts, keeps))
 
         draw, monotonic = self._parts.draw, self._parts.clock.monotonic
         found, sure = await blocking.read(self._parts.log, look, wish, draw=draw, monotonic=monotonic)
@@ -151,6 +160,16 @@ class Api:
         if found.content_type:
             return Reply(200, found.body, found.content_type, headers)
         return json_reply(found.body, pretty=query.flag("pretty"), headers=headers)
+
+
+def _filter(route: Route, query: Query) -> Callable[[Row], bool]:
+    """What `?filter=` says. Raises BadRequest where nothing can be filtered, InvalidFilter."""
+    text = query.text("filter")
+    if not text.strip():
+        return keeps_all
+    if route.filters is None:
+        raise BadRequest("Filter expressions are not supported by this endpoint: leave out ?filter=")
+    return filter_of(text, route.filters)
 
 
 async def _blocks(request: web.BaseRequest) -> AsyncIterator[bytes]:

@@ -14,6 +14,7 @@ COMPOSITION = "weft.cli"
 SANS_IO = (
     "registry.acl",
     "registry.catalog",
+    "registry.filter",
     "registry.intentions",
     "registry.mesh",
     "registry.raft",

@@ -99,8 +99,3 @@ def test_scope_is_this_datacenter_and_the_default_tenant() -> None:
         query(("dc", "dc2")).check_scope("dc1")
     with pytest.raises(BadRequest, match="partition"):
         query(("partition", "eu")).check_scope("dc1")
-
-
-def test_a_filter_is_refused_and_never_ignored() -> None:
-    with pytest.raises(BadRequest, match="filter"):
-        query(("filter", "Service == web")).check_scope("dc1")

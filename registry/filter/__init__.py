@@ -1,0 +1,1 @@
+"""Sans-IO. Consul's filter expressions: parsed once against the fields that rows have, then asked per row."""
