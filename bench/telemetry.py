@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sidecar.policy.balance import RoundRobin, least_request
-from sidecar.telemetry import BOUNDS_S, Direction, Telemetry
+from sidecar.telemetry import BOUNDS_S, OUTCOME, Direction, Telemetry
 
 REQUESTS = 200_000
 REPEATS = 5
@@ -28,7 +28,7 @@ def counting_us() -> float:
         series.requests += 1
         series.active += 1
         series.active -= 1
-        series.by_status[0] += 1
+        series.ended[OUTCOME[200] + 0] += 1
         series.buckets[bisect_left(BOUNDS_S, 0.0031)] += 1
         series.sum_s += 0.0031
 

@@ -15,13 +15,12 @@ from prometheus_client.registry import Collector
 
 from weft import __version__
 
-from .telemetry import BOUNDS_S, GRPC_STATUS_MAX, Series, Telemetry
+from .events import EVENTS
+from .telemetry import BOUNDS_S, Call, Series, Telemetry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_CALL = ("direction", "source", "destination")
+_CALL = Call._fields
 _BOUNDS = (*(repr(bound) for bound in BOUNDS_S), "+Inf")
-# The last entry of `Series.by_status` counts answers that carried no gRPC status.
-_STATUSES = (*(str(status) for status in range(GRPC_STATUS_MAX + 1)), "none")
 
 
 class Exposition(Collector):
@@ -41,6 +40,7 @@ class Exposition(Collector):
         yield from _requests(list(self._telemetry.all_series.values()))
         yield from _connections(self._telemetry)
         yield from _pools(self._telemetry)
+        yield from _events(self._telemetry)
         yield from _shell(self._telemetry)
 
     def describe(self) -> Iterable[Metric]:
@@ -50,7 +50,9 @@ class Exposition(Collector):
 def _requests(all_series: list[Series]) -> Iterator[Metric]:
     started = CounterMetricFamily("weft_requests_started", "Requests begun.", labels=_CALL)
     ended = CounterMetricFamily(
-        "weft_requests", "Requests ended, by gRPC status.", labels=(*_CALL, "grpc_status")
+        "weft_requests",
+        "Requests ended, by class of HTTP status and by gRPC status.",
+        labels=(*_CALL, "status_class", "grpc_status"),
     )
     errors = CounterMetricFamily(
         "weft_errors", "Requests that this proxy refused or could not deliver.", labels=(*_CALL, "reason")
@@ -61,17 +63,28 @@ def _requests(all_series: list[Series]) -> Iterator[Metric]:
         labels=_CALL,
     )  # fmt: skip
     for series in all_series:
-        call = (series.direction.value, series.source, series.destination)
+        call = (series.call.direction.value, *series.call[1:])
         started.add_metric(call, series.requests)
         active.add_metric(call, series.active)
-        for status, count in zip(_STATUSES, series.by_status, strict=True):
-            if count:
-                ended.add_metric((*call, status), count)
+        for status_class, grpc_status, count in series.outcomes():
+            ended.add_metric((*call, status_class, _grpc(grpc_status)), count)
         for reason, count in series.errors.items():
             errors.add_metric((*call, reason), count)
         buckets = list(zip(_BOUNDS, accumulate(series.buckets), strict=True))
         duration.add_metric(call, buckets, series.sum_s)
     yield from (started, ended, errors, active, duration)
+
+
+def _grpc(status: int) -> str:
+    return "none" if status < 0 else str(status)
+
+
+def _events(telemetry: Telemetry) -> Iterator[Metric]:
+    for event in dict.fromkeys((*EVENTS, *telemetry.all_counts)):
+        family = CounterMetricFamily(event.name, event.help, labels=event.labels)
+        for count in telemetry.all_counts.get(event, {}).values():
+            family.add_metric(count.labels, count.value)
+        yield family
 
 
 def _connections(telemetry: Telemetry) -> Iterator[Metric]:

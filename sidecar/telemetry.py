@@ -1,18 +1,25 @@
 # Hot path: bench/telemetry.py
 """What a sidecar counts.
 
-The switch binds a `Series` per (direction, source, destination) ahead of time and increments its plain
-integers in line; names, labels and text are made by `exposition` when somebody asks for `/metrics`.
+The switch binds a `Series` per (direction, source, destination, route, target) to its plans and increments
+its plain numbers in line; names, labels and text are made by `exposition` when somebody asks for `/metrics`.
 """
 
+from collections.abc import Iterator
 from enum import Enum
+from typing import NamedTuple
 
 # Upper bounds of the latency histogram, seconds: a local hop is well under 1 ms, a slow call seconds.
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 GRPC_STATUS_MAX = 16
-UNKNOWN = 2
-# Series at most: each is 1 KiB here and some 35 lines of text. Callers beyond it are counted as one.
+# `Series.ended[OUTCOME[http_status] + grpc_status]`: 18 entries per class of HTTP status (none, 1xx .. 5xx,
+# not known), the first of them for the -1 of "no gRPC status". One table and one addition count both.
+_PER_CLASS = GRPC_STATUS_MAX + 2
+OUTCOME = tuple(min(http_status // 100, 6) * _PER_CLASS + 1 for http_status in range(1000))
+CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "other")
+# Series at most: each is 2 KiB here and some 25 lines of text. What is beyond it is counted as one.
 SERIES_MAX = 4096
+COUNTS_MAX = 4096  # of one `Event`, for the same reason
 OTHER = "other"
 
 
@@ -21,31 +28,69 @@ class Direction(Enum):
     OUTBOUND = "outbound"
 
 
-class Series:
-    """Requests of one (direction, source, destination). Fields are incremented in line by the switch.
+class Event(NamedTuple):
+    """What a feature of the switch counts beside requests: its metric's name, help and labels."""
 
-    `by_status` has an entry per gRPC status 0..16 and a last one for answers without any, so that the
-    -1 of "no gRPC status" is its index as it stands. `buckets[bisect_left(BOUNDS_S, seconds)]` is the
-    latency histogram. `errors` counts refusals by `respond.Answer.reason`, off the fast path.
+    name: str
+    help: str
+    labels: tuple[str, ...]
+
+
+class Count:
+    """One labelled counter of an Event: bound ahead of time, `value += 1` in line."""
+
+    __slots__ = ("labels", "value")
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+        self.value = 0
+
+
+class Call(NamedTuple):
+    """Whose requests a Series counts. `route` is the name of the rule that matched, `target` the id of the
+    set of instances; "" where there is none to name (inbound: the application is the only one)."""
+
+    direction: Direction
+    source: str
+    destination: str
+    route: str = ""
+    target: str = ""
+
+
+class Outcome(NamedTuple):
+    """How requests ended. `status_class` is of CLASSES, `grpc_status` is -1 for none."""
+
+    status_class: str
+    grpc_status: int
+    requests: int
+
+
+class Series:
+    """Requests of one Call. Fields are incremented in line by the switch.
+
+    `ended` is indexed as OUTCOME says, `buckets[bisect_left(BOUNDS_S, seconds)]` is the latency histogram.
+    `errors` counts refusals by `respond.Answer.reason`, off the fast path.
     """
 
-    __slots__ = (
-        "active", "buckets", "by_status", "destination", "direction", "errors", "requests", "source", "sum_s",
-    )  # fmt: skip
+    __slots__ = ("active", "buckets", "call", "ended", "errors", "requests", "sum_s")
 
-    def __init__(self, direction: Direction, source: str, destination: str) -> None:
-        self.direction = direction
-        self.source = source
-        self.destination = destination
+    def __init__(self, call: Call) -> None:
+        self.call = call
         self.requests = 0  # begun
         self.active = 0
-        self.by_status = [0] * (GRPC_STATUS_MAX + 2)  # ended
+        self.ended = [0] * (len(CLASSES) * _PER_CLASS)
         self.buckets = [0] * (len(BOUNDS_S) + 1)
         self.sum_s = 0.0
         self.errors: dict[str, int] = {}
 
     def refuse(self, reason: str) -> None:
         self.errors[reason] = self.errors.get(reason, 0) + 1
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """What `ended` holds, without the zeroes."""
+        for index, count in enumerate(self.ended):
+            if count:
+                yield Outcome(CLASSES[index // _PER_CLASS], index % _PER_CLASS - 1, count)
 
 
 class ConnectionSeries:
@@ -86,7 +131,8 @@ class Telemetry:
     """
 
     def __init__(self) -> None:
-        self.all_series: dict[tuple[Direction, str, str], Series] = {}
+        self.all_series: dict[Call, Series] = {}
+        self.all_counts: dict[Event, dict[tuple[str, ...], Count]] = {}
         self.all_connections: dict[tuple[Direction, str], ConnectionSeries] = {}
         self.all_pools: dict[str, PoolSeries] = {}
         self.certificate_not_after = 0.0
@@ -98,14 +144,27 @@ class Telemetry:
         self.deltas_refused = 0
         self.registry_connected = False
 
-    def series(self, direction: Direction, source: str, destination: str) -> Series:
+    def series(
+        self, direction: Direction, source: str, destination: str, route: str = "", target: str = ""
+    ) -> Series:
         """The counters of calls from service `source` to `destination`; the same object each time."""
-        key = (direction, source, destination)
-        found = self.all_series.get(key)
+        call = Call(direction, source, destination, route, target)
+        found = self.all_series.get(call)
         if found is None:
             if len(self.all_series) >= SERIES_MAX:
-                key = (direction, OTHER, OTHER)
-            found = self.all_series.setdefault(key, Series(*key))
+                call = Call(direction, OTHER, OTHER)
+            found = self.all_series.get(call) or self.all_series.setdefault(call, Series(call))
+        return found
+
+    def count(self, event: Event, *labels: str) -> Count:
+        """The counter of `event` with these values of its labels; the same object each time."""
+        assert len(labels) == len(event.labels), event.name
+        counts = self.all_counts.setdefault(event, {})
+        found = counts.get(labels)
+        if found is None:
+            if len(counts) >= COUNTS_MAX:
+                labels = (OTHER,) * len(labels)
+            found = counts.get(labels) or counts.setdefault(labels, Count(labels))
         return found
 
     def connections(self, direction: Direction, peer: str) -> ConnectionSeries:

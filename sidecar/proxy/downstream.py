@@ -17,7 +17,7 @@ from ..h2.outbox import Outbox
 from ..h2.settings import STREAMS_MAX
 from ..h2.stream import CLOSED, GONE, RECV_DONE, Stream
 from ..policy.outlier import is_failure
-from ..telemetry import BOUNDS_S, GRPC_STATUS_MAX, UNKNOWN
+from ..telemetry import BOUNDS_S, OUTCOME
 from .exchange import Exchange, Plan, answer, end_upstream, release_replay
 from .refusals import TOO_LARGE, refuse_unplanned
 
@@ -238,7 +238,7 @@ class Downstream(Connection, asyncio.Protocol):
         series = exchange.plan.series
         seconds = self.outbox.now - exchange.started
         series.active -= 1
-        series.by_status[status if status <= GRPC_STATUS_MAX else UNKNOWN] += 1
+        series.ended[OUTCOME[exchange.http_status] + status] += 1
         series.buckets[bisect_left(BOUNDS_S, seconds)] += 1
         series.sum_s += seconds
         target = exchange.target

@@ -98,6 +98,10 @@ def answer(exchange: Exchange, how: Answer, message: str = "") -> None:
         return
     discard(exchange, exchange.conn.outbox)
     exchange.grpc_status = how.grpc_status
+    if not exchange.answered:
+        if not exchange.plan.grpc:
+            exchange.grpc_status = -1
+        exchange.http_status = 200 if exchange.plan.grpc else how.http_status
     if how.reset_code != NOT_RESET and not exchange.answered:
         exchange.conn.reset_stream(exchange, how.reset_code)
     elif fields := _ending(exchange, how, message or how.grpc_message):

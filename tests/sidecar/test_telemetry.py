@@ -5,15 +5,26 @@ from bisect import bisect_left
 from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.exposition import Exposition
-from sidecar.telemetry import BOUNDS_S, OTHER, SERIES_MAX, Direction, Series, Telemetry
+from sidecar.telemetry import (
+    BOUNDS_S,
+    COUNTS_MAX,
+    OTHER,
+    OUTCOME,
+    SERIES_MAX,
+    Direction,
+    Event,
+    Series,
+    Telemetry,
+)
 
-CALL = {"direction": "inbound", "source": "web", "destination": "orders"}
+CALL = {"direction": "inbound", "source": "web", "destination": "orders", "route": "", "target": ""}
+REFUSALS = Event("weft_refusals", "Refusals.", ("reason",))
 
 
-def call(series: Series, status: int, seconds: float) -> None:
+def call(series: Series, status: int, seconds: float, http_status: int = 200) -> None:
     """One request from begin to end, as the switch counts it."""
     series.requests += 1
-    series.by_status[status] += 1
+    series.ended[OUTCOME[http_status] + status] += 1
     series.buckets[bisect_left(BOUNDS_S, seconds)] += 1
     series.sum_s += seconds
 
@@ -39,7 +50,7 @@ def test_requests_by_status() -> None:
     series.requests += 1
     series.active += 1
     counts = {
-        status: value(telemetry, "weft_requests_total", **CALL, grpc_status=status)
+        status: value(telemetry, "weft_requests_total", **CALL, status_class="2xx", grpc_status=status)
         for status in ("0", "16", "14", "none", "7")
     }
     assert counts == {"0": 2, "16": 1, "14": 1, "none": 1, "7": None}
@@ -102,10 +113,7 @@ def test_what_the_shell_knows() -> None:
 def test_labels_are_escaped() -> None:
     telemetry = Telemetry()
     telemetry.series(Direction.INBOUND, 'a"b\n', "orders").active = 1
-    assert (
-        value(telemetry, "weft_active_streams", direction="inbound", source='a"b\n', destination="orders")
-        == 1
-    )
+    assert value(telemetry, "weft_active_streams", **CALL | {"source": 'a"b\n'}) == 1
 
 
 def test_the_same_call_is_the_same_series() -> None:
@@ -120,4 +128,37 @@ def test_series_are_bounded() -> None:
     for number in range(SERIES_MAX + 50):
         telemetry.series(Direction.INBOUND, f"caller-{number}", "orders")
     assert len(telemetry.all_series) == SERIES_MAX + 1
-    assert telemetry.series(Direction.INBOUND, "one-more", "orders").source == OTHER
+    assert telemetry.series(Direction.INBOUND, "one-more", "orders").call.source == OTHER
+
+
+def test_http_statuses_fall_into_their_class() -> None:
+    series = Telemetry().series(Direction.OUTBOUND, "web", "orders", "api/1", "v2.orders.default.default.dc1")
+    for http_status in (0, 101, 200, 204, 301, 404, 503, 599, 600, 999):
+        call(series, -1, 0.001, http_status)
+    classes = {outcome.status_class: outcome.requests for outcome in series.outcomes()}
+    assert classes == {"none": 1, "1xx": 1, "2xx": 2, "3xx": 1, "4xx": 1, "5xx": 2, "other": 2}
+    assert {outcome.grpc_status for outcome in series.outcomes()} == {-1}
+
+
+def test_routes_and_targets_are_labels() -> None:
+    telemetry = Telemetry()
+    series = telemetry.series(
+        Direction.OUTBOUND, "web", "orders", "orders/0", "v2.orders.default.default.dc1"
+    )
+    call(series, 0, 0.001)
+    told = {
+        "direction": "outbound", "source": "web", "destination": "orders", "route": "orders/0",
+        "target": "v2.orders.default.default.dc1", "status_class": "2xx", "grpc_status": "0",
+    }  # fmt: skip
+    assert value(telemetry, "weft_requests_total", **told) == 1
+
+
+def test_events_are_counted_by_their_labels_and_bounded() -> None:
+    telemetry = Telemetry()
+    telemetry.count(REFUSALS, "quota").value += 2
+    assert telemetry.count(REFUSALS, "quota") is telemetry.count(REFUSALS, "quota")
+    assert value(telemetry, "weft_refusals_total", reason="quota") == 2
+    for number in range(COUNTS_MAX + 10):
+        telemetry.count(REFUSALS, f"reason {number}")
+    assert len(telemetry.all_counts[REFUSALS]) == COUNTS_MAX + 1
+    assert telemetry.count(REFUSALS, "another").labels == (OTHER,)

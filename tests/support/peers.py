@@ -15,6 +15,8 @@ DEBIAN_PACKAGES = {
     "nghttpd": "nghttp2-server",
     "etcd": "etcd-server",
     "etcdctl": "etcd-client",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
 }
 """Program -> the Debian package that holds it."""
 
