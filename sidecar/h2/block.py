@@ -55,6 +55,7 @@ class Head:
         "path",
         "plan",
         "plan_for",
+        "protocol",
         "scheme",
         "size",
         "status",
@@ -66,6 +67,7 @@ class Head:
         self.method = b""  # of requests, like the next three; b"" where absent
         self.scheme = b""
         self.path = b""
+        self.protocol = b""  # of an extended CONNECT (RFC 8441); `method` is then GET
         self.authority = b""  # :authority, or else Host
         self.status = 0  # of responses
         self.grpc_status = -1  # of responses and trailers; -1: absent, 2 (UNKNOWN): not a known code

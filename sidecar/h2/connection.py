@@ -62,7 +62,7 @@ class Connection:
         with one copy every attribute of the walk is polymorphic and looked up the slow way (-30 %).
         """
         super().__init_subclass__()
-        for name in ("data_received", "_walk"):
+        for name in {"data_received", "_walk"} - vars(cls).keys():
             shared = getattr(Connection, name)
             setattr(cls, name, FunctionType(shared.__code__.replace(), shared.__globals__, name))
 
@@ -126,6 +126,9 @@ class Connection:
 
     def on_ping_ack(self, payload: bytes) -> None:
         """The peer answered a PING of ours."""
+
+    def on_second(self) -> None:
+        """A second has passed: what only this kind of connection limits."""
 
     # --- receiving -----------------------------------------------------------------------------------
 

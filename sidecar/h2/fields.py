@@ -18,6 +18,9 @@ GRPC_STATUS_MAX = 16
 NAME_SHOWN_MAX = 64  # of a name in a message
 
 _is_method = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_is_protocol = re.compile(
+    rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,16})?"
+).fullmatch
 _is_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*").fullmatch
 _is_path = re.compile(rb"/[!-\"$-~\x80-\xff]*").fullmatch  # no fragment: "#" is left out
 _is_authority = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*").fullmatch  # no userinfo: "@" is left out
@@ -30,7 +33,7 @@ MARKS = bytes(
     BLANK if octet in b" \t" else CONTROL if octet < 0x20 or octet == 0x7F else 0 for octet in range(256)
 )
 
-REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
+REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority", b":protocol"))
 RESPONSE_PSEUDO = frozenset((b":status",))
 NO_PSEUDO: frozenset[bytes] = frozenset()
 
@@ -66,13 +69,34 @@ def request_head(fields: tuple[Field, ...]) -> Head:
     head.path = pseudo.get(b":path", b"")
     if head.method != b"POST" and not _is_method(head.method):
         raise malformed("the request has no valid :method")
-    if head.method == b"CONNECT":
-        raise malformed("CONNECT is not served here")
+    if b":protocol" in pseudo or head.method == b"CONNECT":
+        return _connect(head, pseudo, special)
     if head.scheme not in (b"http", b"https") and not _is_scheme(head.scheme):
         raise malformed("the request has no valid :scheme")
     if not _is_path(head.path) and (head.path, head.method) != (b"*", b"OPTIONS"):
         raise malformed("the request has no valid :path")
     head.authority = _authority(pseudo, special)
+    return head
+
+
+def _connect(head: Head, pseudo: dict[bytes, bytes], special: list[Field]) -> Head:
+    """CONNECT (RFC 9113 section 8.5), and to another protocol (RFC 8441). Whether it is served, the switch
+    decides. Rules read the latter as the GET that it is in HTTP/1.1."""
+    if head.method != b"CONNECT":
+        raise malformed("the request has a :protocol and is no CONNECT")
+    protocol = pseudo.get(b":protocol")
+    if protocol is None:
+        if b":scheme" in pseudo or b":path" in pseudo:
+            raise malformed("CONNECT with a :scheme or a :path")
+    else:
+        if not _is_protocol(protocol):
+            raise malformed("the request has no valid :protocol")
+        if not _is_scheme(head.scheme) or not _is_path(head.path):
+            raise malformed("an extended CONNECT needs a :scheme and a :path")
+        head.method, head.protocol = b"GET", protocol
+    head.authority = _authority(pseudo, special)
+    if not head.authority:
+        raise malformed("CONNECT without :authority")
     return head
 
 

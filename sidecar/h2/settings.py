@@ -5,6 +5,7 @@ from .frames import FRAME_BYTES_MAX, WINDOW_MAX
 
 HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS = 0x1, 0x2, 0x3
 INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 0x4, 0x5, 0x6
+ENABLE_CONNECT_PROTOCOL = 0x8  # RFC 8441 section 3
 
 FRAME_SIZE_LIMIT = 0xFF_FFFF  # RFC 9113 section 6.5.2
 
@@ -21,13 +22,19 @@ def ours(client: bool) -> dict[int, int]:
     """The settings that we announce."""
     if client:
         return {ENABLE_PUSH: 0, MAX_HEADER_LIST_SIZE: HEADER_LIST_BYTES_MAX}
-    return {MAX_CONCURRENT_STREAMS: STREAMS_MAX, MAX_HEADER_LIST_SIZE: HEADER_LIST_BYTES_MAX}
+    return {
+        MAX_CONCURRENT_STREAMS: STREAMS_MAX,
+        MAX_HEADER_LIST_SIZE: HEADER_LIST_BYTES_MAX,
+        ENABLE_CONNECT_PROTOCOL: 1,
+    }
 
 
 def check(key: int, value: int, from_server: bool) -> None:
     """Raises ConnectionFault where RFC 9113 section 6.5.2 does. Unknown settings are ignored by rule."""
     if key == ENABLE_PUSH and (value > 1 or (from_server and value)):
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"SETTINGS_ENABLE_PUSH is {value}")
+    if key == ENABLE_CONNECT_PROTOCOL and value > 1:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"SETTINGS_ENABLE_CONNECT_PROTOCOL is {value}")
     if key == INITIAL_WINDOW_SIZE and value > WINDOW_MAX:
         raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"SETTINGS_INITIAL_WINDOW_SIZE is {value}")
     if key == MAX_FRAME_SIZE and not FRAME_BYTES_MAX <= value <= FRAME_SIZE_LIMIT:

@@ -43,9 +43,10 @@ class Downstream(Connection, asyncio.Protocol):
     """The server role."""
 
     client = False
+    connects = False  # whether plain CONNECT may come on it
 
     def __init__(self, outbox: Outbox, side: "Side") -> None:
-        super().__init__(outbox, Decoder(requests=True, promoted=PROMOTED), Encoder())
+        super().__init__(outbox, *self.codec(side))
         self.side = side
         self.verdict: Verdict | None = None  # of the intentions on the caller, under `side.epoch`
         self.proven: Peer | None = None  # who proved an identity on it; None on loopback
@@ -54,6 +55,10 @@ class Downstream(Connection, asyncio.Protocol):
         self.reading = True
         self.large_heads: dict[int, int] = {}  # bytes, by stream
         self.aio: asyncio.Transport | None = None
+
+    def codec(self, side: "Side") -> tuple[Decoder, Encoder]:
+        """What reads heads from its peer, and what makes those that it sends."""
+        return Decoder(requests=True, promoted=PROMOTED), Encoder()
 
     # --- asyncio -------------------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ class Side:
     def plan(self, conn: Downstream, head: Head) -> None:
         """Decides for this head, on this connection, and hangs the decision on it."""
         plan = self.decide(conn, head)
-        if not _is_sound(head):
+        if not _is_sound(head) or (head.method == b"CONNECT" and not conn.connects):
             plan.refusal = _MALFORMED
         head.plan = plan
         head.plan_for = self.epoch
@@ -94,9 +94,7 @@ class Side:
 
 
 def _is_sound(head: Head) -> bool:
-    """RFC 9113 section 8.3.1: Host may not contradict :authority. CONNECT is not offered (section 8.5)."""
-    if head.method == b"CONNECT":
-        return False
+    """RFC 9113 section 8.3.1: Host may not contradict :authority."""
     authorities = {value.lower() for name, value in head.fields if name in (b":authority", b"host")}
     return len(authorities) <= 1
 

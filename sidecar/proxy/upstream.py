@@ -45,7 +45,7 @@ class Upstream(Connection, asyncio.Protocol):
     client = True
 
     def __init__(self, outbox: Outbox, pool: "Pool", target: "Target") -> None:
-        super().__init__(outbox, Decoder(requests=False), Encoder())
+        super().__init__(outbox, *self.codec())
         self.pool = pool
         self.target = target
         self.room = 0  # how many streams it may carry now; 0 unless SETTINGS came and it is in use
@@ -54,6 +54,10 @@ class Upstream(Connection, asyncio.Protocol):
         self.proven: Peer | None = None  # who answered; None for our own application
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.why = "the connection was closed before SETTINGS"
+
+    def codec(self) -> tuple[Decoder, Encoder]:
+        """What reads heads from its peer, and what makes those that it sends."""
+        return Decoder(requests=False), Encoder()
 
     # --- asyncio -------------------------------------------------------------------------------------
 

@@ -38,6 +38,8 @@ def second_passed(conn: Downstream | Upstream, wall: float) -> None:
         _drain_on(conn)
     if not control.second_passed(conn, probing=conn.proven is not None):
         conn.abort()
+    elif not conn.closing:
+        conn.on_second()
 
 
 def _drain_on(conn: Downstream) -> None:

@@ -15,7 +15,7 @@ SOURCES = sources()
 LINES_MAX = 500
 HOT_LINES_MAX = 1300  # a state machine stays in one file
 MEDIAN_LINES_MAX = 220
-HOT_ROOMS = ("sidecar.h2", "sidecar.proxy")
+HOT_ROOMS = ("sidecar.h2", "sidecar.http1", "sidecar.proxy")
 HOT_FILES = ("sidecar.telemetry", "sidecar.policy.balance")  # single files that each request runs through
 HOT_LINE = re.compile(r"# Hot path: (?P<bench>bench/\S+\.py)")
 

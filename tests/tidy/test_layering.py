@@ -26,6 +26,7 @@ SANS_IO = (
     "registry.replica.wire",
     "sidecar.policy",
     "sidecar.h2",
+    "sidecar.http1",
     "ca.authority",
     "ca.bundle",
     "ca.errors",

@@ -45,9 +45,12 @@ def test_size_counts_32_octets_per_field() -> None:
         ((*POST[:3], (b":authority", b"orders/x")), ":authority"),
         ((*POST, POST[2]), "twice"),
         ((*POST, (b":status", b"200")), "not known"),
-        ((*POST, (b":protocol", b"websocket")), "not known"),
+        ((*POST, (b":protocol", b"websocket")), "no CONNECT"),
         ((*POST[:3], (b"x", b"y"), POST[3]), "not at this place"),
-        (((b":method", b"CONNECT"), POST[3]), "CONNECT"),
+        (((b":method", b"CONNECT"), *POST[1:]), "CONNECT"),
+        (((b":method", b"CONNECT"),), "authority"),
+        (((b":method", b"CONNECT"), (b":protocol", b"websocket"), POST[3]), "extended"),
+        (((b":method", b"CONNECT"), (b":protocol", b"web socket"), *POST[1:]), ":protocol"),
         ((*POST, (b"connection", b"close")), "connection"),
         ((*POST, (b"transfer-encoding", b"chunked")), "transfer-encoding"),
         ((*POST, (b"upgrade", b"h2c")), "upgrade"),
@@ -158,3 +161,11 @@ def test_a_never_indexed_field_is_another_field() -> None:
     assert never == NeverIndexed((b"a", b"b"))
     assert len({plain, never, NeverIndexed((b"a", b"b"))}) == 2
     assert (plain,) != (never,)
+
+
+def test_connect_in_both_forms() -> None:
+    """RFC 9113 section 8.5; RFC 8441, which rules read as the GET that it is in HTTP/1.1."""
+    plain = request_head(((b":method", b"CONNECT"), POST[3]))
+    assert (plain.method, plain.path, plain.authority) == (b"CONNECT", b"", POST[3][1])
+    extended = request_head(((b":method", b"CONNECT"), (b":protocol", b"websocket"), *POST[1:]))
+    assert (extended.method, extended.protocol, extended.path) == (b"GET", b"websocket", POST[2][1])
