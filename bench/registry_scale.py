@@ -23,9 +23,11 @@ from registry.api.handling import Answer, answer
 from registry.api.views import health_entry
 from registry.catalog import commands
 from registry.catalog.model import PASSING, Check, CheckDefinition, Node, Service
-from registry.catalog.snapshot import decode_steps, encode
+from registry.catalog.snapshot import decode_steps, encode, slices
 from registry.catalog.state import State
+from registry.replica.limits import SNAPSHOT_SLICE_S
 from registry.replica.replica import Replica
+from registry.replica.slicing import in_slices
 from weft import logs
 from weft.aio import Tasks
 from weft.collection import Collector, settle
@@ -34,7 +36,6 @@ from . import procfs
 
 PER_SERVICE = 10  # instances; 100,000 make 10,000 services, and each reader gets one
 PER_NODE = 20
-SLICE_ROWS = 64
 _WATCH_S = 0.002  # how often the loop is asked whether it stalls
 _PARKED_S = 600.0
 
@@ -165,10 +166,9 @@ class Scale:
         began = time.monotonic()
         records: list[bytes] = []
         async with self.stalls.watch("snapshot"):
-            for count, record in enumerate(encode(self.log.view()), 1):
-                records.append(record)
-                if not count % SLICE_ROWS:
-                    await asyncio.sleep(0)
+            for part in slices(encode(self.log.view()), time.monotonic, SNAPSHOT_SLICE_S):
+                records += part
+                await asyncio.sleep(0)
             took = time.monotonic() - began
         return records, {
             "snapshot_s": round(took, 3),
@@ -178,16 +178,8 @@ class Scale:
     async def restore(self, records: list[bytes]) -> dict[str, Any]:
         """Decoded in steps likewise, and compared with what it was made of."""
         began = time.monotonic()
-        state = State()
         async with self.stalls.watch("restore"):
-            steps = decode_steps(records)
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    state = end.value
-                    break
-                await asyncio.sleep(0)
+            state = await in_slices(decode_steps(records), SNAPSHOT_SLICE_S)
             took = time.monotonic() - began
         if any(ours != theirs for ours, theirs in zip(encode(state), records, strict=True)):
             raise RuntimeError("the restored state is not the one that was written")

@@ -4,7 +4,6 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import closing
-from itertools import islice
 from typing import IO
 
 from weft import __version__
@@ -14,7 +13,7 @@ from ..catalog.state import State
 from ..errors import NotReady
 from ..operator.archive import ARCHIVE_BYTES_MAX, SPOOL_BYTES, Meta, StateWriter, read_archive
 from ..operator.restore import restore
-from ..replica.limits import SNAPSHOT_SLICE_RECORDS
+from ..replica.limits import SNAPSHOT_SLICE_S
 from .blocking import gate
 from .errors import BodyTooLarge
 from .handling import Call
@@ -40,9 +39,9 @@ async def save(call: Call) -> Reply:
 
 async def _encode(state: State, writer: StateWriter) -> None:
     """In slices, from a view that cannot change: writes and elections go on."""
-    records = snapshot.encode(state)
-    while run := tuple(islice(records, SNAPSHOT_SLICE_RECORDS)):
-        await asyncio.to_thread(writer.write, run)
+    clock = asyncio.get_running_loop().time
+    for part in snapshot.slices(snapshot.encode(state), clock, SNAPSHOT_SLICE_S):
+        await asyncio.to_thread(writer.write, part)
 
 
 def _meta(call: Call, state: State, term: int, writer: StateWriter) -> Meta:

@@ -4,7 +4,7 @@ A known command with bad content has an error outcome. A command that this versi
 raises UnknownCommand: skipping it would let servers drift apart, so the server must halt.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,17 @@ class Applied:
 
 def apply(state: State, command: pb.Command, index: int) -> Applied:
     """Applies the command at `index`. Raises UnknownCommand, and nothing else."""
+    steps = apply_steps(state, command, index)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            applied: Applied = end.value
+            return applied
+
+
+def apply_steps(state: State, command: pb.Command, index: int) -> Generator[None, None, Applied]:
+    """As `apply`. What is long, a restore, yields after every millisecond or so of work."""
     ensure_known(command)
     now_ms = max(state.time_ms, command.time_ms)
     if known := state.answers.get(command.request_id):
@@ -40,7 +51,10 @@ def apply(state: State, command: pb.Command, index: int) -> Applied:
     try:
         _check_request_id(command)
         kind = str(command.WhichOneof("body"))
-        value = _HANDLERS[kind](draft, getattr(command, kind))
+        if kind == "restore":
+            value = yield from operator.restore(draft, command.restore)
+        else:
+            value = _HANDLERS[kind](draft, getattr(command, kind))
     except CommandRefused as refusal:
         draft = Draft.of(state, index, now_ms)
         code, message = _code_of(refusal), str(refusal)
@@ -87,7 +101,6 @@ _HANDLERS: dict[str, Callable[[Draft, Any], str]] = {
     "reseal_key": authority.reseal_key,
     "record_service_leaf": trust.record_service_leaf,
     "configure_autopilot": operator.configure_autopilot,
-    "restore": operator.restore,
 }
 
 

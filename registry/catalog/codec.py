@@ -1,28 +1,22 @@
-"""Rows to protobuf and back: the one place that knows both shapes."""
+"""Rows to protobuf and back, as commands bring them: the one place that knows both shapes."""
 
 from collections.abc import Iterable, Mapping
 
-from ca.rotation import Phase
 from ca.sealing import SealedKey
 from weft.pb.catalog.v1 import state_pb2 as pb
 
 from .model import (
     NO_DEFINITION,
-    Authority,
     AutopilotConfig,
     CaRoot,
     CaSettings,
     Check,
     CheckDefinition,
     Cluster,
-    CredentialRecord,
     Indexes,
     Intention,
-    LeafRecord,
     Node,
     Proxy,
-    RestorePart,
-    Revocation,
     Service,
     TaggedAddress,
     Upstream,
@@ -253,42 +247,6 @@ def intention_from_pb(row: pb.Intention) -> Intention:
     )
 
 
-def credential_to_pb(row: CredentialRecord) -> pb.Credential:
-    return pb.Credential(
-        instance_key=row.instance_key,
-        digest=row.digest,
-        minted_ms=row.minted_ms,
-        indexes=_indexes(row.indexes),
-    )
-
-
-def credential_from_pb(row: pb.Credential) -> CredentialRecord:
-    return CredentialRecord(row.instance_key, row.digest, row.minted_ms, _read_indexes(row.indexes))
-
-
-def leaf_to_pb(row: LeafRecord) -> pb.Leaf:
-    return pb.Leaf(
-        serial=serial_bytes(row.serial),
-        instance_key=row.instance_key,
-        not_after_ms=row.not_after_ms,
-        index=row.index,
-    )
-
-
-def leaf_from_pb(row: pb.Leaf) -> LeafRecord:
-    return LeafRecord(int.from_bytes(row.serial, "big"), row.instance_key, row.not_after_ms, row.index)
-
-
-def revocation_to_pb(row: Revocation) -> pb.Revocation:
-    return pb.Revocation(
-        serial=serial_bytes(row.serial), trust_domain=row.trust_domain, not_after_ms=row.not_after_ms
-    )
-
-
-def revocation_from_pb(row: pb.Revocation) -> Revocation:
-    return Revocation(int.from_bytes(row.serial, "big"), row.trust_domain, row.not_after_ms)
-
-
 def root_to_pb(row: CaRoot) -> pb.Root:
     return pb.Root(
         id=row.id,
@@ -349,26 +307,6 @@ def sealed_from_pb(row: pb.SealedKey) -> SealedKey:
     return SealedKey(row.key_id, row.sealed_by, row.nonce, row.ciphertext)
 
 
-def authority_to_pb(row: Authority) -> pb.Authority:
-    return pb.Authority(
-        settings=settings_to_pb(row.settings),
-        phase=row.phase.value,
-        retire_at_ms=row.retire_at_ms,
-        key=sealed_to_pb(row.key) if row.key else None,
-        indexes=_indexes(row.indexes),
-    )
-
-
-def authority_from_pb(row: pb.Authority) -> Authority:
-    return Authority(
-        settings=settings_from_pb(row.settings),
-        phase=Phase(row.phase),
-        retire_at_ms=row.retire_at_ms,
-        key=sealed_from_pb(row.key) if row.HasField("key") else None,
-        indexes=_read_indexes(row.indexes),
-    )
-
-
 def autopilot_to_pb(row: AutopilotConfig) -> pb.Autopilot:
     return pb.Autopilot(
         cleanup_dead_servers=row.cleanup_dead_servers,
@@ -389,11 +327,3 @@ def autopilot_from_pb(row: pb.Autopilot) -> AutopilotConfig:
         server_stabilization_ms=row.server_stabilization_ms,
         indexes=_read_indexes(row.indexes),
     )
-
-
-def part_to_pb(row: RestorePart) -> pb.RestorePart:
-    return pb.RestorePart(id=row.id, part=row.part, records=row.records)
-
-
-def part_from_pb(row: pb.RestorePart) -> RestorePart:
-    return RestorePart(row.id, row.part, tuple(row.records))

@@ -2,7 +2,7 @@
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 
 from weft.pb.catalog.v1 import command_pb2 as pb
@@ -11,7 +11,7 @@ from ..errors import Conflict, InvalidCommand, LogCorrupt
 from . import codec, limits, rules
 from .draft import Draft
 from .model import RestorePart
-from .snapshot import decode
+from .snapshot import decode_steps
 from .state import State
 from .tree import Tree
 
@@ -19,6 +19,8 @@ RESTORE_ID_BYTES = 16
 MEMBERS_MAX = 15
 TRAILING_LOGS_MAX = 1_000_000
 _LENGTH = struct.Struct(">I")
+
+Steps = Generator[None, None, str]
 
 
 def configure_autopilot(draft: Draft, command: pb.ConfigureAutopilot) -> str:
@@ -46,8 +48,8 @@ def _compare(modified: int, command: pb.ConfigureAutopilot) -> None:
         raise Conflict(f"changed at index {modified}, after {command.expected_index}; read it again")
 
 
-def restore(draft: Draft, command: pb.Restore) -> str:
-    """Collects parts; the last one puts what they make in the place of the state.
+def restore(draft: Draft, command: pb.Restore) -> Steps:
+    """Collects parts; the last one puts what they make in the place of the state, in steps of a millisecond.
 
     Membership of the cluster is not part of the state, so the servers stay who they are.
     """
@@ -59,26 +61,30 @@ def restore(draft: Draft, command: pb.Restore) -> str:
     if not command.digest:
         draft.put_parts(parts if parts[-1].records else known)
         return ""
-    records = [record for row in parts for record in row.records]
-    rules.refuse_unless(digest_of(records) == command.digest, "digest: is not that of the parts")
-    draft.replace_state(_continued(draft, _decoded(records)))
+    digest = hashlib.sha256()
+    for row in parts:
+        _add_to(digest, row.records)
+        yield
+    rules.refuse_unless(digest.digest() == command.digest, "digest: is not that of the parts")
+    try:
+        found = yield from decode_steps(record for row in parts for record in row.records)
+    except LogCorrupt as error:
+        raise InvalidCommand(str(error)) from None
+    draft.replace_state(_continued(draft, found))
     return ""
 
 
 def digest_of(records: Iterable[bytes]) -> bytes:
     """Of all records of a restore."""
     found = hashlib.sha256()
-    for record in records:
-        found.update(_LENGTH.pack(len(record)))
-        found.update(record)
+    _add_to(found, records)
     return found.digest()
 
 
-def _decoded(records: list[bytes]) -> State:
-    try:
-        return decode(records)
-    except LogCorrupt as error:
-        raise InvalidCommand(str(error)) from None
+def _add_to(digest: "hashlib._Hash", records: Iterable[bytes]) -> None:
+    for record in records:
+        digest.update(_LENGTH.pack(len(record)))
+        digest.update(record)
 
 
 def _continued(draft: Draft, found: State) -> State:

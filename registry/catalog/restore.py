@@ -1,9 +1,11 @@
-"""The tables of a snapshot, from its rows: in steps, for a server that restores has an election timer too."""
+"""The tables of a snapshot, from its runs of rows: in steps, for a server that restores has an election
+timer too."""
 
 from collections import defaultdict
-from collections.abc import Callable, Generator
-from dataclasses import replace
-from operator import attrgetter, itemgetter
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from operator import itemgetter, lt
 from typing import Any
 
 from weft.pb.catalog.v1 import state_pb2 as pb
@@ -11,17 +13,29 @@ from weft.pb.catalog.v1 import state_pb2 as pb
 from ..errors import LogCorrupt
 from . import codec
 from .answers import Answered, Answers
-from .model import AUTOPILOT_DEFAULT, Authority
-from .sharing import Sharing
+from .columns import Columns, Kind, Run, Shared
+from .kinds import KINDS
+from .model import (
+    AUTOPILOT_DEFAULT,
+    Authority,
+    AutopilotConfig,
+    CaRoot,
+    Check,
+    CredentialRecord,
+    Intention,
+    LeafRecord,
+    Node,
+    RestorePart,
+    Revocation,
+    Service,
+)
 from .state import Moved, State
-from .tombstones import is_covering
 from .tree import Key, Loader, Tree
 
-STEP_ROWS = 64
-"""Rows between two steps: about a millisecond."""
+STEP_GROUPS = 64
+"""Groups of a further order that are sorted between two steps: below a millisecond, for they are small."""
 
 Steps = Generator[None, None, Any]
-_KeyOf = Callable[[Any], Key]
 
 
 class _Second:
@@ -31,129 +45,144 @@ class _Second:
     at once would be one call of 150 ms that nothing can interrupt.
     """
 
-    def __init__(self, key: _KeyOf) -> None:
-        self._key = key
-        self._groups: defaultdict[Any, list[tuple[Key, Any]]] = defaultdict(list)
+    def __init__(self) -> None:
+        self._groups: defaultdict[Any, tuple[list[Key], list[Any]]] = defaultdict(lambda: ([], []))
 
-    def add(self, row: Any) -> None:
-        key = self._key(row)
-        self._groups[key[0]].append((key, row))
+    def add(self, keys: Iterable[Key], rows: Iterable[Any]) -> None:
+        groups = self._groups
+        for key, row in zip(keys, rows, strict=True):
+            group_keys, group_rows = groups[key[0]]
+            group_keys.append(key)
+            group_rows.append(row)
 
     def tree(self) -> Steps:
         loader = Loader[Any]()
         for count, first in enumerate(sorted(self._groups), 1):
-            for within, (key, row) in enumerate(sorted(self._groups.pop(first), key=itemgetter(0)), 1):
-                loader.add(key, row)
-                if not within % STEP_ROWS:
-                    yield
-            if not count % STEP_ROWS:
+            keys, rows = self._groups.pop(first)
+            if not _ascends(keys):
+                pairs = sorted(zip(keys, rows, strict=True), key=itemgetter(0))
+                keys, rows = [key for key, _ in pairs], [row for _, row in pairs]
+            loader.extend(keys, rows)
+            if not count % STEP_GROUPS or len(keys) > STEP_GROUPS:
                 yield
         return loader.tree()
 
 
+def _checked(keys: list[Key], last: Key, table: str) -> Key:
+    """The last of the keys, which follow `last` in order. Raises LogCorrupt."""
+    if keys[0] <= last or not _ascends(keys):
+        raise LogCorrupt(f"the snapshot holds rows of {table} out of order, at {str(keys[0])[:200]}")
+    return keys[-1]
+
+
+def _ascends(keys: list[Key]) -> bool:
+    return all(map(lt, keys, islice(keys, 1, None)))
+
+
+@dataclass(slots=True)
 class _Table:
-    """Rows of one kind as they come, which is in the order of their key."""
+    """Rows of one kind as they come, which is in the order of their key.
 
-    def __init__(self, read: Callable[[Any], Any], key: _KeyOf, second: _KeyOf | None = None) -> None:
-        self._read = read
-        self._key = key
-        self._last: Key = ()
-        self._loader = Loader[Any]()
-        self.second = _Second(second) if second else None
+    `key` and `second` name the fields of the table's key and of that of its further order.
+    """
 
-    def add(self, row: Any) -> None:
-        value = self._read(row)
-        key = self._key(value)
-        if key <= self._last:
-            raise LogCorrupt(f"the snapshot holds rows out of order, at {str(key)[:200]}")
-        self._last = key
-        self._loader.add(key, value)
+    row: Callable[..., Any]
+    key: tuple[str, ...]
+    second: tuple[str, ...] = ()
+    last: Key = ()
+    loader: Loader[Any] = field(default_factory=Loader)
+    ordered: _Second = field(default_factory=_Second)
+
+    def add(self, kind: Kind, columns: Columns) -> list[Any]:
+        """The rows, once they are in the table."""
+        rows = list(map(self.row, *columns))
+        keys = _keys(kind, columns, self.key)
+        self.last = _checked(keys, self.last, kind.table)
+        self.loader.extend(keys, rows)
         if self.second:
-            self.second.add(value)
+            self.ordered.add(_keys(kind, columns, self.second), rows)
+        return rows
 
-    def tree(self) -> Tree[Any]:
-        return self._loader.tree()
+
+def _keys(kind: Kind, columns: Columns, names: tuple[str, ...]) -> list[Key]:
+    return list(zip(*(columns[kind.names.index(name)] for name in names), strict=True))
 
 
 class Tables:
     """What the records of a snapshot have brought so far."""
 
     def __init__(self) -> None:
-        shared = Sharing(None)
-        self._connected = _Second(attrgetter("connects_to", "node", "id"))
+        self._shared = Shared()
+        self._connected = _Second()
         self._moved = Loader[Moved]()
+        self._moved_last: Key = ()
+        self._moved_at: dict[tuple[int, int], Moved] = {}
+        self._tombstones: list[Key] = []
         self._authority: Authority | None = None
         self._autopilot = AUTOPILOT_DEFAULT
         self._answers: list[tuple[bytes, Answered]] = []
         self._tables = {
-            "node": _Table(lambda row: codec.node_from_pb(row, shared), lambda it: (it.name,)),
-            "service": _Table(
-                lambda row: self._read_service(row, shared),
-                attrgetter("node", "id"),
-                attrgetter("name", "node", "id"),
-            ),
-            "check": _Table(
-                lambda row: codec.check_from_pb(row, shared),
-                attrgetter("node", "id"),
-                attrgetter("node", "service_id", "id"),
-            ),
-            "intention": _Table(
-                codec.intention_from_pb,
-                attrgetter("destination", "source"),
-                attrgetter("source", "destination"),
-            ),
-            "credential": _Table(codec.credential_from_pb, lambda it: (it.instance_key,)),
+            "node": _Table(Node, ("name",)),
+            "service": _Table(Service, ("node", "id"), ("name", "node", "id")),
+            "check": _Table(Check, ("node", "id"), ("node", "service_id", "id")),
+            "intention": _Table(Intention, ("destination", "source"), ("source", "destination")),
+            "credential": _Table(CredentialRecord, ("instance_key",)),
             "leaf": _Table(
-                codec.leaf_from_pb,
-                attrgetter("instance_key", "serial"),
-                attrgetter("not_after_ms", "instance_key", "serial"),
+                LeafRecord, ("instance_key", "serial"), ("not_after_ms", "instance_key", "serial")
             ),
-            "revocation": _Table(
-                codec.revocation_from_pb, attrgetter("not_after_ms", "trust_domain", "serial")
-            ),
-            "root": _Table(codec.root_from_pb, lambda it: (it.id,)),
-            "restore_part": _Table(codec.part_from_pb, lambda it: (it.part,)),
+            "revocation": _Table(Revocation, ("not_after_ms", "trust_domain", "serial")),
+            "root": _Table(CaRoot, ("id",)),
+            "restore_part": _Table(RestorePart, ("part",)),
         }
-        self._add: dict[str, Callable[[Any], None]] = {kind: it.add for kind, it in self._tables.items()}
-        self._add |= {
-            "authority": self._add_authority,
-            "autopilot": self._add_autopilot,
-            "watch_index": self._add_moved,
-            "answered": self._add_answered,
-        }
-        self._moved_at: dict[tuple[int, int], Moved] = {}
 
-    def add(self, row: pb.SnapshotRow) -> None:
-        """Raises KeyError for a kind that this version does not know, LogCorrupt, ValueError."""
-        kind = str(row.WhichOneof("row"))
-        self._add[kind](getattr(row, kind))
+    def add(self, run: Run) -> None:
+        """Raises LogCorrupt, also for a table that this version does not know."""
+        if (kind := KINDS.get(run.table)) is None:
+            raise LogCorrupt(
+                f"the snapshot holds a table {run.table[:64]!r} that this Weft does not know; "
+                "start one at least as new as its writer"
+            )
+        columns = kind.read(run, self._shared)
+        match run.table:
+            case "authority":
+                *_, self._authority = map(Authority, *columns)
+            case "autopilot":
+                *_, self._autopilot = map(AutopilotConfig, *columns)
+            case "watch_index":
+                self._add_moved(*columns)
+            case "answered":
+                ids, *rest = columns
+                self._answers += zip(ids, map(Answered, *rest), strict=True)
+            case table:
+                rows = self._tables[table].add(kind, columns)
+                if table == "service":
+                    self._connect(rows)
 
-    def _read_service(self, row: pb.Service, shared: Sharing) -> Any:
-        service = codec.service_from_pb(row, shared)
-        if service.connects_to:
-            self._connected.add(service)
-        return service
+    def _connect(self, rows: list[Service]) -> None:
+        meshed = [(row.connects_to, row) for row in rows if row.proxy or row.connect_native]
+        found = [((name, row.node, row.id), row) for name, row in meshed if name]
+        self._connected.add([key for key, _ in found], [row for _, row in found])
 
-    def _add_authority(self, row: pb.Authority) -> None:
-        self._authority = codec.authority_from_pb(row)
-
-    def _add_autopilot(self, row: pb.Autopilot) -> None:
-        self._autopilot = codec.autopilot_from_pb(row)
-
-    def _add_moved(self, row: pb.WatchIndex) -> None:
-        when = row.index, row.time_ms
-        self._moved.add(tuple(row.key), self._moved_at.setdefault(when, Moved(*when)))
-
-    def _add_answered(self, row: pb.Answered) -> None:
-        answer = Answered(row.time_ms, row.index, row.code, row.message, row.value)
-        self._answers.append((row.request_id, answer))
-
-    def _second(self, kind: str) -> Steps:
-        second = self._tables[kind].second
-        return (yield from second.tree()) if second else Tree[Any]()
+    def _add_moved(
+        self, kinds: list[str], names: list[Any], indexes: list[int], times: list[int], gone: list[bool]
+    ) -> None:
+        if kinds[0] not in ("instance", "credential"):  # their names stand nowhere else
+            names = self._shared.of(str, names)
+        keys = [(kind,) if name is None else (kind, name) for kind, name in zip(kinds, names, strict=True)]
+        self._moved_last = _checked(keys, self._moved_last, "watch_index")
+        known = self._moved_at
+        when = list(zip(indexes, times, strict=True))
+        self._moved.extend(keys, [known.get(it) or known.setdefault(it, Moved(*it)) for it in when])
+        if any(gone):
+            self._tombstones += [(time, *key) for key, time, it in zip(keys, times, gone, strict=True) if it]
 
     def state(self, head: pb.SnapshotHead) -> Steps:
-        """The State, once all rows have been added."""
+        """The State, once all runs have been added."""
+        trees: dict[str, Tree[Any]] = {}
+        for table, it in self._tables.items():
+            trees[table] = it.loader.tree()
+            yield
+            trees[f"{table} 2"] = yield from it.ordered.tree()
         state = State(
             index=head.index,
             time_ms=head.time_ms,
@@ -162,32 +191,23 @@ class Tables:
             cluster=codec.cluster_from_pb(head.cluster) if head.HasField("cluster") else None,
             authority=self._authority,
             autopilot=self._autopilot,
-            nodes=self._tables["node"].tree(),
-            services=self._tables["service"].tree(),
-            services_by_name=(yield from self._second("service")),
+            nodes=trees["node"],
+            services=trees["service"],
+            services_by_name=trees["service 2"],
             services_by_connect=(yield from self._connected.tree()),
-            checks=self._tables["check"].tree(),
-            checks_by_service=(yield from self._second("check")),
-            intentions=self._tables["intention"].tree(),
-            intentions_by_source=(yield from self._second("intention")),
-            credentials=self._tables["credential"].tree(),
-            leaves=self._tables["leaf"].tree(),
-            leaves_by_expiry=(yield from self._second("leaf")),
-            revocations=self._tables["revocation"].tree(),
-            roots=self._tables["root"].tree(),
-            restoring=self._tables["restore_part"].tree(),
+            checks=trees["check"],
+            checks_by_service=trees["check 2"],
+            intentions=trees["intention"],
+            intentions_by_source=trees["intention 2"],
+            credentials=trees["credential"],
+            leaves=trees["leaf"],
+            leaves_by_expiry=trees["leaf 2"],
+            revocations=trees["revocation"],
+            roots=trees["root"],
+            restoring=trees["restore_part"],
             moved=self._moved.tree(),
-            answers=Answers.load(self._answers),
         )
-        return replace(state, tombstones=(yield from _tombstones(state)))
-
-
-def _tombstones(state: State) -> Steps:
-    """`State.tombstones`, which the other tables imply."""
-    found: list[tuple[Key, None]] = []
-    for count, (key, moved) in enumerate(state.moved.items(), 1):
-        if not is_covering(state, key):
-            found.append(((moved.time_ms, *key), None))
-        if not count % STEP_ROWS:
-            yield
-    return Tree[None].load(sorted(found))
+        yield
+        answers = yield from Answers.load(self._answers)
+        tombstones = Tree[None].load((key, None) for key in sorted(self._tombstones))
+        return replace(state, answers=answers, tombstones=tombstones)

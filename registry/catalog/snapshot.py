@@ -1,7 +1,8 @@
 """The whole state as a sequence of records, and back: equal states give equal bytes.
 
-Rows go out in the order of the trees, so neither hash seeds nor the history of a tree show. Encoding
-walks an immutable view and yields small runs of records: the caller decides how much it does at a time.
+The first record is the head, the others are runs of rows (`columns`), table after table in the order of the
+trees, so neither hash seeds nor the history of a tree show. Encoding walks an immutable view and yields one
+record at a time: the caller decides how much it does in one go.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -13,15 +14,16 @@ from weft.pb.catalog.v1 import state_pb2 as pb
 
 from ..errors import LogCorrupt
 from . import codec
-from .restore import STEP_ROWS, Tables
-from .state import Answered, Moved, State
-from .tree import Key
+from .columns import read_run
+from .kinds import KINDS, Moving
+from .restore import Tables
+from .state import State
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 
 
 def encode(state: State) -> Iterator[bytes]:
-    """The records of a snapshot, the head first."""
+    """The records of a snapshot, the head first. Each takes half a millisecond or so."""
     head = pb.SnapshotHead(
         version=SNAPSHOT_VERSION,
         index=state.index,
@@ -30,25 +32,45 @@ def encode(state: State) -> Iterator[bytes]:
         roots_epoch=state.roots_epoch,
         cluster=codec.cluster_to_pb(state.cluster) if state.cluster else None,
     )
-    yield _bytes(head)
-    tables: tuple[tuple[str, Iterable[Any], Callable[[Any], Any]], ...] = (
-        ("node", state.nodes.values(), codec.node_to_pb),
-        ("service", state.services.values(), codec.service_to_pb),
-        ("check", state.checks.values(), codec.check_to_pb),
-        ("intention", state.intentions.values(), codec.intention_to_pb),
-        ("credential", state.credentials.values(), codec.credential_to_pb),
-        ("leaf", state.leaves.values(), codec.leaf_to_pb),
-        ("revocation", state.revocations.values(), codec.revocation_to_pb),
-        ("root", state.roots.values(), codec.root_to_pb),
-        ("authority", [state.authority] if state.authority else [], codec.authority_to_pb),
-        ("autopilot", [state.autopilot] if state.autopilot.indexes.create else [], codec.autopilot_to_pb),
-        ("restore_part", state.restoring.values(), codec.part_to_pb),
-        ("watch_index", state.moved.items(), _moved_to_pb),
-        ("answered", state.answers.items(), _answered_to_pb),
-    )
-    for name, rows, to_pb in tables:
-        for row in rows:
-            yield _bytes(pb.SnapshotRow(**{name: to_pb(row)}))
+    yield head.SerializeToString(deterministic=True)
+    rows: dict[str, Iterable[Any]] = {
+        "node": state.nodes.values(),
+        "service": state.services.values(),
+        "check": state.checks.values(),
+        "intention": state.intentions.values(),
+        "credential": state.credentials.values(),
+        "leaf": state.leaves.values(),
+        "revocation": state.revocations.values(),
+        "root": state.roots.values(),
+        "authority": [state.authority] if state.authority else [],
+        "autopilot": [state.autopilot] if state.autopilot.indexes.create else [],
+        "restore_part": state.restoring.values(),
+        "watch_index": _moving(state),
+        "answered": state.answers.items(),
+    }
+    for table, kind in KINDS.items():
+        yield from kind.runs(rows[table])
+
+
+def _moving(state: State) -> Iterator[Moving]:
+    """Tombstones are keyed by the time of what they are of."""
+    gone = state.tombstones
+    for key, moved in state.moved.items():
+        kind, name = key if len(key) == 2 else (*key, None)
+        yield Moving(kind, name, moved.index, moved.time_ms, bool(gone) and (moved.time_ms, *key) in gone)
+
+
+def slices(records: Iterable[bytes], clock: Callable[[], float], slice_s: float) -> Iterator[list[bytes]]:
+    """Runs of records that took `slice_s` to make, by this clock: between two the event loop can run."""
+    part: list[bytes] = []
+    end = clock() + slice_s
+    for record in records:
+        part.append(record)
+        if clock() >= end:
+            yield part
+            part, end = [], clock() + slice_s
+    if part:
+        yield part
 
 
 def decode(records: Iterable[bytes]) -> State:
@@ -65,37 +87,20 @@ def decode(records: Iterable[bytes]) -> State:
 def decode_steps(records: Iterable[bytes]) -> Generator[None, None, State]:
     """As `decode`, but yields after every millisecond or so of work, and returns the state at the end."""
     parts = iter(records)
-    try:
-        head = pb.SnapshotHead.FromString(next(parts, b""))
-        tables = Tables()
-        for count, part in enumerate(parts, 1):
-            tables.add(pb.SnapshotRow.FromString(part))
-            if not count % STEP_ROWS:
-                yield
-    except (DecodeError, KeyError, ValueError) as error:
-        raise LogCorrupt(f"the snapshot holds a record that does not decode ({error})") from error
-    if head.version != SNAPSHOT_VERSION:
-        raise LogCorrupt(f"the snapshot is of version {head.version}; this Weft reads {SNAPSHOT_VERSION}")
+    head = _head(next(parts, b""))
+    tables = Tables()
+    for part in parts:
+        tables.add(read_run(part))
+        yield
     state: State = yield from tables.state(head)
     return state
 
 
-def _bytes(message: pb.SnapshotHead | pb.SnapshotRow) -> bytes:
-    return message.SerializeToString(deterministic=True)  # sorts map fields
-
-
-def _moved_to_pb(item: tuple[Key, Moved]) -> pb.WatchIndex:
-    key, moved = item
-    return pb.WatchIndex(key=key, index=moved.index, time_ms=moved.time_ms)
-
-
-def _answered_to_pb(item: tuple[bytes, Answered]) -> pb.Answered:
-    request_id, row = item
-    return pb.Answered(
-        request_id=request_id,
-        time_ms=row.time_ms,
-        index=row.index,
-        code=row.code,
-        message=row.message,
-        value=row.value,
-    )
+def _head(record: bytes) -> pb.SnapshotHead:
+    try:
+        head = pb.SnapshotHead.FromString(record)
+    except DecodeError as error:
+        raise LogCorrupt(f"the snapshot's head does not decode ({error}); restore a backup") from error
+    if head.version != SNAPSHOT_VERSION:
+        raise LogCorrupt(f"the snapshot is of version {head.version}; this Weft reads {SNAPSHOT_VERSION}")
+    return head

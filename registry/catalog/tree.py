@@ -9,6 +9,7 @@ Iteration order is the key order, in every process.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 Key = tuple[Any, ...]
@@ -39,8 +40,9 @@ class Tree(Generic[V]):
     def load(cls, items: Iterable[tuple[Key, V]]) -> "Tree[V]":
         """Builds a tree from items in strictly ascending key order, in linear time."""
         loader = Loader[V]()
-        for key, value in items:
-            loader.add(key, value)
+        left = iter(items)
+        while part := list(islice(left, 1024)):
+            loader.extend([key for key, _ in part], [value for _, value in part])
         return loader.tree()
 
     def __len__(self) -> int:
@@ -210,21 +212,23 @@ class Loader(Generic[V]):
         self._keys: list[Key] = []
         self._values: list[V] = []
 
-    def add(self, key: Key, value: V) -> None:
-        if len(self._keys) == _FILL:
-            self._cut()
-        self._keys.append(key)
-        self._values.append(value)
+    def extend(self, keys: Iterable[Key], values: Iterable[V]) -> None:
+        """Adds as many keys as values."""
+        self._keys += keys
+        self._values += values
+        whole = len(self._keys) - len(self._keys) % _FILL
+        for low in range(0, whole, _FILL):
+            self._cut(low, low + _FILL)
+        del self._keys[:whole], self._values[:whole]
 
-    def _cut(self) -> None:
-        self._leaves.append((self._keys, self._values))
-        self._keys, self._values = [], []
+    def _cut(self, low: int, high: int) -> None:
+        self._leaves.append((self._keys[low:high], self._values[low:high]))
 
     def tree(self) -> Tree[V]:
         """What was added, as a tree; the loader is spent."""
         size = len(self._leaves) * _FILL + len(self._keys)
         if self._keys:
-            self._cut()
+            self._cut(0, len(self._keys))
         if not self._leaves:
             return Tree()
         nodes, firsts = self._leaves, [keys[0] for keys, _ in self._leaves]

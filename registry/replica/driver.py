@@ -15,7 +15,6 @@ import structlog
 from weft.pb.catalog.v1.command_pb2 import Command
 
 from ..catalog.feature_level import refuse_too_new
-from ..catalog.state import State
 from ..errors import DiskFull, NotReady, OutcomeUnknown
 from ..raft.config import Config
 from ..raft.messages import Entry, HardState, Message, SnapshotMeta
@@ -29,7 +28,7 @@ from .errors import PeerRefused
 from .machine import Machine
 from .proposals import Proposals
 from .reads import Reads
-from .receiver import Receiver
+from .receiver import Receiver, decoded
 from .records import ENTRY_HEAD_BYTES, Position
 from .wal import Wal, translated
 
@@ -237,26 +236,33 @@ class Driver:
         meta = ready.install
         if meta:
             self._outside.installing()
-        state = await self._disk.run(lambda: self._write_chunks(ready))
-        if meta and state:
+        records = await self._disk.run(lambda: self._write_chunks(ready))
+        if meta:
+            state = await decoded(records, meta)
+            await self._disk.run(lambda: self._keep(meta))
             self.entries.replace(meta)
             self._machine.replace(state, meta.term)
             log.info("snapshot installed", index=meta.index)
 
-    def _write_chunks(self, ready: Ready) -> State | None:
-        """On the log's thread. The order is that of `wal`: whole, named, and only then the old log goes."""
+    def _write_chunks(self, ready: Ready) -> list[bytes]:
+        """On the log's thread. The records, once they are whole."""
         try:
             for chunk in ready.chunks:
                 self._receiver.write(chunk)
-            if ready.install is None:
-                return None
-            state = self._receiver.finish(ready.install)
+            return self._receiver.records(ready.install) if ready.install else []
         except OSError as error:
             self._receiver.abort()
             raise translated(error) from None
-        self._wal.restart_after(Position(ready.install.index, ready.install.term))
-        self._wal.drop_before(ready.install.index)
-        return state
+
+    def _keep(self, meta: SnapshotMeta) -> None:
+        """On the log's thread. The order is that of `wal`: whole, named, and only then the old log goes."""
+        try:
+            self._receiver.keep(meta)
+        except OSError as error:
+            self._receiver.abort()
+            raise translated(error) from None
+        self._wal.restart_after(Position(meta.index, meta.term))
+        self._wal.drop_before(meta.index)
 
     # When the disk gives up
 

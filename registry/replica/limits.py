@@ -16,8 +16,9 @@ SEGMENT_BYTES = 16 * 1024 * 1024
 SNAPSHOT_AFTER_BYTES = 64 * 1024 * 1024
 """Log written since the last snapshot that makes a new one worth it: about a second of replay."""
 
-SNAPSHOT_SLICE_RECORDS = 64
-"""Rows encoded in one go on the event loop: about 1 ms."""
+SNAPSHOT_SLICE_S = 0.002
+"""A snapshot is encoded, and restored, for this long before the event loop has its turn: the fan-out to
+readers and the election timer run between."""
 
 ENTRIES_KEPT = 8192
 """Entries kept in memory behind a snapshot: a follower that was away for seconds needs no snapshot."""

@@ -6,7 +6,7 @@ Entries are applied in slices of a few milliseconds, for the event loop is the e
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 
 from google.protobuf.message import DecodeError
@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from weft.errors import invariant
 from weft.pb.catalog.v1.command_pb2 import Command
 
-from ..catalog.apply import apply
+from ..catalog.apply import Applied, apply_steps
 from ..catalog.state import Answered, State
 from ..errors import LogCorrupt
 from ..raft.messages import Entry, EntryKind
@@ -36,6 +36,7 @@ class Machine:
         self._fail = fail
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Entry] = deque()
+        self._begun: Generator[None, None, Applied] | None = None  # the first of the queue, in steps
         self._taken = state.index
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []  # a heap by index
         self._count = 0
@@ -56,7 +57,7 @@ class Machine:
         end = self._loop.time() + limits.APPLY_SLICE_S
         try:
             while self._queue and not self._closed:
-                self._apply(self._queue.popleft())
+                self._apply(self._queue[0])
                 if self._queue and self._loop.time() >= end:
                     self._loop.call_soon(self._slice)
                     return
@@ -65,15 +66,27 @@ class Machine:
         self._running = False
 
     def _apply(self, entry: Entry) -> None:
+        """One step of the first entry; it leaves the queue when that was the last one."""
         invariant(entry.index == self.state.index + 1, f"entry {entry.index} after {self.state.index}")
-        if entry.kind is EntryKind.NORMAL:
-            step = apply(self.state, self._proposals.command(entry) or _decode(entry), entry.index)
-            self._show(step.state, entry.term)
-            self.watchers.notify(step.touched)
-            self._proposals.resolve(entry, step.answer)
-        else:
+        if entry.kind is not EntryKind.NORMAL:
+            self._queue.popleft()
             self._show(replace(self.state, index=entry.index), entry.term)
             self._proposals.resolve(entry, Answered(0, entry.index, 0, "", ""))
+            return
+        if self._begun is None:
+            command = self._proposals.command(entry) or _decode(entry)
+            self._begun = apply_steps(self.state, command, entry.index)
+        try:
+            next(self._begun)
+        except StopIteration as end:
+            self._finish(entry, end.value)
+
+    def _finish(self, entry: Entry, applied: Applied) -> None:
+        self._queue.popleft()
+        self._begun = None
+        self._show(applied.state, entry.term)
+        self.watchers.notify(applied.touched)
+        self._proposals.resolve(entry, applied.answer)
 
     def _show(self, state: State, term: int) -> None:
         self.state, self.term = state, term
@@ -86,6 +99,7 @@ class Machine:
         """A leader's snapshot takes the place of the state, unless it is older."""
         if state.index <= self.state.index:
             return
+        self._begun = None  # whatever it was, the snapshot holds it
         while self._queue and self._queue[0].index <= state.index:
             self._queue.popleft()
         self._taken = max(self._taken, state.index)

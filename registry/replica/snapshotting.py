@@ -1,18 +1,18 @@
 """When a snapshot is made, and how it stays out of the way of writes.
 
-Rows are encoded on the event loop in slices of about a millisecond, from a view that cannot change;
+Rows are encoded on the event loop in slices of some milliseconds, from a view that cannot change;
 bytes are written and synced on a thread of their own.
 """
 
 import asyncio
 from collections.abc import Callable, Collection
-from itertools import chain, islice
+from itertools import chain
 
 import structlog
 
 from weft.aio import Tasks
 
-from ..catalog.snapshot import encode
+from ..catalog.snapshot import encode, slices
 from ..catalog.state import State
 from ..raft.messages import SnapshotMeta
 from . import limits
@@ -90,8 +90,9 @@ class Snapshotter:
         writer: SnapshotWriter = await self._own.run(lambda: self._wal.snapshot_writer(meta.index))
         try:
             records = chain((write_meta(meta),), encode(state))
-            while slice_ := tuple(islice(records, limits.SNAPSHOT_SLICE_RECORDS)):
-                await self._own.run(lambda part=slice_: writer.write(part))  # type: ignore[misc]
+            clock = asyncio.get_running_loop().time
+            for part in slices(records, clock, limits.SNAPSHOT_SLICE_S):
+                await self._own.run(lambda part=part: writer.write(part))  # type: ignore[misc]
                 await asyncio.sleep(0)
             await self._own.run(writer.finish)
         except BaseException:

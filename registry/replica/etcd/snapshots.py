@@ -6,8 +6,7 @@ removed. Every write is a transaction that compares the leader's key.
 
 import asyncio
 import zlib
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
 import structlog
@@ -15,10 +14,11 @@ import structlog
 from weft.pb.etcd.v1.log_pb2 import Snapshot
 from weft.pb.vendor.etcd.v3 import rpc_pb2 as pb
 
-from ...catalog.snapshot import decode, encode
+from ...catalog.snapshot import decode_steps, encode, slices
 from ...catalog.state import State
 from ...errors import LogCorrupt, NotReady
 from .. import limits as replica_limits
+from ..slicing import in_slices
 from . import limits
 from .client import Etcd, delete, put
 from .layout import Keys, after_prefix, pack, read_snapshot, unpack
@@ -57,7 +57,7 @@ class Snapshots:
             return None
         meta = read_snapshot(found.kvs[0].value)
         chunks = await self._chunks(meta.index, found.header.revision)
-        return Loaded(await asyncio.to_thread(_decode, chunks, meta), meta.resume)
+        return Loaded(await _decoded(chunks, meta), meta.resume)
 
     async def _chunks(self, index: int, revision: int) -> list[bytes]:
         """At one revision: they may be replaced meanwhile."""
@@ -82,9 +82,9 @@ class Snapshots:
             return
         await self._sweep(old.index, epoch)
         meta = Snapshot(index=state.index, resume=resume, log_from=old.resume)
-        for position, chunk in enumerate(_chunks(encode(state))):
-            await self._fenced(epoch, put(self._keys.chunk(state.index, position), chunk))
-            meta.chunks, meta.size = position + 1, meta.size + len(chunk)
+        async for chunk in _chunks(encode(state)):
+            await self._fenced(epoch, put(self._keys.chunk(state.index, meta.chunks), chunk))
+            meta.chunks, meta.size = meta.chunks + 1, meta.size + len(chunk)
             meta.crc = zlib.crc32(chunk, meta.crc)
         await self._fenced(epoch, put(self._keys.snapshot, meta.SerializeToString()))
         log.info("snapshot written", index=state.index, chunks=meta.chunks)
@@ -124,12 +124,13 @@ class Snapshots:
             raise NotReady("this server lost its leadership while it wrote a snapshot")
 
 
-def _chunks(records: Iterable[bytes]) -> Iterator[bytes]:
+async def _chunks(records: Iterable[bytes]) -> AsyncIterator[bytes]:
     """Records packed into pieces that fit a request; a piece may begin within a record."""
     waiting = bytearray()
-    rows = iter(records)
-    while slice_ := tuple(islice(rows, replica_limits.SNAPSHOT_SLICE_RECORDS)):
-        waiting += pack(slice_)
+    clock = asyncio.get_running_loop().time
+    for part in slices(records, clock, replica_limits.SNAPSHOT_SLICE_S):
+        waiting += pack(part)
+        await asyncio.sleep(0)
         while len(waiting) >= limits.CHUNK_BYTES:
             yield bytes(waiting[: limits.CHUNK_BYTES])
             del waiting[: limits.CHUNK_BYTES]
@@ -137,8 +138,9 @@ def _chunks(records: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(waiting)
 
 
-def _decode(chunks: list[bytes], meta: Snapshot) -> State:
-    state = decode(unpack(chunks, meta))
+async def _decoded(chunks: list[bytes], meta: Snapshot) -> State:
+    records = await asyncio.to_thread(lambda: list(unpack(chunks, meta)))
+    state = await in_slices(decode_steps(records), replica_limits.SNAPSHOT_SLICE_S)
     if state.index != meta.index:
         raise LogCorrupt(
             f"etcd: the snapshot of index {meta.index} says that it is of {state.index}; restore a backup"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from registry.catalog import commands, snapshot, watches
-from registry.catalog.apply import raise_refusal
+from registry.catalog.apply import apply_steps, raise_refusal
 from registry.catalog.census import count
 from registry.catalog.model import AutopilotConfig, Cluster
 from registry.catalog.operator import digest_of
@@ -152,3 +152,23 @@ def test_a_census_counts_rows_by_table() -> None:
     world.do(commands.register(stamp(), node("n2")))
     found = count(records)
     assert (found["node"], found["service"], found["root"]) == (1, 1, 1)
+
+
+def test_trap_24_a_restore_is_applied_in_steps() -> None:
+    """Each of them is a run of rows or so: servers have an election timer meanwhile."""
+    world, _ = saved()
+    for number in range(40):
+        world.register(*(service(f"s{number}-{it}", "web") for it in range(20)))
+    records = list(snapshot.encode(world.state))
+    command = commands.restore(stamp(), ID, 0, records, digest_of(records))
+    steps = apply_steps(world.state, command, world.state.index + 1)
+    count = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            applied = end.value
+            break
+        count += 1
+    assert count > len(records)
+    assert list(applied.state.services.items()) == list(world.state.services.items())

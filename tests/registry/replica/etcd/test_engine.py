@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from registry.catalog import commands, watches
+from registry.catalog.model import Service
 from registry.errors import DiskFull, LogCorrupt, NotReady, OutcomeUnknown, UnknownCommand
 from registry.replica import limits as replica_limits
 from registry.replica.etcd import limits
@@ -358,7 +359,9 @@ async def test_trap_27_snapshots_are_in_chunks_that_fit_and_replace_the_log(
     raw = await _raw(shared.url(prefix))
     orphan = keys.chunk(7, 0)
     await raw.txn([], [put(orphan, b"of a leader that died")])
-    meta = {f"k{it}": "v" * 100 for it in range(20)}
+
+    def wide(number: int) -> Service:
+        return service(f"s{number}", meta={f"k{it}": f"{number} " * 30 for it in range(20)})
 
     async def rows() -> dict[bytes, int]:
         found = await raw.range(b"%s/" % prefix.encode(), after_prefix(b"%s/" % prefix.encode()))
@@ -366,7 +369,7 @@ async def test_trap_27_snapshots_are_in_chunks_that_fit_and_replace_the_log(
 
     async def trimmed() -> bool:
         for number in range(40):
-            await log.propose(commands.register(stamp(), node(), [service(f"s{number}", meta=meta)]))
+            await log.propose(commands.register(stamp(), node(), [wide(number)]))
         return keys.log(1) not in await rows() and not log._snapshotting
 
     await until(trimmed, "the log is trimmed", 20)

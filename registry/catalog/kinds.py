@@ -1,0 +1,63 @@
+"""Which tables a snapshot has, in the order in which it has them, and what their rows are made of."""
+
+from typing import NamedTuple
+
+from .columns import SERIAL, Kind
+from .model import (
+    Authority,
+    AutopilotConfig,
+    CaRoot,
+    Check,
+    CredentialRecord,
+    Intention,
+    LeafRecord,
+    Node,
+    RestorePart,
+    Revocation,
+    Service,
+)
+from .state import Answered
+
+
+class Moving(NamedTuple):
+    """A watch key, and when what it covers last changed. `gone`: it covers nothing any more."""
+
+    kind: str
+    name: str | None  # None in keys of whole tables
+    modify: int
+    time_ms: int
+    gone: bool = False
+
+
+class Outcome(NamedTuple):
+    """The answer of an applied command, kept so that a retry gets it again."""
+
+    request_id: bytes
+    time_ms: int
+    log_index: int
+    code: int = 0
+    message: str = ""
+    value: str = ""
+
+
+def _outcome(item: tuple[bytes, Answered]) -> Outcome:
+    request_id, it = item
+    return Outcome(request_id, it.time_ms, it.index, it.code, it.message, it.value)
+
+
+_ALL = (
+    Kind("node", Node),
+    Kind("service", Service),
+    Kind("check", Check, unshared=("id", "output")),
+    Kind("intention", Intention),
+    Kind("credential", CredentialRecord),
+    Kind("leaf", LeafRecord, converted={"serial": SERIAL}),
+    Kind("revocation", Revocation, converted={"serial": SERIAL}),
+    Kind("root", CaRoot),
+    Kind("authority", Authority),
+    Kind("autopilot", AutopilotConfig),
+    Kind("restore_part", RestorePart, rows_max=1),
+    Kind("watch_index", Moving, take=tuple),
+    Kind("answered", Outcome, take=_outcome),
+)
+KINDS = {kind.table: kind for kind in _ALL}
