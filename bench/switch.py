@@ -137,7 +137,7 @@ def _engine_process(role: dict[str, object], profile: bool, loop: str) -> None:
 
 async def _serve(role: dict[str, object], profiler: cProfile.Profile | None) -> None:
     from sidecar.proxy.engine import Engine
-    from sidecar.proxy.sides import Outbound
+    from sidecar.proxy.outbound import Outbound
     from sidecar.snapshot import Address, Inbound, Instance, Rule, Snapshot, Upstream
     from sidecar.telemetry import Telemetry
 

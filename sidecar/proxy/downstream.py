@@ -24,7 +24,7 @@ from .refusals import TOO_LARGE, refuse_unplanned
 if TYPE_CHECKING:
     from ..policy.authorize import Verdict
     from .peer import Peer
-    from .sides import Side
+    from .side import Side
 
 # Fields that a decision reads, or that must not pass: always decoded into the head.
 PROMOTED = frozenset((b"x-forwarded-client-cert", b"host", b"content-type"))

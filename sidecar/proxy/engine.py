@@ -20,10 +20,11 @@ from ..telemetry import Telemetry
 from . import watch
 from .dial import Mesh, Plain
 from .downstream import Downstream
+from .inbound import InboundSide
 from .listener import Listener
+from .outbound import Outbound
 from .peer import Peer
 from .pool import Pool, Target
-from .sides import InboundSide, Outbound
 from .upstream import Upstream as UpstreamConnection
 
 TICK_S = 1.0

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from sidecar.identity import Svid, TlsContexts, tls_contexts
 from sidecar.proxy.engine import Engine
-from sidecar.proxy.sides import Outbound
+from sidecar.proxy.outbound import Outbound
 from sidecar.snapshot import (
     Address,
     Balance,

@@ -11,7 +11,7 @@ import h2.events
 import h2.settings
 import pytest
 
-from sidecar.proxy.sides import Outbound
+from sidecar.proxy.outbound import Outbound
 from sidecar.snapshot import Address
 from sidecar.telemetry import Telemetry
 from tests.support.switch import Mesh

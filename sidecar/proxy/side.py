@@ -1,0 +1,93 @@
+"""What both faces of a sidecar have in common: callers, and what is decided once per head and snapshot.
+
+`Side.plan` is called when a head is new on its connection or the snapshot has changed (`epoch`), and hangs
+its decision on the head. What it read is what the decision depends on: the head itself, the connection's
+proven caller, and the snapshot; nothing else may be read here.
+"""
+
+import asyncio
+
+from ..errors import MalformedRequest
+from ..h2.block import Head
+from ..h2.errors import ErrorCode
+from ..h2.outbox import Outbox
+from ..respond import ANSWERS
+from ..telemetry import Direction, Telemetry
+from .downstream import Downstream
+from .exchange import Plan
+from .pool import Pool
+
+# More would not be served well by one process; each holds about 40 kB.
+CONNECTIONS_MAX = 8192
+_MALFORMED = ANSWERS[MalformedRequest]._replace(reset_code=ErrorCode.PROTOCOL_ERROR)
+_GRPC = b"application/grpc"
+
+
+class Side:
+    """One listener's callers and decisions."""
+
+    direction: Direction
+    peer_kind: str
+
+    def __init__(self, outbox: Outbox, pool: Pool, telemetry: Telemetry) -> None:
+        self.outbox = outbox
+        self.pool = pool
+        self.telemetry = telemetry
+        self.epoch: object = object()  # memos of plans are void when it changes
+        self.connections: set[Downstream] = set()
+        self.emptied: asyncio.Event | None = None  # set when the last connection has gone
+        self.counted = telemetry.connections(self.direction, self.peer_kind)
+
+    def accept(self) -> asyncio.BaseProtocol:
+        """A protocol for a connection that is being accepted."""
+        return Downstream(self.outbox, self)
+
+    def admit(self, conn: Downstream) -> bool:
+        """May this connection be served? Decided before a byte of it is read."""
+        if len(self.connections) >= CONNECTIONS_MAX:
+            self.counted.refuse("too_many")
+            return False
+        if not self.recognise(conn):
+            return False
+        self.connections.add(conn)
+        self.counted.opened += 1
+        return True
+
+    def recognise(self, conn: Downstream) -> bool:
+        """Who is it? On loopback nobody asks."""
+        return True
+
+    def lost(self, conn: Downstream) -> None:
+        if conn in self.connections:
+            self.connections.remove(conn)
+            if self.emptied is not None and not self.connections:
+                self.emptied.set()
+            self.counted.closed += 1
+
+    async def empty(self) -> None:
+        """Waits until no connection is left."""
+        while self.connections:
+            self.emptied = asyncio.Event()
+            await self.emptied.wait()
+
+    def plan(self, conn: Downstream, head: Head) -> None:
+        """Decides for this head, on this connection, and hangs the decision on it."""
+        plan = self.decide(conn, head)
+        if not _is_sound(head) or (head.method == b"CONNECT" and not conn.connects):
+            plan.refusal = _MALFORMED
+        head.plan = plan
+        head.plan_for = self.epoch
+
+    def decide(self, conn: Downstream, head: Head) -> Plan:
+        raise NotImplementedError
+
+
+def _is_sound(head: Head) -> bool:
+    """RFC 9113 section 8.3.1: Host may not contradict :authority."""
+    authorities = {value.lower() for name, value in head.fields if name in (b":authority", b"host")}
+    return len(authorities) <= 1
+
+
+def is_grpc(head: Head) -> bool:
+    content_type = head.value(b"content-type") or b""
+    return content_type[: len(_GRPC)] == _GRPC and content_type[len(_GRPC) : len(_GRPC) + 1] in b"+;"
