@@ -26,6 +26,7 @@ from registry.replica import connection
 from registry.replica.link import Link, Peer
 from registry.replica.opening import PROTOCOL
 from registry.replica.peer_tls import PeerContexts, PeerTls
+from registry.replica.turn import Turn
 from weft import logs
 from weft.aio import Tasks
 from weft.pb.raft.v1 import raft_pb2 as raft
@@ -105,7 +106,9 @@ class WeftTarget:
             for at, address in enumerate(told["servers"]):
                 about = await _identify(address, contexts)
                 if about.cluster_id and about.leader == about.address:
-                    link = Link(Peer(about.server_id, address), _opening(about), contexts, random.random)
+                    link = Link(
+                        Peer(about.server_id, address), _opening(about), contexts, random.random, Turn()
+                    )
                     return cls(told, link, told["http"][at])
             await asyncio.sleep(0.2)
         raise LoadFailed("no server says that it leads")
@@ -157,6 +160,7 @@ async def _identify(address: str, contexts: PeerContexts) -> raft.Identity:
         contexts.name,
         lambda proof: contexts.check(proof, time.time()),
         opening,
+        Turn(),
     )
     made.finish()
     await made.gone()

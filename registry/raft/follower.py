@@ -6,6 +6,7 @@ from .election import campaign
 from .messages import (
     Append,
     AppendReply,
+    Commit,
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
@@ -39,7 +40,13 @@ def on_append(server: Server, asked: Append) -> None:
 
 def on_heartbeat(server: Server, asked: Heartbeat) -> None:
     server.hear(asked.from_)
+    server.log.learn_commit(asked.commit, asked.commit_term)
     server.outbox.append(HeartbeatReply(server.id, asked.from_, server.term, server.log.commit, asked.round))
+
+
+def on_commit(server: Server, told: Commit) -> None:
+    server.hear(told.from_)
+    server.log.learn_commit(told.index, told.entry_term)
 
 
 def on_install(server: Server, asked: InstallSnapshot) -> None:

@@ -11,6 +11,7 @@ from .limits import ENTRY_OVERHEAD_BYTES
 from .messages import (
     Append,
     AppendReply,
+    Commit,
     Entry,
     EntryKind,
     Heartbeat,
@@ -134,7 +135,9 @@ class Leader:
         server = self._server
         for member, progress in self.progress.items():
             if self._beat:
-                server.outbox.append(Heartbeat(server.id, member, server.term, self.rounds.current))
+                server.outbox.append(
+                    Heartbeat(server.id, member, server.term, self.rounds.current, *self._committed())
+                )
             if progress.state is not ProgressState.SNAPSHOT:
                 self._send_entries(member, progress)
             if progress.state is ProgressState.SNAPSHOT:
@@ -143,9 +146,7 @@ class Leader:
 
     def _send_entries(self, member: str, progress: Progress) -> None:
         log, limits = self._log, self._server.limits
-        while progress.may_send(limits) and (
-            progress.next <= log.last_index or progress.nudge or progress.commit_sent < log.commit
-        ):
+        while progress.may_send(limits) and (progress.next <= log.last_index or progress.nudge):
             if not self._send_append(member, progress, limits.append_bytes_max):
                 return
         if progress.nudge and progress.state is ProgressState.REPLICATE:  # no room, but a question has room
@@ -174,6 +175,25 @@ class Leader:
         )
         progress.sent(entries, log.commit)
         return True
+
+    @property
+    def commit_untold(self) -> bool:
+        """Whether somebody has all that is committed, and does not know it."""
+        commit = self._log.commit
+        return any(progress.lacks_commit(commit) for progress in self.progress.values())
+
+    def tell_commit(self) -> None:
+        """Says what is committed to those who have it. Others learn it with the entries that they lack."""
+        server, (commit, term) = self._server, self._committed()
+        for member, progress in self.progress.items():
+            if progress.lacks_commit(commit):
+                server.outbox.append(Commit(server.id, member, server.term, commit, term))
+                progress.commit_sent = commit
+
+    def _committed(self) -> tuple[int, int]:
+        """Index and term of the newest committed entry."""
+        commit = self._log.commit
+        return commit, self._log.term(commit) or 0
 
     def _send_chunk(self, member: str, progress: Progress) -> None:
         """The next chunk, or the same again when its answer does not come (§7)."""
@@ -223,7 +243,7 @@ class Leader:
     def on_heartbeat_reply(self, reply: HeartbeatReply) -> None:
         progress = self._answered(reply)
         if progress:
-            progress.heartbeat_answered(reply.commit, self._log.commit, self._log.last_index)
+            progress.heartbeat_answered(self._log.last_index)
 
     def on_snapshot_reply(self, reply: SnapshotReply) -> None:
         progress = self._answered(reply)

@@ -122,6 +122,12 @@ class Log:
         invariant(index <= self.last_index, f"commit of {index} on a log to {self.last_index}")
         self.commit = max(self.commit, index)
 
+    def learn_commit(self, index: int, term: int) -> None:
+        """The entry of that index and term is committed. A log that has it has all before it as well (§5.3,
+        log matching); any other learns nothing."""
+        if self.commit < index <= self.last_index and self.term(index) == term:
+            self.commit = index
+
     def restore(self, meta: SnapshotMeta) -> None:
         """A snapshot takes the place of the complete log (§7)."""
         invariant(meta.index > self.commit, f"snapshot of {meta.index}, committed to {self.commit}")

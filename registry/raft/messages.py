@@ -128,12 +128,27 @@ class AppendReply:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """I lead (§5.2). It verifies no log, hence it carries no commit index."""
+    """I lead (§5.2), and the entry `commit` of `commit_term` is committed. It verifies no log: whoever has
+    that very entry has all before it (§5.3, log matching); to anyone else it says nothing."""
 
     from_: str
     to: str
     term: int
     round: int
+    commit: int = 0
+    commit_term: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The entry `index` of `entry_term` is committed, as a heartbeat says it, between two of them. Nobody
+    answers it; when it is lost, the next heartbeat says the same."""
+
+    from_: str
+    to: str
+    term: int
+    index: int
+    entry_term: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +204,7 @@ Message = (
     | AppendReply
     | Heartbeat
     | HeartbeatReply
+    | Commit
     | InstallSnapshot
     | SnapshotReply
     | TimeoutNow

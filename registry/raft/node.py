@@ -7,12 +7,13 @@ from typing import Any
 from .config import Change, Config
 from .election import on_pre_vote, on_pre_vote_reply, on_vote, on_vote_reply, pre_campaign
 from .errors import NotLeader
-from .follower import on_append, on_heartbeat, on_install, on_timeout_now
+from .follower import on_append, on_commit, on_heartbeat, on_install, on_timeout_now
 from .leader import Leader
 from .limits import LIMITS, Limits
 from .messages import (
     Append,
     AppendReply,
+    Commit,
     HardState,
     Heartbeat,
     HeartbeatReply,
@@ -29,7 +30,8 @@ from .ready import Ready, Role, Soft
 from .server import Chance, Server
 from .storage import Storage
 
-_FROM_LEADER = (Append, Heartbeat, InstallSnapshot)
+_ROUNDS = (Append, Heartbeat, InstallSnapshot)  # of a leader, to be answered
+_FROM_LEADER = (*_ROUNDS, Commit)
 
 _HANDLERS: dict[type[Message], Callable[[Server, Any], None]] = {
     PreVote: on_pre_vote,
@@ -38,6 +40,7 @@ _HANDLERS: dict[type[Message], Callable[[Server, Any], None]] = {
     VoteReply: on_vote_reply,
     Append: on_append,
     Heartbeat: on_heartbeat,
+    Commit: on_commit,
     InstallSnapshot: on_install,
     TimeoutNow: on_timeout_now,
 }
@@ -50,7 +53,7 @@ _LEADER_HANDLERS: dict[type[Message], Callable[[Leader, Any], None]] = {
 
 # Once term and vote are on disk these say nothing that is not (thesis 10.2.1): a leader counts its own
 # disk only when it is written, and a heartbeat's answer must not wait for a slow disk.
-_NEED_NO_ENTRIES = (Append, Heartbeat, HeartbeatReply, InstallSnapshot, TimeoutNow)
+_NEED_NO_ENTRIES = (Append, Commit, Heartbeat, HeartbeatReply, InstallSnapshot, TimeoutNow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,7 @@ class Node:
         server = self._server
         if isinstance(message, Vote):
             server.outbox.append(VoteReply(server.id, message.from_, server.term, False))
-        elif isinstance(message, _FROM_LEADER):
+        elif isinstance(message, _ROUNDS):
             server.outbox.append(
                 AppendReply(
                     server.id, message.from_, server.term, 0, True, 0, 0, server.log.commit, message.round
@@ -199,6 +202,22 @@ class Node:
         """
         leading = self._server.leading
         return leading.lease_read(now_tick) if leading else None
+
+    @property
+    def commit_untold(self) -> bool:
+        """Whether a follower has committed entries and does not know it. The next entries will tell it, or
+        the next heartbeat; a driver that sees neither coming calls `tell_commit` before long."""
+        leading = self._server.leading
+        return leading is not None and leading.commit_untold
+
+    def tell_commit(self) -> None:
+        """Has the commit index sent to followers that would have to wait for it."""
+        if self._server.leading:
+            self._server.leading.tell_commit()
+
+    def learn_commit(self, index: int, term: int) -> None:
+        """Somebody who applied the entry of this index and term says so: it is committed."""
+        self._server.log.learn_commit(index, term)
 
     def transfer(self, to: str = "") -> str:
         """Begins to hand leadership to a voter (thesis 3.10): "" takes the one whose log is longest.
@@ -340,6 +359,10 @@ class Node:
     def config(self) -> Config:
         """The configuration in force: the newest in the log, committed or not (thesis 4.1)."""
         return self._server.log.config
+
+    def term_at(self, index: int) -> int:
+        """The term of a committed entry; 0 where the log no longer has it."""
+        return self._server.log.term(index) or 0
 
     def config_at(self, index: int) -> Config:
         """The configuration as of a committed index: what a snapshot of that index must say."""

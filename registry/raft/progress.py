@@ -129,10 +129,14 @@ class Progress:
         self.round = max(self.round, round_)
         self.heard_at = now
 
-    def heartbeat_answered(self, commit: int, leader_commit: int, last_index: int) -> None:
+    def lacks_commit(self, commit: int) -> bool:
+        """It has all that is committed, and was not told so."""
+        return self.commit_sent < commit <= self.match and self.state is ProgressState.REPLICATE
+
+    def heartbeat_answered(self, last_index: int) -> None:
         """Behind although it hears us: something was lost on the way, so ask where it is."""
         self.asked = self.asked and self.state is ProgressState.SNAPSHOT
-        self.nudge = self.nudge or self.match < last_index or commit < leader_commit
+        self.nudge = self.nudge or self.match < last_index
 
     def _become(self, state: ProgressState, next_index: int) -> None:
         self.state = state

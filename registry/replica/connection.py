@@ -1,6 +1,6 @@
 """A TLS stream between two servers with a session on it: reads as bytes come, writes once per turn.
 
-Everything that is said within a turn of the event loop leaves in one write. Of what does not fit into the
+Everything that is said within a turn (`turn.py`) leaves in one write. Of what does not fit into the
 socket, only `limits.WRITE_BYTES_MAX` is out of our hands; the rest can be overtaken by what is more urgent.
 """
 
@@ -19,6 +19,7 @@ from .errors import PeerRefused
 from .opening import PROTOCOL
 from .peer_tls import Proof, reason_of
 from .session import Phase, Said, Session
+from .turn import Turn
 
 TLS_SHUTDOWN_S = 1.0
 Take = Callable[[Said], None]
@@ -30,9 +31,10 @@ class Connection(asyncio.Protocol):
     `ended` says why it is over: PeerRefused when one side refused the other, else NotReady.
     """
 
-    def __init__(self, session: Session, take: Take) -> None:
+    def __init__(self, session: Session, take: Take, turn: Turn) -> None:
         self.session = session
         self.take = take
+        self._turn = turn
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[WeftError] = self._loop.create_future()
         self._lost: asyncio.Future[None] = self._loop.create_future()
@@ -46,9 +48,10 @@ class Connection(asyncio.Protocol):
         """Something was put into the session: it leaves at the end of this turn."""
         if not self._posted:
             self._posted = True
-            self._loop.call_soon(self._flush)
+            self._turn.send(self)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Sends what waits, as far as the socket takes it."""
         self._posted = False
         transport, outbox = self._transport, self.session.outbox
         if transport is None or self._full or transport.is_closing():
@@ -66,7 +69,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        self._flush()
+        self.flush()
 
     def answer(self, answer: pb.Answer) -> None:
         """Sends an answer. A caller that reads none is not read from either."""
@@ -86,6 +89,9 @@ class Connection(asyncio.Protocol):
         _tune(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
+        self._turn.run(lambda: self._receive(data))
+
+    def _receive(self, data: bytes) -> None:
         try:
             for said in self.session.receive(data):
                 if type(said) is pb.Closing:
@@ -128,7 +134,7 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Sends what waits, and ends."""
-        self._flush()
+        self.flush()
         if self._transport:
             self._transport.close()
 
@@ -152,6 +158,7 @@ async def call(
     name: str,
     check: Callable[[Proof], float],
     opening: pb.Opening,
+    turn: Turn,
     timeout_s: float = limits.OPENING_TIMEOUT_S,
 ) -> tuple[Connection, pb.Opened]:
     """Calls the server at `host:port`, which must prove to be `name`; `check` answers for how many seconds
@@ -161,7 +168,7 @@ async def call(
     """
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[Any] = loop.create_future()
-    connection = Connection(Session(Phase.CALLING), lambda said: _first(opened, said))
+    connection = Connection(Session(Phase.CALLING), lambda said: _first(opened, said), turn)
     host, _, port = address.rpartition(":")
     try:
         async with asyncio.timeout(timeout_s):

@@ -8,7 +8,7 @@ one frame with one sync; then what depends on it leaves.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -30,9 +30,12 @@ from .proposals import Proposals
 from .reads import Reads
 from .receiver import Receiver, decoded
 from .records import ENTRY_HEAD_BYTES, Position
+from .turn import Turn
 from .wal import Wal, translated
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 class Outside(Protocol):
@@ -69,6 +72,7 @@ class Driver:
         proposals: Proposals,
         outside: Outside,
         disk: Runner,
+        turn: Turn,
         chance: Chance,
         election_ticks: int,
     ) -> None:
@@ -79,6 +83,8 @@ class Driver:
         self._proposals = proposals
         self._outside = outside
         self._disk = disk
+        self._turn = turn
+        turn.take_plans = self._take_plans
         self._chance = chance
         self._election_ticks = election_ticks
         self.reads = Reads()
@@ -86,8 +92,10 @@ class Driver:
         self._writes: deque[Ready] = deque()
         self._writing = False
         self._installs = 0
-        self._wake = asyncio.Event()
-        self._poked = False
+        self._loop = asyncio.get_running_loop()
+        self._tell_alarm: asyncio.TimerHandle | None = None
+        self._wake = asyncio.Event()  # for what `run` has to do
+        self._trouble: DiskFull | None = None
         self._paused = False
         self._closed = False
         self.full: DiskFull | None = None
@@ -99,26 +107,29 @@ class Driver:
     # Input
 
     def tick(self, count: int) -> None:
-        self._put_in(lambda: self.node.tick(count))
+        self._put_in(self.node.tick, count)
 
     def step(self, message: Message) -> None:
         """A message of an authenticated peer. A server with a full disk is as good as away."""
-        self._put_in(lambda: self.node.step(message))
+        self._put_in(self.node.step, message)
 
-    def _put_in(self, what: Callable[[], None]) -> None:
+    def _put_in(self, take: Callable[[T], None], what: T) -> None:
         if self._paused or self.full or self._closed:
             return
         try:
-            what()
+            take(what)
         except Exception as error:  # the core found what cannot be: going on could make it worse
             self._fail(error)
         self.poke()
 
+    def learn_commit(self, index: int, term: int) -> None:
+        """The leader answered that it has applied the entry: no need to wait for its next message."""
+        self._put_in(lambda at: self.node.learn_commit(*at), (index, term))
+
     def poke(self) -> None:
-        """Something went into the core: its plan is looked at once the event loop comes round."""
-        if not self._poked and not self._closed:
-            self._poked = True
-            asyncio.get_running_loop().call_soon(self._take_plans)
+        """Something went into the core: its plan is looked at when this turn of the event loop ends."""
+        if not self._closed:
+            self._turn.plan()
 
     def check_open(self) -> None:
         """Raises DiskFull while the disk is known to be full."""
@@ -133,12 +144,23 @@ class Driver:
     # Plans
 
     def _take_plans(self) -> None:
-        self._poked = False
         try:
             while not self._paused and not self._closed and (ready := self.node.ready()):
                 self._begin(ready)
+            self._write_more()
+            self._turn.flush()  # Appends travel while entries are applied
+            if self._tell_alarm is None and self.node.commit_untold:
+                self._tell_alarm = self._loop.call_later(limits.COMMIT_DELAY_S, self._tell_commit)
+            self._machine.go()
         except Exception as error:
             self._fail(error)
+
+    def _tell_commit(self) -> None:
+        """No entries came that would have carried the commit index."""
+        self._tell_alarm = None
+        if not self._closed:
+            self.node.tell_commit()
+            self.poke()
 
     def _begin(self, ready: Ready) -> None:
         for message in ready.messages_first:
@@ -146,11 +168,10 @@ class Driver:
         if ready.install:
             self._installs += 1
         elif not self._installs:
-            self._machine.take(ready.committed)
+            self._machine.put(ready.committed)
         self._tell(ready)
         if self._writes or self._writing or _writes(ready):
             self._writes.append(ready)
-            self._wake.set()
         else:
             self._finish([ready])
 
@@ -170,23 +191,107 @@ class Driver:
             self.node.advance(ready)
             if self._installs:
                 self._installs -= ready.install is not None
-                self._machine.take(ready.committed)
+                self._machine.put(ready.committed)
             for message in ready.messages:
                 self._outside.send(message)
         self.poke()
 
     # The writing half
 
+    def _write_more(self) -> None:
+        """Begins the next write, unless one is under way. What is no plain append is left to `run`."""
+        if self._writing or not self._writes or self._closed or self._trouble:
+            return
+        if _of_snapshot(self._writes[0]):
+            self._wake.set()
+            return
+        batch = self._take_writes()
+        entries, hard_state = _merged(batch)
+        if not entries and not hard_state:
+            self._finish(batch)
+            return
+        self._writing = True
+        parts = list(_frames(entries))
+
+        def written(found: int | BaseException) -> None:
+            self._turn.run(lambda: self._written(batch, parts, hard_state, found))
+
+        self._disk.submit(lambda: self._append(parts, hard_state), written)
+
+    def _append(self, parts: list[list[Entry]], hard_state: HardState | None) -> int:
+        """On the log's thread."""
+        size = 0
+        for part in parts:
+            size += self._wal.append(part, hard_state)
+            hard_state = None
+        return size
+
+    def _written(
+        self,
+        batch: list[Ready],
+        parts: list[list[Entry]],
+        hard_state: HardState | None,
+        found: int | BaseException,
+    ) -> None:
+        self._writing = False
+        if self._closed:
+            self._wake.set()
+        elif isinstance(found, DiskFull):
+            self._trouble = found
+            self._wake.set()
+        elif isinstance(found, BaseException):
+            self._fail(found)  # what is on disk is unknown: stop, as a crash would
+        else:
+            for part in parts:
+                self.entries.note(part, hard_state)
+            self._outside.written(found)
+            self._finish(batch)
+
     async def run(self) -> None:
-        """Writes what is planned, until `close` or a failure."""
+        """Does what takes longer than an append, until `close` or a failure."""
         try:
             while not self._closed:
+                await self._wake.wait()
                 self._wake.clear()
-                while self._writes and not self._closed:
-                    await self._write(self._take_writes())
+                await self._care()
+            while self._writing:
+                self._wake.clear()
                 await self._wake.wait()
         except Exception as error:  # what is on disk is unknown: stop, as a crash would
             self._fail(error)
+
+    async def _care(self) -> None:
+        while not self._closed and not self._writing and self._writes and _of_snapshot(self._writes[0]):
+            await self._take_in(self._writes.popleft())
+        if trouble := self._trouble:
+            self._writing = True
+            try:
+                await self._outwait(trouble)
+            finally:
+                self._trouble, self._writing = None, False
+        self.poke()
+
+    async def _take_in(self, ready: Ready) -> None:
+        """Pieces of a snapshot, and what comes with them."""
+        self._writing = True
+        try:
+            await self._receive(ready)
+            entries, hard_state = _merged([ready])
+            parts = list(_frames(entries))
+            if entries or hard_state:
+                size = await self._disk.run(lambda: self._append(parts, hard_state))
+                for part in parts:
+                    self.entries.note(part, hard_state)
+                self._outside.written(size)
+            if not self._closed:
+                self._turn.run(lambda: self._finish([ready]))
+        except DiskFull as error:
+            self._trouble = error
+        except PeerRefused as error:
+            log.error("snapshot refused", reason=str(error))
+            await self._fall_silent(OutcomeUnknown("this server had to begin again; the write may hold"))
+        finally:
+            self._writing = False
 
     def _take_writes(self) -> list[Ready]:
         """Plans that share a sync; one with pieces of a snapshot is alone."""
@@ -198,38 +303,6 @@ class Driver:
                 break
             batch.append(self._writes.popleft())
         return batch
-
-    async def _write(self, batch: list[Ready]) -> None:
-        self._writing = True
-        try:
-            if _of_snapshot(batch[0]):
-                await self._receive(batch[0])
-            await self._append(batch)
-            if not self._closed:
-                self._finish(batch)
-        except DiskFull as error:
-            await self._outwait(error)
-        except PeerRefused as error:
-            log.error("snapshot refused", reason=str(error))
-            await self._fall_silent(OutcomeUnknown("this server had to begin again; the write may hold"))
-        finally:
-            self._writing = False
-
-    async def _append(self, batch: list[Ready]) -> None:
-        entries: list[Entry] = []
-        hard_state: HardState | None = None
-        for ready in batch:
-            if ready.entries and entries:
-                del entries[max(0, ready.entries[0].index - entries[0].index) :]
-            entries += ready.entries
-            hard_state = ready.hard_state or hard_state
-        if not entries and not hard_state:
-            return
-        for part in _frames(entries):
-            written = await self._disk.run(lambda part=part, state=hard_state: self._wal.append(part, state))  # type: ignore[misc]
-            self.entries.note(part, hard_state)
-            hard_state = None
-            self._outside.written(written)
 
     async def _receive(self, ready: Ready) -> None:
         """Pieces of a leader's snapshot, and what they make when they are whole."""
@@ -318,6 +391,18 @@ class Driver:
     def close(self) -> None:
         self._closed = True
         self._wake.set()
+
+
+def _merged(batch: Iterable[Ready]) -> tuple[list[Entry], HardState | None]:
+    """What these plans write, as if it were one: later entries replace those of their index and above."""
+    entries: list[Entry] = []
+    hard_state: HardState | None = None
+    for ready in batch:
+        if ready.entries and entries:
+            del entries[max(0, ready.entries[0].index - entries[0].index) :]
+        entries += ready.entries
+        hard_state = ready.hard_state or hard_state
+    return entries, hard_state
 
 
 def _writes(ready: Ready) -> bool:

@@ -5,7 +5,6 @@ Everything here answers at once or by a future; nothing is forwarded further.
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -22,17 +21,15 @@ from ..raft.errors import Busy, ChangeRefused
 from ..raft.ready import Role
 from . import limits
 from .driver import Driver
-from .proposals import Proposals
+from .proposals import Done, Proposals, outcome
 from .ticker import Ticker
-
-T = TypeVar("T")
 
 
 class Overloaded(NotReady):
     """Expected. More writes wait than this server can hold."""
 
 
-def done(index: int, value: str = "") -> Answered:
+def settled(index: int, value: str = "") -> Answered:
     """The outcome of something that has none of its own."""
     return Answered(0, index, 0, "", value)
 
@@ -47,74 +44,111 @@ class Leading:
 
     def propose(self, command: Command, encoded: bytes) -> "asyncio.Future[Answered]":
         """Raises Busy, Overloaded, InvalidCommand or DiskFull when nothing was proposed."""
+        future, done = outcome()
+        self._propose(command, encoded, done)
+        return future
+
+    def _propose(self, command: Command, encoded: bytes, done: Done) -> None:
         self._driver.check_open()
         self._driver.check_level(command)
         if len(self._proposals) >= limits.PENDING_COMMANDS_MAX:
             raise Overloaded("too many writes wait for the disk; retry later")
-        [index] = self._driver.node.propose([encoded])
+        node = self._driver.node
+        [index] = node.propose((encoded,))
+        self._proposals.add(index, node.term, command, done)
         self._driver.poke()
-        return self._proposals.add(index, self._driver.node.term, command)
 
     def change(self, change: Change) -> "asyncio.Future[Answered]":
         """Raises Busy, ChangeRefused or DiskFull when nothing was proposed."""
+        future, done = outcome()
+        self._change(change, done)
+        return future
+
+    def _change(self, change: Change, done: Done) -> None:
         self._driver.check_open()
         status = self._driver.node.status()
         own_term = self._driver.entries.term(status.commit) == status.term
         if status.role is Role.LEADER and not (status.config_committed and own_term):
             raise Busy("another membership change is under way; retry in a moment")
         index = self._driver.node.propose_config(change)
+        self._proposals.add(index, self._driver.node.term, None, done)
         self._driver.poke()
-        return self._proposals.add(index, self._driver.node.term, None)
 
     def read(self, consistent: bool) -> "asyncio.Future[Answered]":
         """The index that a linearizable read needs."""
+        future, done = outcome()
+        self._read(consistent, done)
+        return future
+
+    def _read(self, consistent: bool, done: Done) -> None:
         node = self._driver.node
         index = None if consistent else node.lease_read(node.now + self._ticker.due())
         if index is not None:
-            return _resolved(done(index))
-        token, confirmed = self._driver.reads.add()
+            done(settled(index))
+            return
+        token = self._driver.reads.add(done)
         try:
             node.read(token)
         except NotReady:
             self._driver.reads.forget(token)
             raise
         self._driver.poke()
-        return confirmed
 
     def transfer(self, to: str) -> "asyncio.Future[Answered]":
         """Begins to hand over; the value is the successor's id.
 
         A successor that is asked again, because the first answer was lost, has it already.
         """
+        future, done = outcome()
+        self._transfer(to, done)
+        return future
+
+    def _transfer(self, to: str, done: Done) -> None:
         status = self._driver.node.status()
         if status.role is Role.LEADER and to == status.leader:
-            return _resolved(done(0, to))
+            done(settled(0, to))
+            return
         successor = self._driver.node.transfer(to)
         self._driver.poke()
-        return _resolved(done(0, successor))
+        done(settled(0, successor))
 
     # For peers
 
     def answer(self, call: pb.Call, reply: Callable[[pb.Answer], None]) -> None:
         """Does what the call asks, and replies once, now or later."""
-        try:
-            outcome = self._start(call)
-        except WeftError as error:
-            reply(_refusal(call.id, error))
-            return
-        outcome.add_done_callback(lambda found: reply(_answer(call.id, found)))
+        number = call.id
 
-    def _start(self, call: pb.Call) -> "asyncio.Future[Answered]":
+        def done(found: Answered | Exception) -> None:
+            reply(_refusal(number, found) if isinstance(found, Exception) else self._answer(number, found))
+
+        try:
+            self._start(call, done)
+        except WeftError as error:
+            done(error)
+
+    def _answer(self, number: int, found: Answered) -> pb.Answer:
+        return pb.Answer(
+            id=number,
+            outcome=pb.Answer.APPLIED,
+            index=found.index,
+            value=found.value,
+            code=found.code,
+            message=found.message,
+            term=self._driver.node.term_at(found.index),
+        )
+
+    def _start(self, call: pb.Call, done: Done) -> None:
         match call.WhichOneof("body"):
             case "command":
-                return self.propose(_checked(call.command), call.command)
+                self._propose(_checked(call.command), call.command, done)
             case "read":
-                return self.read(call.read.consistent)
+                self._read(call.read.consistent, done)
             case "change":
-                return self.change(_change(call.change))
+                self._change(_change(call.change), done)
             case "transfer":
-                return self.transfer(call.transfer.to)
-        raise InvalidCommand("a call of unknown kind; run the same version on every server")
+                self._transfer(call.transfer.to, done)
+            case _:
+                raise InvalidCommand("a call of unknown kind; run the same version on every server")
 
 
 def _checked(encoded: bytes) -> Command:
@@ -133,28 +167,6 @@ def _change(change: pb.Change) -> Change:
         return Change(ChangeKind(change.kind), change.id, change.address)
     except ValueError:
         raise ChangeRefused("a change of unknown kind; run the same version on every server") from None
-
-
-def _resolved(value: T) -> "asyncio.Future[T]":
-    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    future.set_result(value)
-    return future
-
-
-def _answer(number: int, outcome: "asyncio.Future[Answered]") -> pb.Answer:
-    if outcome.cancelled():
-        return _refusal(number, OutcomeUnknown("the leader gave up on it"))
-    if error := outcome.exception():
-        return _refusal(number, error)
-    found = outcome.result()
-    return pb.Answer(
-        id=number,
-        outcome=pb.Answer.APPLIED,
-        index=found.index,
-        value=found.value,
-        code=found.code,
-        message=found.message,
-    )
 
 
 def _refusal(number: int, error: BaseException) -> pb.Answer:

@@ -28,8 +28,13 @@ ELECTION_TICKS = 12
 """A leader's death is noticed after 0.6 to 1.2 s: several times the longest stall of an event loop with
 100,000 records (a full collection takes 0.16 s), and short enough to write again within 2 s."""
 
-APPLY_SLICE_S = 0.004
-"""Entries are applied for this long before the event loop, which is the election timer, runs again."""
+APPLY_SLICE_S = 0.001
+"""Entries are applied for this long before the event loop runs again: it is the election timer, answers leave
+meanwhile, and what they bring about can begin."""
+
+COMMIT_DELAY_S = 0.002
+"""How long a commit index waits for entries that carry it to the followers. A client that writes again at
+once needs less; whoever reads a follower without asking the leader sees a write this much later."""
 
 PROPOSE_TIMEOUT_S = 10.0
 """How long a write looks for a leader: some elections in a row."""

@@ -21,6 +21,7 @@ from . import connection, limits
 from .errors import PeerRefused
 from .peer_tls import PeerContexts
 from .session import Said
+from .turn import Turn
 from .wire import to_pb
 
 log = structlog.get_logger(__name__)
@@ -39,12 +40,18 @@ class Link:
     """Begins to connect at once, and does not give up before `close`."""
 
     def __init__(
-        self, peer: Peer, opening: Callable[[str], pb.Opening], contexts: PeerContexts, draw: Draw
+        self,
+        peer: Peer,
+        opening: Callable[[str], pb.Opening],
+        contexts: PeerContexts,
+        draw: Draw,
+        turn: Turn,
     ) -> None:
         self.peer = peer
         self._opening = opening
         self._contexts = contexts
         self._draw = draw
+        self._turn = turn
         self._connection: connection.Connection | None = None
         self._answers: dict[int, asyncio.Future[pb.Answer]] = {}
         self._call_id = 0
@@ -111,6 +118,7 @@ class Link:
             contexts.name,
             lambda proof: contexts.check(proof, time.time()),
             self._opening(self.peer.id),
+            self._turn,
         )
         made.take = self._take
         self._connection = made

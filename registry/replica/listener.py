@@ -25,6 +25,7 @@ from .link import Peer
 from .opening import PROTOCOL, Known, refusal
 from .peer_tls import PeerContexts, reason_of
 from .session import Phase, Said, Session
+from .turn import Turn
 from .wire import from_pb
 
 log = structlog.get_logger(__name__)
@@ -67,10 +68,11 @@ class Callers(Protocol):
 class Listener:
     """Make one, `bind` it, `start` it."""
 
-    def __init__(self, host: Host, callers: Callers, contexts: PeerContexts) -> None:
+    def __init__(self, host: Host, callers: Callers, contexts: PeerContexts, turn: Turn) -> None:
         self._host = host
         self._callers = callers
         self._contexts = contexts
+        self._turn = turn
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._tasks = Tasks()
@@ -120,7 +122,7 @@ class Listener:
 
     async def _welcome(self, accepted: socket.socket, address: str) -> None:
         opened: asyncio.Future[Any] = self._loop.create_future()
-        connection = Connection(Session(Phase.CALLED), lambda said: _first(opened, said))
+        connection = Connection(Session(Phase.CALLED), lambda said: _first(opened, said), self._turn)
         self._connections.add(connection)
         connection.ended.add_done_callback(lambda _: self._connections.discard(connection))
         try:

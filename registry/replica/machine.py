@@ -45,10 +45,17 @@ class Machine:
 
     def take(self, committed: Iterable[Entry]) -> None:
         """Applies the entries, in order, now and in later slices. Those known already are skipped."""
+        self.put(committed)
+        self.go()
+
+    def put(self, committed: Iterable[Entry]) -> None:
+        """As `take`, but nothing is applied before `go`."""
         for entry in committed:
             if entry.index > self._taken:
                 self._queue.append(entry)
                 self._taken = entry.index
+
+    def go(self) -> None:
         if self._queue and not self._running:
             self._running = True
             self._slice()

@@ -4,6 +4,7 @@ A proposal is known by index *and* term: an entry of another term at its index i
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 
 from weft.pb.catalog.v1.command_pb2 import Command
@@ -12,28 +13,29 @@ from ..catalog.state import Answered
 from ..errors import OutcomeUnknown
 from ..raft.messages import Entry
 
+Done = Callable[[Answered | Exception], None]
+"""Told of an outcome, once."""
+
 
 class _Pending(NamedTuple):
     term: int
     command: Command | None
-    outcome: "asyncio.Future[Answered]"
+    done: Done
 
 
 class Proposals:
-    """Futures by index and term."""
+    """Who waits, by index and term."""
 
     def __init__(self) -> None:
         self._pending: dict[int, _Pending] = {}
+        self._drained: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
         return len(self._pending)
 
-    def add(self, index: int, term: int, command: Command | None) -> "asyncio.Future[Answered]":
-        """Resolved with the entry's answer, or with OutcomeUnknown or DiskFull."""
-        outcome: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
-        outcome.add_done_callback(_looked_at)
-        self._pending[index] = _Pending(term, command, outcome)
-        return outcome
+    def add(self, index: int, term: int, command: Command | None, done: Done) -> None:
+        """`done` is told the entry's answer, or OutcomeUnknown or DiskFull."""
+        self._pending[index] = _Pending(term, command, done)
 
     def command(self, entry: Entry) -> Command | None:
         """The entry's command as it was proposed here; None when it was not."""
@@ -43,26 +45,44 @@ class Proposals:
     def resolve(self, entry: Entry, answer: Answered) -> None:
         """The entry has been applied."""
         found = self._pending.pop(entry.index, None)
-        if found is None or found.outcome.done():  # its caller may have been cancelled
+        if found is None:
             return
         if found.term == entry.term:
-            found.outcome.set_result(answer)
+            found.done(answer)
         else:
-            found.outcome.set_exception(OutcomeUnknown("another leader's entry took the place of this write"))
-
-    def outcomes(self) -> "list[asyncio.Future[Answered]]":
-        """Of all that is open."""
-        return [it.outcome for it in self._pending.values()]
+            found.done(OutcomeUnknown("another leader's entry took the place of this write"))
+        if not self._pending:
+            self._tell_drained()
 
     def fail(self, error: Exception) -> None:
         """No outcome will come here any more."""
         pending, self._pending = self._pending, {}
         for it in pending.values():
-            if not it.outcome.done():
-                it.outcome.set_exception(error)
+            it.done(error)
+        self._tell_drained()
+
+    async def drained(self, timeout_s: float) -> None:
+        """Returns when nobody waits, or the time is out."""
+        if self._pending:
+            self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.wait((self._drained,), timeout=timeout_s)
+
+    def _tell_drained(self) -> None:
+        if self._drained and not self._drained.done():
+            self._drained.set_result(None)
 
 
-def _looked_at(outcome: "asyncio.Future[Answered]") -> None:
-    """Its caller may be gone; then nobody else will ask."""
-    if not outcome.cancelled():
-        outcome.exception()
+def outcome() -> "tuple[asyncio.Future[Answered], Done]":
+    """A future, and what settles it; its caller may be gone by then."""
+    future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+
+    def done(found: Answered | Exception) -> None:
+        if future.done():
+            return
+        if isinstance(found, Exception):
+            future.set_exception(found)
+            future.exception()  # looked at, should nobody wait any more
+        else:
+            future.set_result(found)
+
+    return future, done

@@ -49,6 +49,7 @@ from .snapshots import write_meta
 from .snapshotting import Snapshotter
 from .ticker import Ticker
 from .transport import Transport
+from .turn import Turn
 from .upkeep import keep_members
 from .wal import Recovered
 
@@ -80,6 +81,7 @@ class Replica:
         self._leader = ""
         self._leader_seen = self._loop.time()
         self._turn: asyncio.Future[None] = self._loop.create_future()
+        self._turn_end = Turn()
         proposals = Proposals()
         self._proposals = proposals
         meta = found.snapshot or SnapshotMeta()
@@ -98,7 +100,8 @@ class Replica:
             proposals,
             self,
             self._disk,
-            random.SystemRandom(),
+            self._turn_end,
+            random.Random(),
             election_ticks,
         )
         self._snapshots = Snapshotter(
@@ -169,7 +172,7 @@ class Replica:
             snapshot_after_bytes=options.snapshot_after_bytes,
         )
         try:
-            replica._transport = Transport(replica, options, random.random)
+            replica._transport = Transport(replica, options, random.random, replica._turn_end)
             replica._transport.update(replica._driver.node.config)
             replica._transport.start()
             replica._keep_members(replica._transport.address)
@@ -319,7 +322,10 @@ class Replica:
     async def call(self, server_id: str, call: pb.Call) -> pb.Answer:
         if self._transport is None:
             raise NotReady("this server listens for no others; run weft server")
-        return await self._transport.call(server_id, call)
+        answer = await self._transport.call(server_id, call)
+        if answer.term:
+            self._driver.learn_commit(answer.index, answer.term)
+        return answer
 
     async def turned(self, timeout_s: float) -> None:
         """Returns when role, term or leader have changed, or the time is out."""
@@ -367,8 +373,7 @@ class Replica:
             return
         await self._hand_over()
         self._closing = True
-        if pending := self._proposals.outcomes():
-            await asyncio.wait(pending, timeout=CLOSE_S)
+        await self._proposals.drained(CLOSE_S)
         self._ticker.close()
         self._machine.close(self._not_ready())
         self._proposals.fail(OutcomeUnknown("the server was shut down; the write may hold"))

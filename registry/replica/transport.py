@@ -14,21 +14,23 @@ from .listener import Host, Listener
 from .opening import PROTOCOL
 from .options import Options
 from .peer_tls import PeerContexts
+from .turn import Turn
 
 
 class Transport:
     """`address` is where the others find this server."""
 
-    def __init__(self, host: Host, options: Options, draw: Draw) -> None:
+    def __init__(self, host: Host, options: Options, draw: Draw, turn: Turn) -> None:
         self._host = host
         self._draw = draw
+        self._turn = turn
         self._contexts = PeerContexts(options.tls, options.datacenter)
         self._links: dict[str, Link] = {}
         self._config = Config()
         self._callers: dict[str, Peer] = {}  # who is connected to us, in the configuration or not yet
         self._ending = Tasks()
         self._closing = False
-        self._listener = Listener(host, self, self._contexts)
+        self._listener = Listener(host, self, self._contexts, turn)
         bound = self._listener.bind(options.listen)
         self.address = options.advertise or bound
 
@@ -51,7 +53,7 @@ class Transport:
                 self._ending.spawn(link.close(), "closing a link")
         for server_id, peer in wanted.items():
             if server_id not in self._links:
-                self._links[server_id] = Link(peer, self._hello, self._contexts, self._draw)
+                self._links[server_id] = Link(peer, self._hello, self._contexts, self._draw, self._turn)
 
     def caller_came(self, peer: Peer) -> None:
         """A server of this cluster connected. One whose log is behind must answer whom it does not know."""
@@ -113,6 +115,7 @@ class Transport:
             contexts.name,
             lambda proof: contexts.check(proof, time.time()),
             opening,
+            self._turn,
             timeout_s,
         )
         made.finish()

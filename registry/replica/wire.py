@@ -37,7 +37,11 @@ def to_pb(message: raft.Message) -> pb.Message:
                 )
             )
         case raft.Heartbeat():
-            out.heartbeat.CopyFrom(pb.Heartbeat(round=message.round))
+            out.heartbeat.CopyFrom(
+                pb.Heartbeat(round=message.round, commit=message.commit, commit_term=message.commit_term)
+            )
+        case raft.Commit():
+            out.commit.CopyFrom(pb.Commit(index=message.index, entry_term=message.entry_term))
         case raft.HeartbeatReply():
             out.heartbeat_reply.CopyFrom(pb.HeartbeatReply(commit=message.commit, round=message.round))
         case raft.InstallSnapshot():
@@ -92,7 +96,10 @@ def from_pb(message: pb.Message, from_: str, to: str) -> raft.Message:
             hint = (reply.hint_index, reply.hint_term)
             return raft.AppendReply(*ends, reply.index, reply.rejected, *hint, reply.commit, reply.round)
         case "heartbeat":
-            return raft.Heartbeat(*ends, message.heartbeat.round)
+            beat = message.heartbeat
+            return raft.Heartbeat(*ends, beat.round, beat.commit, beat.commit_term)
+        case "commit":
+            return raft.Commit(*ends, message.commit.index, message.commit.entry_term)
         case "heartbeat_reply":
             return raft.HeartbeatReply(*ends, message.heartbeat_reply.commit, message.heartbeat_reply.round)
         case "install_snapshot":

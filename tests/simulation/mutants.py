@@ -160,6 +160,14 @@ def commits_without_the_minimum() -> Patch:
     return mock.patch.dict(node._HANDLERS, {Append: careless})
 
 
+@mutant("what is said to be committed counts for who has that very entry (§5.3, log matching)")
+def believes_any_commit_index() -> Patch:
+    def careless(self: Log, index: int, term: int) -> None:
+        self.commit = max(self.commit, min(index, self.last_index))
+
+    return mock.patch.object(Log, "learn_commit", careless)
+
+
 @mutant("a lease ends while no follower can have given up on the leader (thesis 6.4.1)", "reads")
 def reads_by_a_lease_without_end() -> Patch:
     def always(self: Leader, now_tick: int) -> int | None:

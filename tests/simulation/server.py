@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .cluster import Cluster
 
 WRITE_US = 100
+TELL_US_MAX = 5 * MS  # the longest that a commit index waits for entries to carry it
 STEP_OF_SNAPSHOT_US = 2 * MS
 INCOMING, OUTGOING = "tmp-incoming", "tmp-snapshot"
 
@@ -85,6 +86,7 @@ class Server:
     def _begin_life(self) -> None:
         self._readies: list[Ready] = []  # taken from the node, not yet written
         self._writing = False
+        self._telling = False
         self._snapshotting = False
         self._proposals: dict[tuple[int, int], tuple[str, int]] = {}  # (index, term) -> (client, number)
         self._reads: dict[int, tuple[str, int, str]] = {}  # token -> (client, number, key)
@@ -267,9 +269,17 @@ class Server:
                 break
             self._readies.append(ready)
             self._take(ready)
+        if self.current.commit_untold and not self._telling:
+            self._telling = True
+            self._after(self._draw.randrange(TELL_US_MAX), self._tell_commit)
         if self._readies and not self._writing:
             self._writing = True
             self._run(self._write(list(self._readies)))
+
+    def _tell_commit(self) -> None:
+        self._telling = False
+        self.current.tell_commit()
+        self._pump()
 
     def _take(self, ready: Ready) -> None:
         """What needs no disk."""

@@ -194,10 +194,17 @@ class Cluster:
     def settle(self) -> None:
         """Until nobody has anything to say."""
         for _ in range(ROUNDS_MAX):
-            if not self.collect() and not self.post:
+            if not self.collect() and not self.post and not self.tell_commits():
                 return
             self.deliver()
         raise AssertionError("the cluster does not come to rest")
+
+    def tell_commits(self) -> bool:
+        """As a driver does when no entries have come that carry the commit index; whether there was need."""
+        untold = [member for member in self.members.values() if member.node.commit_untold]
+        for member in untold:
+            member.node.tell_commit()
+        return bool(untold)
 
     def tick(self, count: int = 1, *names: str) -> None:
         """Time passes for all, or for those that are named; messages are delivered after each tick."""

@@ -32,6 +32,7 @@ from registry.raft.limits import Limits
 from registry.raft.messages import (
     Append,
     AppendReply,
+    Commit,
     Entry,
     EntryKind,
     Heartbeat,
@@ -140,7 +141,7 @@ class Scenario:
 
     def _settle(self) -> None:
         for _ in range(STEPS_MAX):
-            if not self._write_all() and not self._post:
+            if not self._write_all() and not self._post and not self._cluster.tell_commits():
                 return
             if self._post:
                 self._deliver("*", "*")
@@ -289,8 +290,12 @@ def _content(message: Message) -> str:
             return last + (" transfer" if isinstance(message, Vote) and message.transfer else "")
         case PreVoteReply() | VoteReply():
             return "granted" if message.granted else "refused"
-        case Heartbeat() | HeartbeatReply():
+        case Heartbeat():
+            return f"round={message.round} commit={message.commit}/{message.commit_term}"
+        case HeartbeatReply():
             return f"round={message.round}"
+        case Commit():
+            return f"commit={message.index}/{message.entry_term}"
         case InstallSnapshot():
             end = " done" if message.done else ""
             return f"snapshot={message.meta.index}/{message.meta.term} at={message.offset}{end}"

@@ -42,10 +42,10 @@ class Proposal:
         if not self.answer.done():
             self.answer.set_exception(error)
 
-    def take(self, outcome: "asyncio.Future[Answered]") -> None:
+    def take(self, outcome: Answered | Exception) -> None:
         """The outcome of one attempt. One that failed says nothing: the next attempt may not."""
-        if not self.answer.done() and not outcome.cancelled() and outcome.exception() is None:
-            self.answer.set_result(outcome.result())
+        if not self.answer.done() and not isinstance(outcome, Exception):
+            self.answer.set_result(outcome)
 
 
 class Attempt(NamedTuple):
@@ -149,7 +149,7 @@ class Appender:
         first, writer = self._log.last_index + 1, secrets.randbits(63)
         for index, proposal in enumerate(proposals, first):
             proposal.sent = True
-            self._outcomes.add(index, writer, proposal.command).add_done_callback(proposal.take)
+            self._outcomes.add(index, writer, proposal.command, proposal.take)
         batch = Batch(first, writer, tuple(it.encoded for it in proposals))
         return Attempt(batch, proposals[0].epoch, proposals)
 

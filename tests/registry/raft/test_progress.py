@@ -98,24 +98,22 @@ def test_a_snapshot_ends_when_it_is_installed_even_if_the_log_has_moved_on() -> 
 def test_a_heartbeats_answer_of_one_that_is_behind_asks_where_it_is() -> None:
     progress = replicating(match=4)
     progress.sent(entries(5, 1), commit=0)
-    progress.heartbeat_answered(commit=0, leader_commit=0, last_index=5)
+    progress.heartbeat_answered(last_index=5)
     assert progress.nudge
     progress.sent([], commit=0)
     progress.accepted(5)
-    progress.heartbeat_answered(commit=3, leader_commit=3, last_index=5)
+    progress.heartbeat_answered(last_index=5)
     assert not progress.nudge
-    progress.heartbeat_answered(commit=2, leader_commit=3, last_index=5)
-    assert progress.nudge
 
 
 def test_a_lost_probe_is_asked_again_after_a_heartbeat_but_a_chunk_is_not() -> None:
     progress = Progress(5, now=0)
     progress.sent([], commit=0)
-    progress.heartbeat_answered(0, 0, 9)
+    progress.heartbeat_answered(9)
     assert progress.may_send(LIMITS)
     progress.send_snapshot(SnapshotMeta(20, 1))
     progress.asked = True
-    progress.heartbeat_answered(0, 0, 9)
+    progress.heartbeat_answered(9)
     assert progress.asked
 
 

@@ -9,6 +9,7 @@ from registry.raft.limits import ENTRY_OVERHEAD_BYTES, Limits
 from registry.raft.messages import (
     Append,
     AppendReply,
+    Commit,
     Entry,
     EntryKind,
     Heartbeat,
@@ -108,22 +109,63 @@ def test_a_full_pipeline_that_was_lost_is_found_too() -> None:
     assert appends(lone.step(HeartbeatReply("b", "a", 1, 0, 1))) == [[]]
 
 
-def test_a_follower_that_lacks_the_commit_index_is_told_again() -> None:
+def test_the_commit_index_travels_with_the_next_entries() -> None:
+    lone = leading(Limits())
+    lone.node.propose([b"x"])
+    lone.sent()
+    assert lone.step(accepted(2)) == [], "no message for the commit index alone"
+    assert lone.node.commit_untold
+    lone.node.propose([b"y"])
+    assert [(m.to, m.commit) for m in lone.sent() if isinstance(m, Append)] == [("b", 2)]
+    assert not lone.node.commit_untold
+
+
+def test_a_follower_that_would_have_to_wait_is_told_once_what_is_committed() -> None:
     lone = leading(Limits())
     lone.node.propose([b"x"])
     lone.sent()
     lone.step(accepted(2))
-    answers = lone.step(HeartbeatReply("b", "a", 1, 1, 1))
-    assert [m.commit for m in answers if isinstance(m, Append) and m.to == "b"] == [2]
-    assert lone.step(HeartbeatReply("b", "a", 1, 2, 1)) == []
+    lone.node.tell_commit()
+    assert lone.sent() == [Commit("a", "b", 1, 2, 1)], "c has not answered: it may not have it"
+    lone.node.tell_commit()
+    assert lone.sent() == [] and not lone.node.commit_untold
+    lone.step(accepted(2, from_="c"))
+    lone.node.tell_commit()
+    assert lone.sent() == [Commit("a", "c", 1, 2, 1)]
 
 
-def test_a_heartbeat_commits_nothing() -> None:
-    """Rule: an unmatched message never advances the commit index."""
-    lone = Lone(filled([1, 1]))
-    (answer,) = lone.step(Heartbeat("b", "a", 1, 5))
-    assert answer == HeartbeatReply("a", "b", 1, 0, 5)
-    assert lone.node.commit == 0
+def test_a_lost_commit_index_comes_again_with_the_heartbeat() -> None:
+    lone = leading(Limits())
+    lone.node.propose([b"x"])
+    lone.sent()
+    lone.step(accepted(2))
+    lone.node.tick()
+    beats = [m for m in lone.sent() if isinstance(m, Heartbeat)]
+    assert {(m.to, m.commit, m.commit_term) for m in beats} == {("b", 2, 1), ("c", 2, 1)}
+
+
+@pytest.mark.parametrize("kind", ["heartbeat", "commit", "answer"])
+def test_what_is_said_to_be_committed_counts_for_who_has_that_very_entry(kind: str) -> None:
+    """Rule: an unmatched message never advances the commit index. Log matching: §5.3."""
+    lone = Lone(filled([1, 1, 2]))
+    for index, term, commit in ((4, 2, 0), (3, 1, 0), (2, 2, 0), (2, 1, 2), (1, 1, 2), (3, 2, 3)):
+        if kind == "heartbeat":
+            assert lone.step(Heartbeat("b", "a", 2, 5, index, term)) == [
+                HeartbeatReply("a", "b", 2, commit, 5)
+            ]
+        elif kind == "commit":
+            assert lone.step(Commit("b", "a", 2, index, term)) == [], "it is not answered"
+        else:
+            lone.node.learn_commit(index, term)
+        assert lone.node.commit == commit
+    if kind != "answer":
+        assert lone.node.leader == "b"
+
+
+def test_a_commit_index_of_an_old_term_is_heard_from_nobody() -> None:
+    lone = Lone(filled([1, 1], term=3))
+    assert lone.step(Commit("b", "a", 2, 2, 1)) == []
+    assert (lone.node.commit, lone.node.leader, lone.node.term) == (0, "", 3)
 
 
 def test_an_old_append_below_the_commit_index_is_accepted_and_takes_nothing_back() -> None:

@@ -20,6 +20,7 @@ from registry.replica.options import Options
 from registry.replica.peer_tls import ALPN, PeerContexts, PeerTls, Proof, check_peer, server_name
 from registry.replica.replica import Replica
 from registry.replica.transport import Transport
+from registry.replica.turn import Turn
 from registry.replica.wire import from_pb, to_pb
 from tests.support.cluster import DATACENTER, peer_tls, running_cluster
 from tests.support.waiting import until
@@ -39,7 +40,8 @@ MESSAGES: list[raft.Message] = [
     raft.VoteReply(*ENDS, False),
     raft.Append(*ENDS, 7, 3, ENTRIES, 6, 99),
     raft.AppendReply(*ENDS, 9, True, 8, 3, 6, 99),
-    raft.Heartbeat(*ENDS, 99),
+    raft.Heartbeat(*ENDS, 99, 8, 3),
+    raft.Commit(*ENDS, 8, 3),
     raft.HeartbeatReply(*ENDS, 6, 99),
     raft.InstallSnapshot(*ENDS, raft.SnapshotMeta(9, 4, CONFIG), 256, b"chunk", True, 99),
     raft.SnapshotReply(*ENDS, 9, 512, 99),
@@ -81,6 +83,7 @@ async def _told(address: str, tls: PeerTls, opening: pb.Opening | None = None) -
             contexts.name,
             lambda proof: contexts.check(proof, time.time()),
             opening or _opening(),
+            Turn(),
         )
     except WeftError as error:
         return str(error)

@@ -306,6 +306,7 @@ class Message(_message.Message):
     INSTALL_SNAPSHOT_FIELD_NUMBER: _builtins.int
     SNAPSHOT_REPLY_FIELD_NUMBER: _builtins.int
     TIMEOUT_NOW_FIELD_NUMBER: _builtins.int
+    COMMIT_FIELD_NUMBER: _builtins.int
     term: _builtins.int
     @_builtins.property
     def pre_vote(self) -> Global___PreVote: ...
@@ -329,6 +330,8 @@ class Message(_message.Message):
     def snapshot_reply(self) -> Global___SnapshotReply: ...
     @_builtins.property
     def timeout_now(self) -> Global___TimeoutNow: ...
+    @_builtins.property
+    def commit(self) -> Global___Commit: ...
     def __init__(
         self,
         *,
@@ -344,12 +347,13 @@ class Message(_message.Message):
         install_snapshot: Global___InstallSnapshot | None = ...,
         snapshot_reply: Global___SnapshotReply | None = ...,
         timeout_now: Global___TimeoutNow | None = ...,
+        commit: Global___Commit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_reply", b"append_reply", "body", b"body", "heartbeat", b"heartbeat", "heartbeat_reply", b"heartbeat_reply", "install_snapshot", b"install_snapshot", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "snapshot_reply", b"snapshot_reply", "timeout_now", b"timeout_now", "vote", b"vote", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_reply", b"append_reply", "body", b"body", "commit", b"commit", "heartbeat", b"heartbeat", "heartbeat_reply", b"heartbeat_reply", "install_snapshot", b"install_snapshot", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "snapshot_reply", b"snapshot_reply", "timeout_now", b"timeout_now", "vote", b"vote", "vote_reply", b"vote_reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_reply", b"append_reply", "body", b"body", "heartbeat", b"heartbeat", "heartbeat_reply", b"heartbeat_reply", "install_snapshot", b"install_snapshot", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "snapshot_reply", b"snapshot_reply", "term", b"term", "timeout_now", b"timeout_now", "vote", b"vote", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_reply", b"append_reply", "body", b"body", "commit", b"commit", "heartbeat", b"heartbeat", "heartbeat_reply", b"heartbeat_reply", "install_snapshot", b"install_snapshot", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "snapshot_reply", b"snapshot_reply", "term", b"term", "timeout_now", b"timeout_now", "vote", b"vote", "vote_reply", b"vote_reply"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["pre_vote", "pre_vote_reply", "vote", "vote_reply", "append", "append_reply", "heartbeat", "heartbeat_reply", "install_snapshot", "snapshot_reply", "timeout_now"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["pre_vote", "pre_vote_reply", "vote", "vote_reply", "append", "append_reply", "heartbeat", "heartbeat_reply", "install_snapshot", "snapshot_reply", "timeout_now", "commit"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -519,19 +523,50 @@ class Heartbeat(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ROUND_FIELD_NUMBER: _builtins.int
+    COMMIT_FIELD_NUMBER: _builtins.int
+    COMMIT_TERM_FIELD_NUMBER: _builtins.int
     round: _builtins.int
+    commit: _builtins.int
+    """The newest committed entry, by index and term."""
+    commit_term: _builtins.int
     def __init__(
         self,
         *,
         round: _builtins.int = ...,
+        commit: _builtins.int = ...,
+        commit_term: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "commit_term", b"commit_term", "round", b"round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class Commit(_message.Message):
+    """As in a heartbeat, between two of them. Not answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    ENTRY_TERM_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    entry_term: _builtins.int
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        entry_term: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_term", b"entry_term", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Commit: _TypeAlias = Commit  # noqa: Y015
 
 @_typing.final
 class HeartbeatReply(_message.Message):
@@ -795,12 +830,15 @@ class Answer(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     outcome: Global___Answer.Outcome.ValueType
     index: _builtins.int
     value: _builtins.str
     code: _builtins.int
     message: _builtins.str
+    term: _builtins.int
+    """Of the entry at `index`, which is committed; 0 where that is not known."""
     def __init__(
         self,
         *,
@@ -810,10 +848,11 @@ class Answer(_message.Message):
         value: _builtins.str = ...,
         code: _builtins.int = ...,
         message: _builtins.str = ...,
+        term: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "id", b"id", "index", b"index", "message", b"message", "outcome", b"outcome", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "id", b"id", "index", b"index", "message", b"message", "outcome", b"outcome", "term", b"term", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
