@@ -138,7 +138,7 @@ def _engine_process(role: dict[str, object], profile: bool, loop: str) -> None:
 async def _serve(role: dict[str, object], profiler: cProfile.Profile | None) -> None:
     from sidecar.proxy.engine import Engine
     from sidecar.proxy.outbound import Outbound
-    from sidecar.snapshot import Address, Inbound, Instance, Rule, Snapshot, Upstream
+    from sidecar.snapshot import Address, Inbound, Instance, Route, Rule, Snapshot, Split, Target, Upstream
     from sidecar.telemetry import Telemetry
 
     directory = Path(str(role["directory"]))
@@ -146,12 +146,15 @@ async def _serve(role: dict[str, object], profiler: cProfile.Profile | None) -> 
     tls, root = _identity(directory, service)
     own = SpiffeId(TRUST_DOMAIN, "dc1", service)
     loopback = Address("127.0.0.1", 0)
-    upstreams = {}
+    upstreams, targets = {}, {}
     if role["role"] == "outbound":
         peer = Address("127.0.0.1", int(str(role["peer"])))
         orders = SpiffeId(TRUST_DOMAIN, "dc1", "orders")
         instance = Instance("dc1/n/orders-1", "orders-1", peer)
-        upstreams["orders"] = Upstream("orders", loopback, orders, (instance,))
+        target = Target("orders.default.default.dc1", "orders", orders, "", (instance,))
+        targets[target.id] = target
+        route = Route("default", (Split(10_000, target.id),))
+        upstreams["orders"] = Upstream("orders", loopback, (route,), target.id)
     snapshot = Snapshot(
         index=1,
         identity=own,
@@ -162,6 +165,7 @@ async def _serve(role: dict[str, object], profiler: cProfile.Profile | None) -> 
             (Rule("r", "web", TRUST_DOMAIN, "", True),),
         ),
         upstreams=upstreams,
+        targets=targets,
         bundles={TRUST_DOMAIN: (root,)},
     )
     telemetry = Telemetry()

@@ -8,6 +8,7 @@ WeftError
     ├── MalformedRequest        the request breaks RFC 9113 section 8
     ├── HeadersTooLarge         more header bytes than we accept
     ├── CallerDenied            an intention denies the caller
+    ├── NoRoute                 no route of the upstream matches the request
     ├── NoInstance              no instance is registered and healthy
     ├── ConnectFailed           no attempt reached an instance
     ├── PendingFull             too many requests wait for a connection already
@@ -50,6 +51,10 @@ class HeadersTooLarge(RequestRefused):
 
 class CallerDenied(RequestRefused):
     """Expected. The intentions deny this caller."""
+
+
+class NoRoute(RequestRefused):
+    """Expected. No route of the upstream matches."""
 
 
 class NoInstance(RequestRefused):

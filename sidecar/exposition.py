@@ -104,7 +104,7 @@ def _connections(telemetry: Telemetry) -> Iterator[Metric]:
 
 
 def _pools(telemetry: Telemetry) -> Iterator[Metric]:
-    labels = ("destination",)
+    labels = ("destination", "target")
     counters = {
         "ejections": CounterMetricFamily("weft_ejections", "Instances ejected.", labels=labels),
         "retries": CounterMetricFamily("weft_retries", "Requests sent once more.", labels=labels),
@@ -121,7 +121,7 @@ def _pools(telemetry: Telemetry) -> Iterator[Metric]:
     }
     for pool in telemetry.all_pools.values():
         for name, family in (counters | gauges).items():
-            family.add_metric((pool.destination,), getattr(pool, name))
+            family.add_metric((pool.destination, pool.target), getattr(pool, name))
     yield from counters.values()
     yield from gauges.values()
 

@@ -1,14 +1,16 @@
 """What the admin port shows."""
 
 import hashlib
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
 from .admin import Page, json_page
 from .exposition import CONTENT_TYPE, Exposition
 from .serving import Serving
-from .snapshot import Snapshot, Upstream
+from .snapshot import Snapshot, Target, Upstream
 from .telemetry import Telemetry
 
 
@@ -71,6 +73,7 @@ def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
             "rules": [asdict(rule) for rule in inbound.rules],
         },
         "upstreams": {name: _upstream(upstream) for name, upstream in snapshot.upstreams.items()},
+        "targets": {name: _target(target) for name, target in snapshot.targets.items()},
         "bundles": {
             domain: [hashlib.sha256(root).hexdigest() for root in roots]
             for domain, roots in snapshot.bundles.items()
@@ -82,18 +85,26 @@ def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
 def _upstream(upstream: Upstream) -> dict[str, Any]:
     return {
         "listen": str(upstream.listen),
-        "spiffe_id": upstream.spiffe_id.uri,
-        "balance": upstream.balance.value,
-        "connect_timeout_s": upstream.connect_timeout_s,
-        "pending_max": upstream.pending_max,
-        "ejection": asdict(upstream.ejection),
-        "instances": [
-            {
-                "key": instance.key,
-                "address": str(instance.address),
-                "weight": instance.weight,
-                "healthy": instance.healthy,
-            }
-            for instance in upstream.instances
-        ],
+        "protocol": upstream.protocol.value,
+        "default_target": upstream.default_target,
+        "routes": [_shown(route) for route in upstream.routes],
     }
+
+
+def _target(target: Target) -> dict[str, Any]:
+    shown: dict[str, Any] = _shown(target)
+    instances = [_shown(instance) | {"address": str(instance.address)} for instance in target.instances]
+    return shown | {"spiffe_id": target.spiffe_id.uri, "instances": instances}
+
+
+def _shown(value: Any) -> Any:
+    """Frozen configuration as JSON has it."""
+    if is_dataclass(value):
+        return {field.name: _shown(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): _shown(item) for key, item in value.items()}
+    if isinstance(value, tuple | list | frozenset | set):
+        return [_shown(item) for item in value]
+    return value

@@ -16,6 +16,7 @@ NOT_RESET = -1
 REFUSED_STREAM = 0x7  # RFC 9113 section 7
 
 PERMISSION_DENIED, RESOURCE_EXHAUSTED = 7, 8
+UNIMPLEMENTED = 12
 INTERNAL, UNAVAILABLE = 13, 14
 
 
@@ -36,6 +37,7 @@ ANSWERS: Mapping[type[errors.RequestRefused], Answer] = MappingProxyType(
             431, RESOURCE_EXHAUSTED, "weft: request headers too large", "headers_too_large"
         ),
         errors.CallerDenied: Answer(403, PERMISSION_DENIED, "weft: denied by intention", "denied"),
+        errors.NoRoute: Answer(404, UNIMPLEMENTED, "weft: no route matches", "no_route"),
         errors.NoInstance: Answer(503, UNAVAILABLE, "weft: no healthy instance", "no_instance"),
         errors.ConnectFailed: Answer(
             503, UNAVAILABLE, "weft: connection to instance failed", "connect_failed"

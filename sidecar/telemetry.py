@@ -110,12 +110,16 @@ class ConnectionSeries:
 
 
 class PoolSeries:
-    """One upstream's pool."""
+    """The pool of one target; `target` is its id, "" for the application."""
 
-    __slots__ = ("connect_failures", "destination", "ejected", "ejections", "instances", "pending", "retries")
+    __slots__ = (
+        "connect_failures", "destination", "ejected", "ejections", "instances", "pending", "retries",
+        "target",
+    )  # fmt: skip
 
-    def __init__(self, destination: str) -> None:
+    def __init__(self, destination: str, target: str) -> None:
         self.destination = destination
+        self.target = target
         self.instances = 0  # in the pool now, ejected ones included
         self.ejected = 0  # out of it now
         self.ejections = 0  # ever
@@ -134,7 +138,7 @@ class Telemetry:
         self.all_series: dict[Call, Series] = {}
         self.all_counts: dict[Event, dict[tuple[str, ...], Count]] = {}
         self.all_connections: dict[tuple[Direction, str], ConnectionSeries] = {}
-        self.all_pools: dict[str, PoolSeries] = {}
+        self.all_pools: dict[tuple[str, str], PoolSeries] = {}
         self.certificate_not_after = 0.0
         self.certificate_renewals = 0
         self.certificate_failures = 0
@@ -171,11 +175,10 @@ class Telemetry:
         key = (direction, peer)
         return self.all_connections.get(key) or self.all_connections.setdefault(key, ConnectionSeries(*key))
 
-    def pool(self, destination: str) -> PoolSeries:
-        return self.all_pools.get(destination) or self.all_pools.setdefault(
-            destination, PoolSeries(destination)
-        )
+    def pool(self, destination: str, target: str = "") -> PoolSeries:
+        key = (destination, target)
+        return self.all_pools.get(key) or self.all_pools.setdefault(key, PoolSeries(*key))
 
-    def forget_pool(self, destination: str) -> None:
-        """The upstream is no longer configured."""
-        self.all_pools.pop(destination, None)
+    def forget_pool(self, series: PoolSeries) -> None:
+        """The target is no longer configured."""
+        self.all_pools.pop((series.destination, series.target), None)

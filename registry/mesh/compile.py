@@ -66,7 +66,6 @@ class ProxyCompiler:
             made += (
                 self._upstream(cluster, instance_key, upstream),
                 self._target(cluster, instance_key, upstream),
-                self._endpoints(state, name, name),
                 self._endpoints(state, target, name),
             )
         return {resource.name: resource for resource in made}
@@ -216,12 +215,6 @@ def _revocations(state: State) -> pb.Resource:
 
 
 _BALANCE = {
-    "least_request": pb.Upstream.BALANCE_LEAST_REQUEST,
-    "round_robin": pb.Upstream.BALANCE_ROUND_ROBIN,
-}
-
-
-_TARGET_BALANCE = {
     "least_request": pb.Target.BALANCE_LEAST_REQUEST,
     "round_robin": pb.Target.BALANCE_ROUND_ROBIN,
 }
@@ -257,7 +250,7 @@ def _target(cluster: Cluster, row: Upstream) -> pb.Resource:
             datacenter=cluster.datacenter,
             trust_domain=cluster.trust_domain,
             spiffe_id=_spiffe_id(cluster, row.destination_name),
-            balance=_TARGET_BALANCE[settings.balance],
+            balance=_BALANCE[settings.balance],
             connect_timeout_ms=settings.connect_timeout_ms,
             ejection=_ejection(settings),
             max_pending_requests=settings.pending_max,
@@ -278,11 +271,6 @@ def _upstream(cluster: Cluster, row: Upstream) -> pb.Resource:
             bind_port=row.local_bind_port,
             bind_socket_path=row.local_bind_socket_path,
             bind_socket_mode=int(row.local_bind_socket_mode or "600", 8) if has_socket else 0,
-            spiffe_id=_spiffe_id(cluster, row.destination_name),
-            balance=_BALANCE[settings.balance],
-            connect_timeout_ms=settings.connect_timeout_ms,
-            ejection=_ejection(settings),
-            max_pending_requests=settings.pending_max,
             protocol=_PROTOCOLS[settings.protocol],
             routes=[pb.Route(name="default", splits=[pb.Split(weight=ALL_SPLITS, target=target)])],
             default_target=target,

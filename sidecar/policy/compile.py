@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from weft.pb.mesh.v1 import mesh_pb2
 
 from ..errors import InvalidResource
-from ..snapshot import Inbound, Rule, Snapshot, Upstream
+from ..snapshot import Inbound, Rule, Snapshot, Target, Upstream
 from .fields import (
     app_address,
     bundle_roots,
@@ -20,12 +20,14 @@ from .fields import (
     serial_of,
     signing_key_id,
 )
-from .upstreams import upstream_of
+from .targets import locality_of, target_of
+from .upstreams import check_targets, upstream_of
 
 BUNDLES_MAX = 64  # peered clusters; each costs a handshake the reading of its roots
 RULES_MAX = 10_000  # intentions of one service; read through once per new caller
 REVOCATIONS_MAX = 100_000  # live leaves withdrawn; each is 100 bytes here
 UPSTREAMS_MAX = 1024  # each holds a listening socket
+TARGETS_MAX = 4096  # each may hold connections
 
 _SINGLE = frozenset(("proxy", "intentions", "revocations"))
 _NAMED = frozenset(("bundle", "upstream", "target", "endpoints"))
@@ -44,6 +46,8 @@ def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> 
         default_allow=_single(sorted_out, "intentions").intentions.default_allow,
     )
     upstreams = _upstreams(sorted_out)
+    targets = _targets(sorted_out)
+    check_targets(upstreams.values(), targets)
     _check_listeners(inbound, upstreams)
     return Snapshot(
         index=index,
@@ -51,9 +55,11 @@ def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> 
         instance_key=proxy.instance_key,
         inbound=inbound,
         upstreams=upstreams,
+        targets=targets,
         bundles=_bundles(sorted_out["bundle"], identity.trust_domain),
         revoked=_revoked(_single(sorted_out, "revocations").revocations),
         signing_key_id=signing_key_id(sorted_out["bundle"][identity.trust_domain].bundle),
+        locality=locality_of(proxy.locality),
     )
 
 
@@ -103,12 +109,17 @@ def _revoked(revocations: mesh_pb2.Revocations) -> frozenset[tuple[str, int]]:
 
 def _upstreams(found: _Sorted) -> dict[str, Upstream]:
     check_count("upstream", "destinations", len(found["upstream"]), UPSTREAMS_MAX)
-    for name in found["endpoints"].keys() ^ (found["upstream"].keys() | found["target"].keys()):
-        missing = "upstream" if name in found["endpoints"] else "endpoints"
-        raise InvalidResource(f"{missing}/{name}", "is missing: an upstream and its endpoints go together")
+    return {name: upstream_of(name, resource.upstream) for name, resource in found["upstream"].items()}
+
+
+def _targets(found: _Sorted) -> dict[str, Target]:
+    check_count("target", "targets", len(found["target"]), TARGETS_MAX)
+    for name in found["endpoints"].keys() ^ found["target"].keys():
+        missing = "target" if name in found["endpoints"] else "endpoints"
+        raise InvalidResource(f"{missing}/{name}", "is missing: a target and its endpoints go together")
     return {
-        name: upstream_of(name, resource.upstream, found["endpoints"][name].endpoints)
-        for name, resource in found["upstream"].items()
+        name: target_of(name, resource.target, found["endpoints"][name].endpoints)
+        for name, resource in found["target"].items()
     }
 
 

@@ -10,7 +10,7 @@ from weft.pb.mesh.v1 import mesh_pb2
 from weft.spiffe import InvalidSpiffeId, SpiffeId
 
 from ..errors import InvalidResource
-from ..snapshot import Address, Rule
+from ..snapshot import Address, Protocol, Rule
 from .authorize import ANY_SERVICE
 
 PORT_MAX = 65535
@@ -19,6 +19,13 @@ SERIAL_BYTES_MAX = 20  # RFC 5280 section 4.1.2.2
 UNIX_PATH_BYTES_MAX = 107  # sun_path of Linux, less its terminating NUL
 SOCKET_MODES = range(0o1000)
 PROTOCOLS = frozenset(("grpc", "http2"))
+UPSTREAM_PROTOCOLS: dict[int, Protocol] = {
+    mesh_pb2.PROTOCOL_UNSPECIFIED: Protocol.UNKNOWN,
+    mesh_pb2.PROTOCOL_TCP: Protocol.TCP,
+    mesh_pb2.PROTOCOL_HTTP: Protocol.HTTP,
+    mesh_pb2.PROTOCOL_HTTP2: Protocol.HTTP2,
+    mesh_pb2.PROTOCOL_GRPC: Protocol.GRPC,
+}
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
 
 
@@ -66,6 +73,13 @@ def app_address(proxy: mesh_pb2.Proxy) -> Address:
     if proxy.app_socket_path:
         return socket_address("proxy", proxy.app_socket_path)
     return peer_address("proxy", proxy.app_address, proxy.app_port)
+
+
+def protocol_of(resource: str, value: int) -> Protocol:
+    """Raises InvalidResource where a newer registry says what we cannot do."""
+    if value not in UPSTREAM_PROTOCOLS:
+        raise InvalidResource(resource, f"protocol {value} is unknown to this version; upgrade the sidecar")
+    return UPSTREAM_PROTOCOLS[value]
 
 
 def proxy_identity(proxy: mesh_pb2.Proxy) -> SpiffeId:

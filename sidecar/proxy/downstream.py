@@ -58,7 +58,7 @@ class Downstream(Connection, asyncio.Protocol):
 
     def codec(self, side: "Side") -> tuple[Decoder, Encoder]:
         """What reads heads from its peer, and what makes those that it sends."""
-        return Decoder(requests=True, promoted=PROMOTED), Encoder()
+        return Decoder(requests=True, promoted=side.reads), Encoder()
 
     # --- asyncio -------------------------------------------------------------------------------------
 
@@ -124,13 +124,13 @@ class Downstream(Connection, asyncio.Protocol):
         series.requests += 1
         series.active += 1
         pool = plan.pool
-        target = pool.only or pool.pick()
-        if target is not None:
-            for upstream in target.conns:
+        endpoint = pool.only or pool.pick()
+        if endpoint is not None:
+            for upstream in endpoint.conns:
                 if len(upstream.streams) < upstream.room:
-                    upstream.open(exchange, target)
+                    upstream.open(exchange, endpoint)
                     return
-        pool.enqueue(exchange, target)
+        pool.enqueue(exchange, endpoint)
 
     def _is_full(self, sid: int, decoded: Block) -> bool:
         """Counts a large head, and refuses the stream where there are too many of them."""
@@ -246,12 +246,12 @@ class Downstream(Connection, asyncio.Protocol):
         series.ended[OUTCOME[exchange.http_status] + status] += 1
         series.buckets[bisect_left(BOUNDS_S, seconds)] += 1
         series.sum_s += seconds
-        target = exchange.target
-        if target is not None:
+        endpoint = exchange.endpoint
+        if endpoint is not None:
             if (status > 0 or exchange.http_status >= 500) and is_failure(status, exchange.http_status):
-                exchange.plan.pool.failed(target)
-            elif target.failing and exchange.answered:
-                exchange.plan.pool.succeeded(target)
+                endpoint.pool.failed(endpoint)
+            elif endpoint.failing and exchange.answered:
+                endpoint.pool.succeeded(endpoint)
         if exchange.replay is not None:
             release_replay(exchange)
         if self.large_heads:

@@ -15,16 +15,17 @@ from .. import errors
 from ..h2.connection import Connection
 from ..h2.outbox import Outbox
 from ..identity import TlsContexts
-from ..snapshot import Snapshot, Upstream
-from ..telemetry import Telemetry
+from ..snapshot import Snapshot, Target, Upstream
+from ..telemetry import PoolSeries, Telemetry
 from . import watch
 from .dial import Mesh, Plain
 from .downstream import Downstream
+from .endpoint import Endpoint
 from .inbound import InboundSide
 from .listener import Listener
 from .outbound import Outbound
 from .peer import Peer
-from .pool import Pool, Target
+from .pool import Pool
 from .upstream import Upstream as UpstreamConnection
 
 TICK_S = 1.0
@@ -52,14 +53,18 @@ class Engine:
         self._tasks = Tasks()
         self.outbox = Outbox(clock.monotonic, asyncio.get_running_loop().call_soon)
         self.outbox.relieve = self._relieve
-        self.app = self._pool("the application", Plain(), errors.AppUnreachable)
+        self.app = self._pool(
+            "the application", Plain(), telemetry.pool("the application"), errors.AppUnreachable
+        )
         self.inbound = InboundSide(
             self.outbox, self.app, telemetry, own=snapshot.identity, tls=lambda: self._tls, clock=clock
         )
         self._inbound_listener = Listener(snapshot.inbound.listen, self.inbound.accept)
         self.outbound: dict[str, Outbound] = {}
+        self.pools: dict[str, Pool] = {}  # by target id
         self._listeners: dict[str, Listener] = {}
         self._leaving: set[Outbound] = set()
+        self._leaving_pools: set[Pool] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._binding = asyncio.Lock()
         self._unbound: dict[str, str] = {}  # upstream whose listener could not be bound, and why
@@ -122,34 +127,45 @@ class Engine:
 
     def _apply(self, snapshot: Snapshot) -> None:
         app = snapshot.inbound.app
-        self.app.configure([Target(str(app), app)])
+        self.app.configure([Endpoint(str(app), app)])
         self.inbound.configure(snapshot.inbound)
+        old_pools = self._apply_targets(snapshot)
         for name in self.outbound.keys() - snapshot.upstreams.keys():
             self._drop(name)
         for name, upstream in snapshot.upstreams.items():
-            self._configure(name, upstream)
+            side = self.outbound.get(name)
+            if side is None:
+                default = self.pools[upstream.default_target]
+                side = Outbound(self.outbox, default, self._telemetry, snapshot.identity.service)
+                self.outbound[name] = side
+            side.configure(upstream, self.pools)
+        for pool in old_pools:  # last: what waits there is answered by nobody's new rules
+            pool.close()
 
-    def _configure(self, name: str, upstream: Upstream) -> None:
-        known = self.outbound.get(name)
-        if known is not None:
-            assert isinstance(known.pool.dialer, Mesh)
-            if known.pool.dialer.spiffe_id != upstream.spiffe_id:  # another destination under the old name
-                self._drop(name)
-                known = None
-        if known is None:
-            pool = self._pool(
-                name, Mesh(upstream.spiffe_id, lambda: self._tls, self._clock), errors.ConnectFailed
+    def _apply_targets(self, snapshot: Snapshot) -> list[Pool]:
+        """One pool per target; answers those that nobody names any more."""
+        old = [self._take_out(target_id) for target_id in self.pools.keys() - snapshot.targets.keys()]
+        for target_id, target in snapshot.targets.items():
+            pool = self.pools.get(target_id)
+            if pool is not None and not _is_of(pool, target):  # another destination under the old id
+                old.append(self._take_out(target_id))
+                pool = None
+            if pool is None:
+                pool = self.pools[target_id] = self._mesh_pool(target)
+            pool.configure(
+                [
+                    Endpoint(i.key, i.address, max(1, i.weight), healthy=i.healthy, locality=i.locality)
+                    for i in target.instances
+                ],
+                target,
             )
-            known = Outbound(self.outbox, pool, self._telemetry, self.snapshot.identity.service)
-            self.outbound[name] = known
-        pool = known.pool
-        pool.pending_max = upstream.pending_max
-        pool.connect_timeout_s = upstream.connect_timeout_s
-        pool.configure(
-            [Target(i.key, i.address, max(1, i.weight), healthy=i.healthy) for i in upstream.instances],
-            balance=upstream.balance,
-            ejection=upstream.ejection,
-        )
+        return old
+
+    def _take_out(self, target_id: str) -> Pool:
+        pool = self.pools.pop(target_id)
+        self._leaving_pools.add(pool)
+        self._telemetry.forget_pool(pool.series)
+        return pool
 
     def _drop(self, name: str) -> None:
         side = self.outbound.pop(name)
@@ -158,17 +174,26 @@ class Engine:
             listener.close()
         for conn in side.connections:
             conn.drain()
-        side.pool.close()
         self._leaving.add(side)
-        self._telemetry.forget_pool(name)
 
-    def _pool(self, name: str, dialer: Plain | Mesh, no_connection: type[errors.RequestRefused]) -> Pool:
+    def _mesh_pool(self, target: Target) -> Pool:
+        dialer = Mesh(target.spiffe_id, lambda: self._tls, self._clock)
+        series = self._telemetry.pool(target.service, target.id)
+        return self._pool(target.name, dialer, series, errors.ConnectFailed)
+
+    def _pool(
+        self,
+        name: str,
+        dialer: Plain | Mesh,
+        series: PoolSeries,
+        no_connection: type[errors.RequestRefused],
+    ) -> Pool:
         return Pool(
             name,
             dialer,
             outbox=self.outbox,
             tasks=self._tasks,
-            series=self._telemetry.pool(name),
+            series=series,
             draw=self._rng.random,
             no_connection=no_connection,
         )
@@ -228,6 +253,7 @@ class Engine:
         for pool in self._pools():
             pool.second_passed(monotonic)
         self._leaving = {side for side in self._leaving if side.connections}
+        self._leaving_pools = {pool for pool in self._leaving_pools if pool.connections()}
         if self._unbound and not self._binding.locked():
             self._tasks.spawn(self._rebind(self.snapshot), "bind listeners again")
         self.outbox.flush()
@@ -246,7 +272,9 @@ class Engine:
         yield from self._leaving
 
     def _pools(self) -> Iterator[Pool]:
-        return (side.pool for side in self._sides())
+        yield self.app
+        yield from self.pools.values()
+        yield from self._leaving_pools
 
     def _downstreams(self) -> list[Downstream]:
         return [conn for side in self._sides() for conn in side.connections]
@@ -282,6 +310,11 @@ class Engine:
                 "callers": sorted({str(c.proven.identity) for c in self.inbound.connections if c.proven}),
                 "app": self.app.status(),
             },
-            "upstreams": {name: side.pool.status() for name, side in self.outbound.items()},
+            "targets": {target_id: pool.status() for target_id, pool in self.pools.items()},
             "held_bytes": self.outbox.held,
         }
+
+
+def _is_of(pool: Pool, target: Target) -> bool:
+    assert isinstance(pool.dialer, Mesh)
+    return pool.dialer.spiffe_id == target.spiffe_id

@@ -16,7 +16,8 @@ from ..telemetry import Series
 
 if TYPE_CHECKING:
     from .downstream import Downstream
-    from .pool import Pool, Target
+    from .endpoint import Endpoint
+    from .pool import Pool
 
 # gRPC's PROTOCOL-HTTP2: grpc-message is percent-encoded, printable ASCII stays but for "%".
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
@@ -45,17 +46,17 @@ class Exchange(Stream):
         "answered",
         "attempts",
         "block",
+        "endpoint",
         "grpc_status",
         "http_status",
         "plan",
         "started",
-        "target",
         "waits_at",
     )
 
     conn: "Downstream"
-    target: "Target | None"
-    waits_at: "Target | None"
+    endpoint: "Endpoint | None"
+    waits_at: "Endpoint | None"
 
     def __init__(
         self, conn: "Downstream", sid: int, window: int, plan: Plan, block: Block, started: float
@@ -80,7 +81,7 @@ class Exchange(Stream):
         self.started = started
         self.answered = False  # a response head has been passed on
         self.attempts = 1
-        self.target = None  # the instance that it was sent to
+        self.endpoint = None  # the instance that it was sent to
         self.waits_at = None  # the instance whose connection it waits for
         self.grpc_status = -1
         self.http_status = 0
@@ -137,7 +138,8 @@ def end_upstream(exchange: Exchange, code: ErrorCode) -> None:
     if half.conn is None:
         discard(half, exchange.conn.outbox)
         half.state = CLOSED
-        exchange.plan.pool.abandoned(exchange)
+        if exchange.waits_at is not None:
+            exchange.waits_at.pool.abandoned(exchange)
     else:
         half.conn.reset_stream(half, code)
 

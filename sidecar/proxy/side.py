@@ -13,7 +13,7 @@ from ..h2.errors import ErrorCode
 from ..h2.outbox import Outbox
 from ..respond import ANSWERS
 from ..telemetry import Direction, Telemetry
-from .downstream import Downstream
+from .downstream import PROMOTED, Downstream
 from .exchange import Plan
 from .pool import Pool
 
@@ -34,6 +34,7 @@ class Side:
         self.pool = pool
         self.telemetry = telemetry
         self.epoch: object = object()  # memos of plans are void when it changes
+        self.reads = PROMOTED  # fields that plans depend on: decoded into the head, whatever a caller does
         self.connections: set[Downstream] = set()
         self.emptied: asyncio.Event | None = None  # set when the last connection has gone
         self.counted = telemetry.connections(self.direction, self.peer_kind)
@@ -63,6 +64,14 @@ class Side:
             if self.emptied is not None and not self.connections:
                 self.emptied.set()
             self.counted.closed += 1
+
+    def read(self, names: frozenset[bytes]) -> None:
+        """From now on plans read these fields, besides those that they always do."""
+        reads = PROMOTED | names
+        if reads != self.reads:
+            self.reads = reads
+            for conn in self.connections:
+                conn.decoder.promote(reads)
 
     async def empty(self) -> None:
         """Waits until no connection is left."""

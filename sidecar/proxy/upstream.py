@@ -23,8 +23,9 @@ from ..respond import ANSWERS, Answer
 from .exchange import Exchange, answer
 
 if TYPE_CHECKING:
+    from .endpoint import Endpoint
     from .peer import Peer
-    from .pool import Pool, Target
+    from .pool import Pool
 
 WRITE_HIGH_BYTES = 256 * 1024
 # Rolled long before ids run out (2^31): the tick that looks comes once a second.
@@ -44,10 +45,10 @@ class Upstream(Connection, asyncio.Protocol):
 
     client = True
 
-    def __init__(self, outbox: Outbox, pool: "Pool", target: "Target") -> None:
+    def __init__(self, outbox: Outbox, pool: "Pool", endpoint: "Endpoint") -> None:
         super().__init__(outbox, *self.codec())
         self.pool = pool
-        self.target = target
+        self.endpoint = endpoint
         self.room = 0  # how many streams it may carry now; 0 unless SETTINGS came and it is in use
         self.retired = False
         self.resets_sent = 0
@@ -105,7 +106,7 @@ class Upstream(Connection, asyncio.Protocol):
         if not self.ready.done():
             self.ready.set_result(None)
         else:
-            self.pool.serve(self.target)
+            self.pool.serve(self.endpoint)
 
     def _set_room(self) -> None:
         usable = self.settled and not self.retired and not self.paused and not self.closing
@@ -113,7 +114,7 @@ class Upstream(Connection, asyncio.Protocol):
 
     # --- requests ------------------------------------------------------------------------------------
 
-    def open(self, exchange: Exchange, target: "Target") -> None:
+    def open(self, exchange: Exchange, endpoint: "Endpoint") -> None:
         """Sends the request's head on a new stream, and what waited behind it."""
         sid = self.next_sid
         self.next_sid = sid + 2
@@ -122,9 +123,9 @@ class Upstream(Connection, asyncio.Protocol):
         half = Stream(self, sid, self.stream_window)
         half.peer = exchange
         exchange.peer = half
-        exchange.target = target
+        exchange.endpoint = endpoint
         self.streams[sid] = half
-        target.active += 1
+        endpoint.active += 1
         end = exchange.state & RECV_DONE  # the same bit as END_STREAM
         encoded = self.encoded.get(id(plan.fields))
         if encoded is None or block.extra.wire:
@@ -140,7 +141,7 @@ class Upstream(Connection, asyncio.Protocol):
         if end:
             half.state = SENT_DONE
 
-    def open_queued(self, exchange: Exchange, target: "Target") -> None:
+    def open_queued(self, exchange: Exchange, endpoint: "Endpoint") -> None:
         """As `open`, for an exchange whose body began to wait before there was a connection."""
         waiting = exchange.peer
         parked, held = waiting.parked, waiting.parked_bytes
@@ -148,7 +149,7 @@ class Upstream(Connection, asyncio.Protocol):
         ended = exchange.state & RECV_DONE
         if parked:
             exchange.state &= ~RECV_DONE
-        self.open(exchange, target)
+        self.open(exchange, endpoint)
         exchange.state |= ended
         if parked:
             exchange.peer.parked, exchange.peer.parked_bytes = parked, held
@@ -249,10 +250,10 @@ class Upstream(Connection, asyncio.Protocol):
 
     def closed(self, stream: Stream) -> None:
         self.streams.pop(stream.sid, None)
-        target = self.target
-        target.active -= 1
-        if target.pending:
-            self.pool.serve(target)
+        endpoint = self.endpoint
+        endpoint.active -= 1
+        if endpoint.pending:
+            self.pool.serve(endpoint)
         if self.retired and not self.streams:
             self._leave()
 
@@ -266,7 +267,7 @@ class Upstream(Connection, asyncio.Protocol):
         whole = stream.state & RECV_DONE
         exchange = cast(Exchange, stream.peer)
         if code == ErrorCode.REFUSED_STREAM and not exchange.answered:
-            self.pool.failed(self.target)
+            self.pool.failed(self.endpoint)
             self._unprocessed(stream, FailureKind.REFUSED_STREAM)
             return
         self._forget(stream)
@@ -301,8 +302,8 @@ class Upstream(Connection, asyncio.Protocol):
         self._forget(stream)
         if exchange.state != CLOSED:
             exchange.prepaid = exchange.replay_bytes - uncredited
-            exchange.target = None
-            self.pool.unprocessed(exchange, self.target, why)
+            exchange.endpoint = None
+            self.pool.unprocessed(exchange, self.endpoint, why)
 
     def second_passed(self) -> None:
         """Resets are forgotten, and the connection rolls before its stream ids run out."""
@@ -333,7 +334,7 @@ class Upstream(Connection, asyncio.Protocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._set_room()
-        self.pool.serve(self.target)
+        self.pool.serve(self.endpoint)
         self.outbox.flush()
 
 

@@ -256,7 +256,10 @@ async def test_config_shows_what_is_served_and_no_secret(
         assert status == 200
         assert shown["instance"] == make.WEB_KEY
         assert shown["certificate"]["spiffe_id"] == registry.identity.uri
-        assert shown["snapshot"]["upstreams"]["orders"]["instances"][0]["address"] == "127.0.0.1:21000"
+        assert (
+            shown["snapshot"]["targets"][make.target_id("orders")]["instances"][0]["address"]
+            == "127.0.0.1:21000"
+        )
         assert shown["switch"] == {"told": ["start"]}
         assert registry.secret.encode() not in body and b"PRIVATE" not in body
 

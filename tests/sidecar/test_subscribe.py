@@ -16,6 +16,9 @@ from tests.support.fake_registry import FakeRegistry
 from tests.support.waiting import until
 from weft.aio import Tasks
 
+ORDERS = make.target_id("orders")
+OF_ORDERS = ("upstream/orders", f"target/{ORDERS}", f"endpoints/{ORDERS}")
+
 
 class Follower:
     """A subscription that runs, and what it took."""
@@ -56,8 +59,8 @@ async def test_each_delta_is_applied_and_acknowledged(follower: Follower) -> Non
     acks = await follower.acks(2)
     assert [(ack.nonce, ack.error) for ack in acks] == [(1, ""), (2, "")]
     before, after = follower.taken
-    assert len(before.upstreams["orders"].instances) == 2
-    assert len(after.upstreams["orders"].instances) == 1
+    assert len(before.targets[ORDERS].instances) == 2
+    assert len(after.targets[ORDERS].instances) == 1
     assert after.index == before.index + 1
     assert follower.telemetry.config_index == after.index
     assert follower.telemetry.registry_connected
@@ -65,7 +68,7 @@ async def test_each_delta_is_applied_and_acknowledged(follower: Follower) -> Non
 
 async def test_what_is_removed_goes(follower: Follower) -> None:
     await follower.acks(1)
-    follower.registry.push(removed=("upstream/orders", "endpoints/orders"))
+    follower.registry.push(removed=OF_ORDERS)
     await follower.acks(2)
     assert not follower.taken[-1].upstreams
 
@@ -73,7 +76,7 @@ async def test_what_is_removed_goes(follower: Follower) -> None:
 async def test_a_refused_delta_changes_nothing(follower: Follower) -> None:
     """Neither what it set nor what it removed: the registry builds the next one on what was acknowledged."""
     await follower.acks(1)
-    follower.registry.push(make.proxy(public_port=70000), removed=("upstream/orders", "endpoints/orders"))
+    follower.registry.push(make.proxy(public_port=70000), removed=OF_ORDERS)
     await follower.acks(2)
     follower.registry.push(make.intentions())
     assert (await follower.acks(3))[2].error == ""
@@ -122,10 +125,10 @@ async def test_it_comes_back_and_says_what_it_holds(follower: Follower) -> None:
 
 async def test_a_cache_is_completed_not_sent_again(registry: FakeRegistry) -> None:
     running = Follower(registry, make.all_resources())
-    registry.resources["endpoints/orders"].version = "2"
+    registry.resources[f"endpoints/{ORDERS}"].version = "2"
     running.tasks.spawn(running.subscription.run(), "subscription")
     await running.acks(1)
-    assert registry.heard.hellos[0].versions["endpoints/orders"] == "1"
+    assert registry.heard.hellos[0].versions[f"endpoints/{ORDERS}"] == "1"
     assert running.taken
     await running.tasks.close()
     await running.session.close()

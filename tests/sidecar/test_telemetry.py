@@ -80,7 +80,7 @@ def test_errors_connections_and_pools() -> None:
     mesh = telemetry.connections(Direction.INBOUND, "mesh")
     mesh.opened, mesh.closed = 5, 2
     mesh.refuse("untrusted")
-    pool = telemetry.pool("orders")
+    pool = telemetry.pool("orders", "orders.t")
     pool.ejections, pool.ejected, pool.instances = 4, 1, 3
     assert value(telemetry, "weft_errors_total", **CALL, reason="denied") == 1
     assert value(telemetry, "weft_active_connections", direction="inbound", peer="mesh") == 3
@@ -90,10 +90,10 @@ def test_errors_connections_and_pools() -> None:
         )
         == 1
     )
-    assert value(telemetry, "weft_ejections_total", destination="orders") == 4
-    assert value(telemetry, "weft_ejected_instances", destination="orders") == 1
-    telemetry.forget_pool("orders")
-    assert value(telemetry, "weft_ejections_total", destination="orders") is None
+    assert value(telemetry, "weft_ejections_total", destination="orders", target="orders.t") == 4
+    assert value(telemetry, "weft_ejected_instances", destination="orders", target="orders.t") == 1
+    telemetry.forget_pool(pool)
+    assert value(telemetry, "weft_ejections_total", destination="orders", target="orders.t") is None
 
 
 def test_what_the_shell_knows() -> None:

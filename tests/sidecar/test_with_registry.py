@@ -78,10 +78,14 @@ def _check_web(snapshot: Snapshot, credential: Credential) -> None:
     assert not snapshot.inbound.default_allow
     orders, stock = snapshot.upstreams["orders"], snapshot.upstreams["stock"]
     assert orders.listen == Address("127.0.0.1", 9191)
-    assert orders.connect_timeout_s == 0.7
-    assert orders.balance is Balance.LEAST_REQUEST
-    assert isinstance(orders.ejection, EjectionPolicy) and not orders.instances
+    target = snapshot.targets[orders.default_target]
+    assert target.connect_timeout_s == 0.7
+    assert target.balance is Balance.LEAST_REQUEST
+    assert isinstance(target.ejection, EjectionPolicy) and not target.instances
     assert stock.listen == Address(path="/run/stock.sock", mode=0o660)
+
+
+ORDERS = "orders.default.default.dc1"
 
 
 async def _check_changes(dev: Dev, taken: list[Snapshot]) -> None:
@@ -91,8 +95,8 @@ async def _check_changes(dev: Dev, taken: list[Snapshot]) -> None:
     assert (rule.source, rule.allow, rule.trust_domain) == ("shop", True, taken[-1].identity.trust_domain)
     orders = {"Name": "orders", "Port": 50051, "Connect": {"SidecarService": {"Port": 21901}}}
     await asyncio.to_thread(dev.register, orders)
-    await until(lambda: taken[-1].upstreams["orders"].instances, "the instance arrives")
-    (instance,) = taken[-1].upstreams["orders"].instances
+    await until(lambda: taken[-1].targets[ORDERS].instances, "the instance arrives")
+    (instance,) = taken[-1].targets[ORDERS].instances
     assert (instance.service_id, instance.address.port) == ("orders", 21901)
 
 

@@ -241,11 +241,11 @@ def knows(caller: Member, addresses: set[str]) -> Callable[[], bool]:
     """Whether the caller's sidecar has the instances at these addresses, and as healthy."""
 
     def holds() -> bool:
-        upstreams = json.loads(caller.admin("/config"))["snapshot"]["upstreams"].values()
+        targets = json.loads(caller.admin("/config"))["snapshot"]["targets"].values()
         healthy = {
             instance["address"]
-            for upstream in upstreams
-            for instance in upstream["instances"]
+            for target in targets
+            for instance in target["instances"]
             if instance["healthy"]
         }
         return addresses <= healthy

@@ -93,6 +93,30 @@ def upstream(name: str = "orders", bind_port: int = 19000) -> mesh_pb2.Resource:
             trust_domain=TRUST_DOMAIN,
             bind_address="127.0.0.1",
             bind_port=bind_port,
+            protocol=mesh_pb2.PROTOCOL_GRPC,
+            routes=[mesh_pb2.Route(name="default", splits=[split(target_id(name))])],
+            default_target=target_id(name),
+        ),
+    )
+
+
+def target_id(name: str) -> str:
+    return f"{name}.default.default.dc1"
+
+
+def split(target: str, weight: int = 10_000) -> mesh_pb2.Split:
+    return mesh_pb2.Split(weight=weight, target=target)
+
+
+def target(name: str = "orders") -> mesh_pb2.Resource:
+    return mesh_pb2.Resource(
+        name=f"target/{target_id(name)}",
+        version="1",
+        target=mesh_pb2.Target(
+            id=target_id(name),
+            service=name,
+            datacenter="dc1",
+            trust_domain=TRUST_DOMAIN,
             spiffe_id=spiffe_id(name),
         ),
     )
@@ -112,7 +136,7 @@ def endpoints(name: str = "orders", ports: Iterable[int] = (21000, 21001)) -> me
             for port in ports
         ]
     )
-    return mesh_pb2.Resource(name=f"endpoints/{name}", version="1", endpoints=body)
+    return mesh_pb2.Resource(name=f"endpoints/{target_id(name)}", version="1", endpoints=body)
 
 
 def by_name(*resources: mesh_pb2.Resource) -> dict[str, mesh_pb2.Resource]:
@@ -127,5 +151,6 @@ def all_resources() -> dict[str, mesh_pb2.Resource]:
         bundle(),
         revocations(7),
         upstream(),
+        target(),
         endpoints(),
     )

@@ -6,18 +6,20 @@ import dataclasses
 import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 from sidecar.identity import Svid, TlsContexts, tls_contexts
 from sidecar.proxy.engine import Engine
 from sidecar.proxy.outbound import Outbound
 from sidecar.snapshot import (
     Address,
-    Balance,
-    EjectionPolicy,
     Inbound,
     Instance,
+    Route,
     Rule,
     Snapshot,
+    Split,
+    Target,
     Upstream,
 )
 from sidecar.telemetry import Telemetry
@@ -39,6 +41,37 @@ class Clock(SystemClock):
 
     def wall(self) -> float:
         return super().wall() + self.ahead_s
+
+
+class Destination(NamedTuple):
+    """An upstream and the target that it leads to."""
+
+    upstream: Upstream
+    target: Target
+
+    def at(self, listen: Address) -> "Destination":
+        return self._replace(upstream=dataclasses.replace(self.upstream, listen=listen))
+
+    def named(self, name: str) -> "Destination":
+        return self._replace(upstream=dataclasses.replace(self.upstream, name=name))
+
+
+def to(snapshot: Snapshot, *destinations: Destination) -> Snapshot:
+    """The snapshot with exactly these destinations."""
+    return dataclasses.replace(
+        snapshot,
+        upstreams={it.upstream.name: it.upstream for it in destinations},
+        targets={it.target.id: it.target for it in destinations},
+    )
+
+
+def target_id(name: str, subset: str = "") -> str:
+    return f"{subset}.{name}.default.default.dc1".removeprefix(".")
+
+
+def all_to(target: Target, **settings: Any) -> Route:
+    """A route for every request."""
+    return Route("default", (Split(10_000, target.id),), **settings)
 
 
 class Mesh:
@@ -78,15 +111,19 @@ class Mesh:
         *,
         app: Address = NOWHERE,
         rules: Sequence[Rule] | None = None,
-        upstreams: Sequence[Upstream] = (),
+        upstreams: Sequence[Destination] = (),
+        targets: Sequence[Target] = (),
     ) -> Snapshot:
+        """`targets` are those that no destination brings with it."""
         allow_all = (Rule("all", "*", self.domain.name, "", True),)
+        every = [*(destination.target for destination in upstreams), *targets]
         return Snapshot(
             index=1,
             identity=self.identity(service),
             instance_key=f"dc1/n/{service}",
             inbound=Inbound(LOOPBACK, app, tuple(allow_all if rules is None else rules)),
-            upstreams={upstream.name: upstream for upstream in upstreams},
+            upstreams={destination.upstream.name: destination.upstream for destination in upstreams},
+            targets={target.id: target for target in every},
             bundles={self.domain.name: (self.domain.root_der,)},
         )
 
@@ -102,30 +139,25 @@ class Mesh:
         self.engines.append(engine)
         return engine
 
-    def upstream(
-        self,
-        name: str,
-        peers: Sequence[Engine | int],
-        *,
-        balance: Balance = Balance.LEAST_REQUEST,
-        ejection: EjectionPolicy | None = None,
-        pending_max: int = 1024,
-        connect_timeout_s: float = 5.0,
-    ) -> Upstream:
-        instances = tuple(
-            Instance(f"dc1/n/{name}-{number}", f"{name}-{number}", Address("127.0.0.1", _port(peer)))
-            for number, peer in enumerate(peers)
-        )
-        return Upstream(
+    def target(self, name: str, peers: Sequence[Engine | int], subset: str = "", **settings: Any) -> Target:
+        """The instances of service `name` at these places, and fields of the target."""
+        prefix = f"{name}-{subset}-" if subset else f"{name}-"
+        return Target(
+            target_id(name, subset),
             name,
-            LOOPBACK,
             self.identity(name),
-            instances,
-            balance,
-            ejection or EjectionPolicy(),
-            connect_timeout_s,
-            pending_max,
+            subset,
+            tuple(
+                Instance(f"dc1/n/{prefix}{n}", f"{prefix}{n}", Address("127.0.0.1", _port(peer)))
+                for n, peer in enumerate(peers)
+            ),
+            **settings,
         )
+
+    def upstream(self, name: str, peers: Sequence[Engine | int], **settings: Any) -> Destination:
+        """A destination with one route to one target; `settings` are fields of the target."""
+        target = self.target(name, peers, **settings)
+        return Destination(Upstream(name, LOOPBACK, (all_to(target),), target.id), target)
 
     async def close(self) -> None:
         for engine in self.engines:

@@ -61,7 +61,7 @@ def _compiled(world: World, key: str = KEY) -> dict[str, pb.Resource]:
 
 
 def _health(world: World) -> list[tuple[str, bool, int]]:
-    found = _compiled(world)["endpoints/orders"].endpoints.endpoints
+    found = _compiled(world)[f"endpoints/{TARGET}"].endpoints.endpoints
     return [(it.service_id, it.healthy, it.weight) for it in found]
 
 
@@ -69,7 +69,6 @@ def test_the_resources_of_a_proxy(world: World) -> None:
     found = _compiled(world)
     assert sorted(found) == [
         f"bundle/{CLUSTER.trust_domain}",
-        "endpoints/orders",
         f"endpoints/{TARGET}",
         "intentions",
         "proxy",
@@ -85,17 +84,13 @@ def test_the_resources_of_a_proxy(world: World) -> None:
     assert (proxied.app_address, proxied.app_port, proxied.protocol) == ("127.0.0.1", 8080, "grpc")
     upstream = found["upstream/orders"].upstream
     assert (upstream.bind_address, upstream.bind_port) == ("127.0.0.1", 9191)
-    assert upstream.balance == pb.Upstream.BALANCE_ROUND_ROBIN
-    assert upstream.max_pending_requests == 7
-    assert upstream.spiffe_id.endswith("/svc/orders")
-    assert upstream.ejection.consecutive_failures == 5
     target = found[f"target/{TARGET}"].target
+    assert target.ejection.consecutive_failures == 5
     assert [(split.weight, split.target) for split in upstream.routes[0].splits] == [(10_000, TARGET)]
     assert (upstream.default_target, target.id) == (TARGET, TARGET)
     assert upstream.protocol == pb.PROTOCOL_UNSPECIFIED
-    assert (target.service, target.spiffe_id) == ("orders", upstream.spiffe_id)
+    assert (target.service, target.spiffe_id[-11:]) == ("orders", "/svc/orders")
     assert (target.balance, target.max_pending_requests) == (pb.Target.BALANCE_ROUND_ROBIN, 7)
-    assert found[f"endpoints/{TARGET}"].endpoints == found["endpoints/orders"].endpoints
 
 
 def test_the_sidecar_takes_what_is_compiled(world: World) -> None:
@@ -107,7 +102,7 @@ def test_the_sidecar_takes_what_is_compiled(world: World) -> None:
     world.do(commands.record_leaf(stamp(), KEY, digest("s"), 2**100, 10**9))
     world.do(commands.revoke_credential(stamp(), KEY))
     snapshot = compile_snapshot(_compiled(world), world.state.index)
-    assert [it.service_id for it in snapshot.upstreams["orders"].instances] == ["orders-1", "orders-2"]
+    assert [it.service_id for it in snapshot.targets[TARGET].instances] == ["orders-1", "orders-2"]
     assert snapshot.upstreams["cache"].listen.mode == 0o660
     assert snapshot.revoked == {(CLUSTER.trust_domain, 2**100)}
     assert [rule.source for rule in snapshot.inbound.rules] == ["*"]
@@ -134,7 +129,7 @@ def test_what_has_no_sidecar_is_not_found(world: World, key: str) -> None:
 
 
 def test_endpoints_are_in_a_stable_order_with_their_addresses(world: World) -> None:
-    found = _compiled(world)["endpoints/orders"].endpoints.endpoints
+    found = _compiled(world)[f"endpoints/{TARGET}"].endpoints.endpoints
     assert [(it.instance_key, it.address, it.port) for it in found] == [
         ("dc1/n1/orders-1-sidecar-proxy", "10.0.0.1", 21000),
         ("dc1/n2/orders-2-sidecar-proxy", "10.0.0.2", 21000),
@@ -213,7 +208,6 @@ def test_equal_content_has_an_equal_version(world: World) -> None:
     world.do(commands.update_check(stamp(), "n1", "app1", "critical", ""))
     changed = {name: it.version for name, it in _compiled(world).items()}
     assert {name for name in before if before[name] != changed[name]} == {
-        "endpoints/orders",
         f"endpoints/{TARGET}",
     }
     world.do(commands.update_check(stamp(), "n1", "app1", "passing", "other output"))
@@ -295,7 +289,7 @@ def test_what_proxies_share_is_made_once_for_each_content() -> None:
     first, second = (compiler.resources(world.state, key) for key in keys)
     shared = {name for name in first if first[name] is second[name]}
     bundle = f"bundle/{CLUSTER.trust_domain}"
-    assert shared == {"intentions", "revocations", bundle, "endpoints/orders", f"endpoints/{TARGET}"}
+    assert shared == {"intentions", "revocations", bundle, f"endpoints/{TARGET}"}
     world.do(commands.set_intention(stamp(), intention("*", "*", False)))
     after = compiler.resources(world.state, keys[0])
     assert {name for name in after if after[name] is not first[name]} == {"intentions"}

@@ -195,7 +195,7 @@ async def test_a_subscription_brings_the_whole_configuration(client: Client) -> 
         proxy = sidecar.resources["proxy"].proxy
         assert (proxy.instance_key, proxy.service, proxy.app_port) == ("dc1/n1/web", "web", 8080)
         assert sidecar.resources["upstream/orders"].upstream.bind_port == 9191
-        assert {"intentions", "revocations", "endpoints/orders"} <= set(sidecar.resources)
+        assert {"intentions", "revocations", "endpoints/orders.default.default.dc1"} <= set(sidecar.resources)
         assert f"bundle/{credential.trust_domain}" in sidecar.resources
 
 
@@ -207,7 +207,6 @@ async def test_changes_come_as_deltas_of_what_they_touch(client: Client) -> None
         await client.register(ORDERS)
         delta = await sidecar.delta()
         assert [resource.name for resource in delta.upserts] == [
-            "endpoints/orders",
             "endpoints/orders.default.default.dc1",
         ]
         (endpoint,) = delta.upserts[0].endpoints.endpoints

@@ -12,6 +12,7 @@ from weft.pb.mesh.v1 import mesh_pb2
 from weft.spiffe import SpiffeId
 
 Resources = dict[str, mesh_pb2.Resource]
+ORDERS = make.target_id("orders")
 
 
 def test_a_full_set_compiles() -> None:
@@ -24,11 +25,13 @@ def test_a_full_set_compiles() -> None:
     assert snapshot.revoked == {(make.TRUST_DOMAIN, 7)}
     orders = snapshot.upstreams["orders"]
     assert orders.listen == Address("127.0.0.1", 19000)
-    assert [str(instance.address) for instance in orders.instances] == ["127.0.0.1:21000", "127.0.0.1:21001"]
+    assert orders.default_target == orders.routes[0].splits[0].target == ORDERS
+    instances = snapshot.targets[ORDERS].instances
+    assert [str(instance.address) for instance in instances] == ["127.0.0.1:21000", "127.0.0.1:21001"]
 
 
 def test_numbers_not_set_take_the_defaults() -> None:
-    orders = compile_snapshot(make.all_resources(), 1).upstreams["orders"]
+    orders = compile_snapshot(make.all_resources(), 1).targets[ORDERS]
     assert orders.ejection == EjectionPolicy()
     assert orders.balance is Balance.LEAST_REQUEST
     assert (orders.connect_timeout_s, orders.pending_max) == (5.0, 1024)
@@ -36,15 +39,15 @@ def test_numbers_not_set_take_the_defaults() -> None:
 
 def test_numbers_set_are_taken() -> None:
     resources = make.all_resources()
-    body = resources["upstream/orders"].upstream
-    body.balance = mesh_pb2.Upstream.BALANCE_ROUND_ROBIN
+    body = resources[f"target/{ORDERS}"].target
+    body.balance = mesh_pb2.Target.BALANCE_ROUND_ROBIN
     body.connect_timeout_ms, body.max_pending_requests = 250, 9
     body.ejection.CopyFrom(
         mesh_pb2.Ejection(
             consecutive_failures=3, base_ejection_ms=1500, max_ejection_ms=9000, max_ejection_percent=67
         )
     )
-    orders = compile_snapshot(resources, 1).upstreams["orders"]
+    orders = compile_snapshot(resources, 1).targets[ORDERS]
     assert orders.ejection == EjectionPolicy(3, 1.5, 9.0, 67)
     assert orders.balance is Balance.ROUND_ROBIN
     assert (orders.connect_timeout_s, orders.pending_max) == (0.25, 9)
@@ -90,7 +93,7 @@ def _put(resource: mesh_pb2.Resource, name: str = "") -> Callable[[Resources], N
 
 def _endpoint(field: str, value: object) -> Callable[[Resources], None]:
     def change(resources: Resources) -> None:
-        setattr(resources["endpoints/orders"].endpoints.endpoints[0], field, value)
+        setattr(resources[f"endpoints/{ORDERS}"].endpoints.endpoints[0], field, value)
 
     return change
 
@@ -100,8 +103,8 @@ REFUSED: dict[str, tuple[Callable[[Resources], None], str]] = {
     "no intentions": (_drop("intentions"), "'intentions' is missing"),
     "no revocations": (_drop("revocations"), "'revocations' is missing"),
     "no own bundle": (_drop(f"bundle/{make.TRUST_DOMAIN}"), "this proxy's own"),
-    "no endpoints": (_drop("endpoints/orders"), "'endpoints/orders' is missing"),
-    "no upstream": (_drop("upstream/orders"), "'upstream/orders' is missing"),
+    "no endpoints": (_drop(f"endpoints/{ORDERS}"), f"'endpoints/{ORDERS}' is missing"),
+    "no target": (_drop(f"target/{ORDERS}"), f"'target/{ORDERS}' is missing"),
     "unknown kind": (_put(mesh_pb2.Resource(name="faults/x")), "does not know"),
     "unknown single": (_put(mesh_pb2.Resource(name="upstream")), "does not know"),
     "empty body": (_put(mesh_pb2.Resource(name="upstream/x")), "must hold a body of kind 'upstream'"),
@@ -116,9 +119,9 @@ REFUSED: dict[str, tuple[Callable[[Resources], None], str]] = {
     "bad app address": (_set("proxy", "app_address", "a b"), "neither IP nor host name"),
     "relative socket": (_set("upstream/orders", "bind_socket_path", "x.sock"), "is not absolute"),
     "long socket": (_set("upstream/orders", "bind_socket_path", "/" + "x" * 107), "over 107 bytes"),
-    "upstream identity": (_set("upstream/orders", "spiffe_id", make.spiffe_id("web")), "is not that of"),
-    "unknown balance": (_set("upstream/orders", "balance", 9), "balance 9"),
-    "long connect": (_set("upstream/orders", "connect_timeout_ms", 60_001), "connect_timeout_ms 60001"),
+    "target identity": (_set(f"target/{ORDERS}", "spiffe_id", make.spiffe_id("web")), "is not that of"),
+    "unknown balance": (_set(f"target/{ORDERS}", "balance", 9), "balance 9"),
+    "long connect": (_set(f"target/{ORDERS}", "connect_timeout_ms", 60_001), "connect_timeout_ms 60001"),
     "same listener": (_set("upstream/orders", "bind_port", 20000), "as 'proxy' does"),
     "bundle of another": (
         _put(make.bundle(trust_domain="dc2.weft"), "bundle/dc3.weft"),

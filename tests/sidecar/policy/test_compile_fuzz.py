@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sidecar.errors import InvalidResource
 from sidecar.policy.compile import compile_snapshot
+from sidecar.policy.upstreams import named_targets
 from sidecar.snapshot import Snapshot
 from tests.support import resources as make
 
@@ -71,5 +72,9 @@ def _check_sound(snapshot: Snapshot) -> None:
         assert address.path.startswith("/") or (address.host and 0 < address.port < 65536)
     assert snapshot.bundles[snapshot.identity.trust_domain]
     for upstream in snapshot.upstreams.values():
-        assert upstream.ejection.consecutive_failures > 0 and upstream.connect_timeout_s > 0
-        assert all(instance.weight > 0 for instance in upstream.instances)
+        assert all(sum(split.weight for split in route.splits) == 10_000 for route in upstream.routes)
+        assert all(target in snapshot.targets for target in named_targets(upstream))
+    for target in snapshot.targets.values():
+        assert target.ejection.consecutive_failures > 0 and target.connect_timeout_s > 0
+        assert all(instance.weight > 0 for instance in target.instances)
+        assert all(other in snapshot.targets for other in target.failover)

@@ -1,6 +1,7 @@
 """Requests and answers pass as they came, whatever form they take (RFC 9113 section 8)."""
 
 from sidecar.h2.errors import ErrorCode
+from sidecar.telemetry import Direction
 from tests.support.switch import Plain
 from tests.support.waiting import until
 from tests.support.wire import (
@@ -164,11 +165,12 @@ async def test_nothing_is_left_of_ended_calls(plain: Plain) -> None:
     for number in range(1, 200):
         await caller.over(2 * number + 1)
     (conn,) = plain.side.connections
-    (target,) = plain.engine.app.targets.values()
+    (target,) = plain.engine.app.endpoints.values()
     assert not conn.streams and not conn.blocked and target.active == 0
     assert not target.conns[0].streams
-    assert plain.side.series.active == 0 and plain.side.series.requests == 200
-    assert sorted(plain.side.series.outcomes()) == [("2xx", 0, 199), ("none", 1, 1)]
+    series = plain.side.telemetry.series(Direction.OUTBOUND, "test", "the application")
+    assert series.active == 0 and series.requests == 200
+    assert sorted(series.outcomes()) == [("2xx", 0, 199), ("none", 1, 1)]
 
 
 def test_end_stream_is_the_bit_of_the_state() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.proxy.listener import Listener
 from sidecar.snapshot import Address
-from tests.support.switch import Mesh, inbound_port, outbound_port
+from tests.support.switch import Mesh, inbound_port, outbound_port, to
 from tests.support.waiting import until
 from tests.support.wire import PREFACE as CLIENT_PREFACE
 from tests.support.wire import App, EchoApp, Wire, dial, settings
@@ -40,9 +40,7 @@ async def test_trap_5_upstreams_on_unix_sockets_have_their_mode(
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     orders = await mesh.engine(mesh.snapshot("orders", app=Address("127.0.0.1", echo.port)))
-    upstream = dataclasses.replace(
-        mesh.upstream("orders", [orders]), listen=Address(path=str(path), mode=0o660)
-    )
+    upstream = mesh.upstream("orders", [orders]).at(Address(path=str(path), mode=0o660))
     web = await mesh.engine(mesh.snapshot("web", upstreams=[upstream]))
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     wire = Wire(CLIENT_PREFACE + settings())
@@ -94,8 +92,8 @@ async def test_a_port_that_was_taken_is_bound_once_it_is_free(mesh: Mesh, echo: 
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        wanted = dataclasses.replace(mesh.upstream("orders", [orders]), listen=Address("127.0.0.1", port))
-        web.swap(dataclasses.replace(web.snapshot, upstreams={"orders": wanted}))
+        wanted = mesh.upstream("orders", [orders]).at(Address("127.0.0.1", port))
+        web.swap(to(web.snapshot, wanted))
         await until(lambda: web.unbound() == {"orders": f"127.0.0.1:{port}"}, "the attempt")
     await until(lambda: web.unbound() == {}, "another attempt")
     caller = await dial(port)

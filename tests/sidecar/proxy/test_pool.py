@@ -1,14 +1,13 @@
 """Instances, connections to them, requests that wait, and what is tried once more."""
 
 import asyncio
-import dataclasses
 
 import pytest
 
 from sidecar.h2.errors import ErrorCode
 from sidecar.proxy.engine import Engine
 from sidecar.snapshot import Address, Balance, EjectionPolicy
-from tests.support.switch import Mesh, inbound_port, outbound_port
+from tests.support.switch import Mesh, inbound_port, outbound_port, to
 from tests.support.waiting import until
 from tests.support.wire import (
     GOAWAY,
@@ -32,7 +31,7 @@ async def _orders(mesh: Mesh, port: int) -> Engine:
 
 
 async def _web(mesh: Mesh, *peers: Engine | int, **settings: object) -> Engine:
-    upstream = mesh.upstream("orders", peers, **settings)  # type: ignore[arg-type]
+    upstream = mesh.upstream("orders", peers, **settings)
     return await mesh.engine(mesh.snapshot("web", upstreams=[upstream]))
 
 
@@ -148,10 +147,7 @@ async def test_refused_streams_above_goaway_go_elsewhere(mesh: Mesh, echo: EchoA
     sid = (await behind.asked())[0]
     await until(lambda: behind.heard(sid).data == first, "the body arrives")
     upstream = mesh.upstream("orders", [leaving.port, alive])
-    snapshot = dataclasses.replace(web.snapshot, upstreams={"orders": dataclasses.replace(
-        upstream, listen=web.snapshot.upstreams["orders"].listen
-    )})  # fmt: skip
-    web.swap(snapshot)
+    web.swap(to(web.snapshot, upstream))
     leaving.close_listener()
     behind.send(frame(GOAWAY, 0, 0, u32(0) + u32(0)))
     await until(lambda: echo.wires and echo.wires[0].heard(1).data == first, "it is sent again")
@@ -178,9 +174,7 @@ async def test_trap_17_a_body_that_is_not_held_whole_is_not_sent_again(mesh: Mes
         caller.data(1, bytes(16_000))
         await behind.pinged()
         await caller.pinged()
-    web.swap(dataclasses.replace(web.snapshot, upstreams={
-        "orders": dataclasses.replace(mesh.upstream("orders", [refusing.port, alive]))
-    }))  # fmt: skip
+    web.swap(to(web.snapshot, mesh.upstream("orders", [refusing.port, alive])))
     behind.reset(sid, ErrorCode.REFUSED_STREAM)
     assert (await caller.over(1)).blocks[0]["grpc-status"] == UNAVAILABLE
     assert web.outbox.held == 0
@@ -283,7 +277,7 @@ async def test_connections_roll_before_stream_ids_run_out(mesh: Mesh, echo: Echo
     orders = await _orders(mesh, echo.port)
     caller = await dial(inbound_port(orders), ssl=mesh.tls("web").client)
     assert await _call(caller, 1) == "0"
-    (target,) = orders.app.targets.values()
+    (target,) = orders.app.endpoints.values()
     (old,) = target.conns
     old.next_sid = 0x7FFF_FF01
     await until(lambda: old not in target.conns, "the old connection is left")
@@ -297,8 +291,7 @@ async def test_a_dropped_upstream_is_unbound_and_a_new_one_bound(mesh: Mesh, ech
     web = await _web(mesh, orders)
     caller = await dial(outbound_port(web))
     assert await _call(caller, 1) == "0"
-    renamed = dataclasses.replace(mesh.upstream("orders", [orders]), name="other")
-    web.swap(dataclasses.replace(web.snapshot, upstreams={"other": renamed}))
+    web.swap(to(web.snapshot, mesh.upstream("orders", [orders]).named("other")))
     await until(lambda: "other" in web.listening(), "the new listener")
     assert "orders" not in web.listening()
     await until(lambda: caller.closed, "the old one's connections go")

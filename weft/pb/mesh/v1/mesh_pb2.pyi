@@ -1659,21 +1659,6 @@ Global___Revocations: _TypeAlias = Revocations  # noqa: Y015
 class Upstream(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    class _Balance:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _BalanceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Upstream._Balance.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        BALANCE_UNSPECIFIED: Upstream._Balance.ValueType  # 0
-        BALANCE_LEAST_REQUEST: Upstream._Balance.ValueType  # 1
-        BALANCE_ROUND_ROBIN: Upstream._Balance.ValueType  # 2
-
-    class Balance(_Balance, metaclass=_BalanceEnumTypeWrapper): ...
-    BALANCE_UNSPECIFIED: Upstream.Balance.ValueType  # 0
-    BALANCE_LEAST_REQUEST: Upstream.Balance.ValueType  # 1
-    BALANCE_ROUND_ROBIN: Upstream.Balance.ValueType  # 2
-
     NAME_FIELD_NUMBER: _builtins.int
     DATACENTER_FIELD_NUMBER: _builtins.int
     TRUST_DOMAIN_FIELD_NUMBER: _builtins.int
@@ -1681,11 +1666,6 @@ class Upstream(_message.Message):
     BIND_PORT_FIELD_NUMBER: _builtins.int
     BIND_SOCKET_PATH_FIELD_NUMBER: _builtins.int
     BIND_SOCKET_MODE_FIELD_NUMBER: _builtins.int
-    SPIFFE_ID_FIELD_NUMBER: _builtins.int
-    BALANCE_FIELD_NUMBER: _builtins.int
-    CONNECT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
-    EJECTION_FIELD_NUMBER: _builtins.int
-    MAX_PENDING_REQUESTS_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
     ROUTES_FIELD_NUMBER: _builtins.int
     DEFAULT_TARGET_FIELD_NUMBER: _builtins.int
@@ -1698,16 +1678,9 @@ class Upstream(_message.Message):
     bind_port: _builtins.int
     bind_socket_path: _builtins.str
     bind_socket_mode: _builtins.int
-    spiffe_id: _builtins.str
-    """SPIFFE id that every endpoint must prove."""
-    balance: Global___Upstream.Balance.ValueType
-    connect_timeout_ms: _builtins.int
-    max_pending_requests: _builtins.int
     protocol: Global___Protocol.ValueType
     default_target: _builtins.str
     """of what has no requests: TCP"""
-    @_builtins.property
-    def ejection(self) -> Global___Ejection: ...
     @_builtins.property
     def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Route]:
         """the first that matches; the last matches everything"""
@@ -1722,18 +1695,13 @@ class Upstream(_message.Message):
         bind_port: _builtins.int = ...,
         bind_socket_path: _builtins.str = ...,
         bind_socket_mode: _builtins.int = ...,
-        spiffe_id: _builtins.str = ...,
-        balance: Global___Upstream.Balance.ValueType = ...,
-        connect_timeout_ms: _builtins.int = ...,
-        ejection: Global___Ejection | None = ...,
-        max_pending_requests: _builtins.int = ...,
         protocol: Global___Protocol.ValueType = ...,
         routes: _abc.Iterable[Global___Route] | None = ...,
         default_target: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ejection", b"ejection"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "bind_address", b"bind_address", "bind_port", b"bind_port", "bind_socket_mode", b"bind_socket_mode", "bind_socket_path", b"bind_socket_path", "connect_timeout_ms", b"connect_timeout_ms", "datacenter", b"datacenter", "default_target", b"default_target", "ejection", b"ejection", "max_pending_requests", b"max_pending_requests", "name", b"name", "protocol", b"protocol", "routes", b"routes", "spiffe_id", b"spiffe_id", "trust_domain", b"trust_domain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bind_address", b"bind_address", "bind_port", b"bind_port", "bind_socket_mode", b"bind_socket_mode", "bind_socket_path", b"bind_socket_path", "datacenter", b"datacenter", "default_target", b"default_target", "name", b"name", "protocol", b"protocol", "routes", b"routes", "trust_domain", b"trust_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
