@@ -11,6 +11,9 @@ WeftError
     ├── NoRoute                 no route of the upstream matches the request
     ├── NoInstance              no instance is registered and healthy
     ├── ConnectFailed           no attempt reached an instance
+    ├── DeadlineExceeded        the time for it has passed
+    ├── ConnectionsFull         a circuit breaker: no more connections to the destination may be made
+    ├── RequestsFull            a circuit breaker: too many requests are under way to the destination
     ├── PendingFull             too many requests wait for a connection already
     ├── UpstreamLost            the connection broke while the request was under way
     └── AppUnreachable          our own application does not accept connections
@@ -63,6 +66,18 @@ class NoInstance(RequestRefused):
 
 class ConnectFailed(RequestRefused):
     """Expected. Every permitted attempt to connect failed."""
+
+
+class DeadlineExceeded(RequestRefused):
+    """Expected. The caller's deadline, or the route's time-out, has passed."""
+
+
+class ConnectionsFull(RequestRefused):
+    """Expected. The destination's connections are at their bound."""
+
+
+class RequestsFull(RequestRefused):
+    """Expected. The requests under way to the destination are at their bound."""
 
 
 class PendingFull(RequestRefused):

@@ -2,5 +2,11 @@
 
 from .telemetry import Event
 
-EVENTS: tuple[Event, ...] = ()
+MIRRORED = Event(
+    "weft_mirrored_requests",
+    "Copies of requests, by what became of them.",
+    ("destination", "target", "outcome"),
+)
+
+EVENTS: tuple[Event, ...] = (MIRRORED,)
 """In the order of /metrics and of docs/metrics.md."""

@@ -108,6 +108,12 @@ def _pools(telemetry: Telemetry) -> Iterator[Metric]:
     counters = {
         "ejections": CounterMetricFamily("weft_ejections", "Instances ejected.", labels=labels),
         "retries": CounterMetricFamily("weft_retries", "Requests sent once more.", labels=labels),
+        "retries_over_budget": CounterMetricFamily(
+            "weft_retries_over_budget", "Retries not made, as too many were under way.", labels=labels
+        ),
+        "failovers": CounterMetricFamily(
+            "weft_failovers", "Requests sent to another target, as no instance was usable.", labels=labels
+        ),
         "connect_failures": CounterMetricFamily(
             "weft_connect_failures", "Connections to instances that failed.", labels=labels
         ),
@@ -119,10 +125,16 @@ def _pools(telemetry: Telemetry) -> Iterator[Metric]:
             "weft_pending_requests", "Requests waiting for a connection.", labels=labels
         ),
     }
+    overflows = CounterMetricFamily(
+        "weft_overflows", "Times that a circuit breaker was at its limit.", labels=(*labels, "limit")
+    )
     for pool in telemetry.all_pools.values():
+        for limit, count in pool.overflows.items():
+            overflows.add_metric((pool.destination, pool.target, limit), count)
         for name, family in (counters | gauges).items():
             family.add_metric((pool.destination, pool.target), getattr(pool, name))
     yield from counters.values()
+    yield overflows
     yield from gauges.values()
 
 

@@ -16,7 +16,7 @@ NOT_RESET = -1
 REFUSED_STREAM = 0x7  # RFC 9113 section 7
 
 PERMISSION_DENIED, RESOURCE_EXHAUSTED = 7, 8
-UNIMPLEMENTED = 12
+DEADLINE_EXCEEDED, UNIMPLEMENTED = 4, 12
 INTERNAL, UNAVAILABLE = 13, 14
 
 
@@ -42,6 +42,11 @@ ANSWERS: Mapping[type[errors.RequestRefused], Answer] = MappingProxyType(
         errors.ConnectFailed: Answer(
             503, UNAVAILABLE, "weft: connection to instance failed", "connect_failed"
         ),
+        errors.DeadlineExceeded: Answer(
+            504, DEADLINE_EXCEEDED, "weft: the deadline has passed", "deadline_exceeded"
+        ),
+        errors.ConnectionsFull: Answer(503, UNAVAILABLE, "weft: too many connections", "connections_full"),
+        errors.RequestsFull: Answer(503, UNAVAILABLE, "weft: too many requests under way", "requests_full"),
         errors.PendingFull: Answer(503, UNAVAILABLE, "weft: too many pending requests", "pending_full"),
         errors.UpstreamLost: Answer(502, UNAVAILABLE, "weft: connection to instance lost", "upstream_lost"),
         errors.AppUnreachable: Answer(

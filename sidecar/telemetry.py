@@ -113,8 +113,8 @@ class PoolSeries:
     """The pool of one target; `target` is its id, "" for the application."""
 
     __slots__ = (
-        "connect_failures", "destination", "ejected", "ejections", "instances", "pending", "retries",
-        "target",
+        "connect_failures", "destination", "ejected", "ejections", "failovers", "instances", "overflows",
+        "pending", "retries", "retries_over_budget", "target",
     )  # fmt: skip
 
     def __init__(self, destination: str, target: str) -> None:
@@ -125,7 +125,13 @@ class PoolSeries:
         self.ejections = 0  # ever
         self.pending = 0  # requests waiting for a connection
         self.retries = 0
+        self.retries_over_budget = 0  # not made, as too many were under way
         self.connect_failures = 0
+        self.failovers = 0  # requests that went to another target, as nothing was live here
+        self.overflows: dict[str, int] = {}  # circuit breaker (connections, pending, requests) -> count
+
+    def overflow(self, limit: str) -> None:
+        self.overflows[limit] = self.overflows.get(limit, 0) + 1
 
 
 class Telemetry:

@@ -102,13 +102,15 @@ class Extra:
     """The varying fields of a block, in wire order: an iterable of Literal that is cheap to copy.
 
     `wire` holds them as literals without (or never) indexing that refer to no dynamic table, so the
-    next hop's encoder appends the octets as they are.
+    next hop's encoder appends the octets as they are. `timeout` is the value of `grpc-timeout` among them,
+    b"" where there is none: the one of them that the switch itself obeys.
     """
 
-    __slots__ = ("wire",)
+    __slots__ = ("timeout", "wire")
 
-    def __init__(self, wire: bytes) -> None:
+    def __init__(self, wire: bytes, timeout: bytes = b"") -> None:
         self.wire = wire
+        self.timeout = timeout
 
     @classmethod
     def of(cls, literals: Iterable[Literal]) -> "Extra":
@@ -138,6 +140,15 @@ class Extra:
 
 
 NO_EXTRA = Extra(b"")
+# The name's two strings on the wire (RFC 7541 section 5.2).
+TIMEOUT_NAMES = (b"\x0cgrpc-timeout", b"\x89\x9a\xca\xc8\xb2MIOj\x7f")
+
+
+def extra_of(wire: bytes) -> Extra:
+    """An Extra that knows of its `grpc-timeout`."""
+    if TIMEOUT_NAMES[0] in wire or TIMEOUT_NAMES[1] in wire:  # or a value that reads like that
+        return Extra(wire, Extra(wire).value(b"grpc-timeout") or b"")
+    return Extra(wire)
 
 
 class Block:

@@ -234,6 +234,7 @@ class Connection:
                         if stream.owed >= CREDIT_BYTES:
                             self.send(frames.window_update(sid, stream.owed))
                             stream.recv_window += stream.owed
+                            stream.credited += stream.owed
                             stream.owed = 0
                 else:
                     self._park_data(stream, payload, end, length - passed)
@@ -296,7 +297,7 @@ class Connection:
         """Remembers DATA for a retry, while it is little."""
         outbox = self.outbox
         assert stream.replay is not None
-        if stream.replay_bytes + len(payload) > REPLAY_BYTES_MAX or outbox.held > outbox.held_max // 2:
+        if stream.replay_bytes + len(payload) > self.replay_max(stream) or outbox.held > outbox.held_max // 2:
             stream.replay = None
             outbox.held -= stream.replay_bytes
         else:
@@ -307,6 +308,10 @@ class Connection:
                 replay.append(payload)
             stream.replay_bytes += len(payload)
             outbox.held += len(payload)
+
+    def replay_max(self, stream: Stream) -> int:
+        """How much of its DATA is kept."""
+        return REPLAY_BYTES_MAX
 
     # --- sending -------------------------------------------------------------------------------------
 

@@ -147,6 +147,7 @@ def empty_data(stream: Stream, length: int) -> None:
     if stream.owed >= CREDIT_BYTES:
         conn.send(frames.window_update(stream.sid, stream.owed))
         stream.recv_window += stream.owed
+        stream.credited += stream.owed
         stream.owed = 0
 
 

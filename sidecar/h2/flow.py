@@ -105,6 +105,7 @@ def credit(source: Stream, size: int) -> None:
     if source.owed >= CREDIT_BYTES:
         source.conn.send(window_update(source.sid, source.owed))
         source.recv_window += source.owed
+        source.credited += source.owed
         source.owed = 0
 
 

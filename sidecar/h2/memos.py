@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 
-from .block import Block, Field, Head
+from .block import TIMEOUT_NAMES, Block, Field, Head
 from .fields import MARKS
 
 # What an octet of literals may count for in the list: a field takes 4 octets or more and counts for 32 more
@@ -23,9 +23,10 @@ HEADS_MAX = 64
 HEAD_BYTES_MAX = 4096
 
 # The ending of a block: octets before it, header list size that the head may have, the constant octets
-# (position, end, octets), and the marks of all of the ending's octets.
+# (position, end, octets), the marks of all of the ending's octets, and where in it the value of grpc-timeout
+# is.
 Constant = tuple[int, int, bytes]
-Shape = tuple[int, int, tuple[Constant, ...], bytes]
+Shape = tuple[int, int, tuple[Constant, ...], bytes, slice | None]
 
 
 class Section:
@@ -72,7 +73,8 @@ class Section:
         """
         if len(block) <= SHAPE_BYTES_MAX and len(block) not in self.shapes and len(self.shapes) < SHAPES_MAX:
             room = self.list_max - LIST_PER_LITERALS_MAX * (len(block) - run)
-            self.shapes[len(block)] = run, room, constants, block[run:].translate(MARKS)
+            marks = block[run:].translate(MARKS)
+            self.shapes[len(block)] = run, room, constants, marks, _timeout_in(constants, run)
 
     def head(self, fields: tuple[Field, ...]) -> Head:
         """The one head of these fields. Raises StreamFault where they are malformed."""
@@ -84,3 +86,10 @@ class Section:
                     self.heads.clear()
                 self.heads[fields] = head
         return head
+
+
+def _timeout_in(constants: tuple[Constant, ...], run: int) -> slice | None:
+    for _, end, octets in constants:
+        if octets[1:-1] in TIMEOUT_NAMES:
+            return slice(end - run, end - run + octets[-1])
+    return None

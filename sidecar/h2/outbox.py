@@ -16,14 +16,21 @@ if TYPE_CHECKING:
 HELD_BYTES_MAX = 64 * 1024 * 1024
 
 
+NEVER = float("inf")
+
+
 def _nothing() -> None:
+    pass
+
+
+def _no_timers(due: float) -> None:
     pass
 
 
 class Outbox:
     """Shared by all connections of one engine. `clock` gives monotonic seconds."""
 
-    __slots__ = ("_later", "_soon", "clock", "dirty", "held", "held_max", "now", "relieve")
+    __slots__ = ("_later", "_soon", "arm", "clock", "dirty", "due", "held", "held_max", "now", "relieve")
 
     def __init__(
         self,
@@ -38,6 +45,8 @@ class Outbox:
         self.dirty: list[Connection] = []
         self.held = 0  # bytes parked on streams or kept for a retry
         self.held_max = held_max
+        self.due = NEVER  # no limit of a request ends before it
+        self.arm: Callable[[float], None] = _no_timers  # told of a limit that ends before `due`
         self.relieve: Callable[[], None] = _nothing  # frees some of what is held; called over the bound
 
     def full(self, more: int) -> bool:

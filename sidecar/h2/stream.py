@@ -42,8 +42,8 @@ class Stream:
 
     # Slots: -0.2 µs per request against a dict, and the fields read together lie together.
     __slots__ = (
-        "conn", "headed", "left", "owed", "parked", "parked_bytes", "peer", "prepaid", "recv_window",
-        "replay", "replay_bytes", "sid", "state", "window",
+        "conn", "credited", "headed", "left", "owed", "parked", "parked_bytes", "peer", "prepaid",
+        "recv_window", "replay", "replay_bytes", "sid", "state", "window",
     )  # fmt: skip
 
     conn: "Connection"
@@ -58,6 +58,7 @@ class Stream:
         self.window = window  # what the peer lets us send
         self.recv_window = STREAM_WINDOW_BYTES  # what we let the peer send
         self.owed = 0  # received and passed on, not yet credited
+        self.credited = 0  # given back so far
         self.left = -1  # content-length still to come; -1: not declared
         self.parked = None  # not None: everything must queue here, in order
         self.replay = None  # the DATA received so far, while it can still be sent once more
@@ -65,6 +66,11 @@ class Stream:
         self.prepaid = 0  # bytes to be written onward that were credited already (sent again after a retry)
         self.parked_bytes = 0
         self.headed = False  # the first header block of the peer's side has come
+
+    @property
+    def moved(self) -> int:
+        """How many bytes were received, but for a constant."""
+        return self.credited - self.recv_window
 
 
 def no_connection() -> "Connection":

@@ -16,7 +16,8 @@ from ..h2.frames import HEADERS
 from ..h2.outbox import Outbox
 from ..h2.settings import STREAMS_MAX
 from ..h2.stream import CLOSED, GONE, RECV_DONE, Stream
-from ..policy.outlier import is_failure
+from ..policy.outlier import http_status_of, is_failure
+from ..policy.timeouts import read as read_timeout
 from ..telemetry import BOUNDS_S, OUTCOME
 from .exchange import Exchange, Plan, answer, end_upstream, release_replay
 from .refusals import TOO_LARGE, refuse_unplanned
@@ -120,6 +121,13 @@ class Downstream(Connection, asyncio.Protocol):
             self._refuse(exchange, plan)
             return
         streams[sid] = exchange
+        if plan.begin is not None:  # a route that asks for more than an instance
+            plan.begin(exchange)
+            return
+        if plan.deadlines and decoded.extra.timeout and (seconds := read_timeout(decoded.extra.timeout)):
+            due = exchange.due = exchange.started + seconds
+            if due < self.outbox.due:
+                self.outbox.arm(due)
         series = plan.series
         series.requests += 1
         series.active += 1
@@ -147,6 +155,9 @@ class Downstream(Connection, asyncio.Protocol):
 
     def _forget_head(self, sid: int) -> None:
         self.outbox.held -= self.large_heads.pop(sid, 0)
+
+    def replay_max(self, stream: Stream) -> int:
+        return cast(Exchange, stream).plan.replay_max
 
     def held(self) -> int:
         """Bytes that this caller makes us keep: what waits either way or may be sent again, large heads."""
@@ -249,9 +260,11 @@ class Downstream(Connection, asyncio.Protocol):
         endpoint = exchange.endpoint
         if endpoint is not None:
             if (status > 0 or exchange.http_status >= 500) and is_failure(status, exchange.http_status):
-                endpoint.pool.failed(endpoint)
+                endpoint.pool.failed(endpoint, http_status_of(status, exchange.http_status))
             elif endpoint.failing and exchange.answered:
                 endpoint.pool.succeeded(endpoint)
+        if exchange.course is not None:
+            exchange.course.ended(exchange)
         if exchange.replay is not None:
             release_replay(exchange)
         if self.large_heads:

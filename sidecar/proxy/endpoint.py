@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..h2.outbox import NEVER
 from ..traffic import NOWHERE, Address, Locality
 
 if TYPE_CHECKING:
@@ -17,13 +18,23 @@ class Endpoint:
 
     key: str
     address: Address
-    weight: int = 1
+    share: int = 1  # its weight as configured
+    weight: int = 1  # as it counts now: less while it starts slowly
     active: int = 0  # streams that are open to it
     conns: list["Upstream"] = field(default_factory=list)  # those that take new streams
     connecting: bool = False
     pending: dict["Exchange", None] = field(default_factory=dict)
     failing: bool = False  # it failed since its last success
-    healthy: bool = True
+    healthy: bool = True  # by the registry
+    sick: bool = False  # by our own checks
+    joined_at: float = NEVER  # when it came to a pool that was there already
+    failures: int = 0  # ever
+    opened_before: int = 0  # requests sent on connections that are gone
     removed: bool = False
     locality: Locality = NOWHERE
     pool: "Pool" = field(init=False)
+
+    @property
+    def opened(self) -> int:
+        """Requests ever sent to it. Counted by stream ids, so that counting costs nothing."""
+        return self.opened_before + sum(upstream.opened for upstream in self.conns)

@@ -18,14 +18,18 @@ from ..identity import TlsContexts
 from ..snapshot import Snapshot, Target, Upstream
 from ..telemetry import PoolSeries, Telemetry
 from . import watch
+from .course import expired
 from .dial import Mesh, Plain
 from .downstream import Downstream
 from .endpoint import Endpoint
+from .exchange import Exchange
 from .inbound import InboundSide
 from .listener import Listener
+from .mirror import Mirror
 from .outbound import Outbound
 from .peer import Peer
 from .pool import Pool
+from .timers import Timers
 from .upstream import Upstream as UpstreamConnection
 
 TICK_S = 1.0
@@ -60,6 +64,8 @@ class Engine:
             self.outbox, self.app, telemetry, own=snapshot.identity, tls=lambda: self._tls, clock=clock
         )
         self._inbound_listener = Listener(snapshot.inbound.listen, self.inbound.accept)
+        self.mirror = Mirror(self.outbox, telemetry, snapshot.identity.service)
+        self.timers = Timers(self.outbox, self._running, expired)
         self.outbound: dict[str, Outbound] = {}
         self.pools: dict[str, Pool] = {}  # by target id
         self._listeners: dict[str, Listener] = {}
@@ -118,6 +124,8 @@ class Engine:
         self._close_listeners()
         if self._timer is not None:
             self._timer.cancel()
+        self.timers.close()
+        self.mirror.sink.end_all()
         await self._tasks.close()
         for conn in self._connections():
             conn.abort()
@@ -136,7 +144,8 @@ class Engine:
             side = self.outbound.get(name)
             if side is None:
                 default = self.pools[upstream.default_target]
-                side = Outbound(self.outbox, default, self._telemetry, snapshot.identity.service)
+                source = snapshot.identity.service
+                side = Outbound(self.outbox, default, self._telemetry, source, self.mirror)
                 self.outbound[name] = side
             side.configure(upstream, self.pools)
         for pool in old_pools:  # last: what waits there is answered by nobody's new rules
@@ -158,7 +167,10 @@ class Engine:
                     for i in target.instances
                 ],
                 target,
+                snapshot.locality,
             )
+        for target in snapshot.targets.values():
+            self.pools[target.id].failover = [self.pools[it] for it in target.failover]
         return old
 
     def _take_out(self, target_id: str) -> Pool:
@@ -281,6 +293,12 @@ class Engine:
 
     def _connections(self) -> list[Downstream | UpstreamConnection]:
         return [*self._downstreams(), *(conn for pool in self._pools() for conn in pool.connections())]
+
+    def _running(self) -> Iterator[Exchange]:
+        for side in self._sides():
+            for conn in side.connections:
+                yield from conn.streams.values()  # type: ignore[misc]  # a caller's are all exchanges
+        yield from self.mirror.sink.streams.values()  # type: ignore[misc]
 
     def _tls_connections(self) -> list[tuple[Connection, Peer]]:
         proven: list[tuple[Connection, Peer]] = []

@@ -2,19 +2,26 @@
 """One request on its way: the caller's stream, and what is known about its other half."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..h2 import frames
 from ..h2.block import Block, Field
+from ..h2.connection import REPLAY_BYTES_MAX
 from ..h2.errors import ErrorCode
 from ..h2.flow import discard, park
+from ..h2.outbox import NEVER
 from ..h2.settings import STREAM_WINDOW_BYTES
 from ..h2.stream import CLOSED, GONE, RECV_DONE, SENT_DONE, Stream, no_connection
+from ..policy.edits import Editor
+from ..policy.retry import Budget
 from ..respond import NOT_RESET, Answer
 from ..telemetry import Series
+from ..traffic import RetryPolicy
 
 if TYPE_CHECKING:
+    from .course import Course
     from .downstream import Downstream
     from .endpoint import Endpoint
     from .pool import Pool
@@ -26,7 +33,10 @@ _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 class Plan:
     """What is to be done with requests of one head, on one connection, under one snapshot."""
 
-    __slots__ = ("fields", "grpc", "head_only", "pool", "refusal", "series")
+    __slots__ = (
+        "begin", "budget", "deadlines", "editor", "fields", "grpc", "head_only", "pool", "refusal",
+        "replay_max", "retry", "series",
+    )  # fmt: skip
 
     def __init__(
         self, fields: tuple[Field, ...], pool: "Pool", series: Series, grpc: bool, head_only: bool
@@ -37,6 +47,13 @@ class Plan:
         self.grpc = grpc
         self.head_only = head_only  # a HEAD request: the response has no body, whatever it declares
         self.refusal: Answer | None = None
+        # What is done with each request instead of sending it at once; it sends it, answers it or keeps it.
+        self.begin: Callable[[Exchange], None] | None = None
+        self.deadlines = False  # whether `grpc-timeout` of a request is obeyed here
+        self.retry: RetryPolicy | None = None  # None: only what was surely not processed, once
+        self.budget: Budget | None = None  # of retries under way; None: not limited
+        self.replay_max = REPLAY_BYTES_MAX  # of a request's body, kept for a retry
+        self.editor: Editor | None = None  # of response heads
 
 
 class Exchange(Stream):
@@ -46,6 +63,8 @@ class Exchange(Stream):
         "answered",
         "attempts",
         "block",
+        "course",
+        "due",
         "endpoint",
         "grpc_status",
         "http_status",
@@ -57,6 +76,7 @@ class Exchange(Stream):
     conn: "Downstream"
     endpoint: "Endpoint | None"
     waits_at: "Endpoint | None"
+    course: "Course | None"
 
     def __init__(
         self, conn: "Downstream", sid: int, window: int, plan: Plan, block: Block, started: float
@@ -75,6 +95,7 @@ class Exchange(Stream):
         self.parked_bytes = 0
         self.headed = True
         self.left = block.head.content_length
+        self.credited = 0
         self.peer = GONE
         self.plan = plan
         self.block = block
@@ -85,6 +106,8 @@ class Exchange(Stream):
         self.waits_at = None  # the instance whose connection it waits for
         self.grpc_status = -1
         self.http_status = 0
+        self.due = NEVER  # when `Timers` must look at it
+        self.course = None  # what features beyond sending it on remember of it
 
 
 def answer(exchange: Exchange, how: Answer, message: str = "") -> None:
@@ -149,6 +172,12 @@ def release_replay(exchange: Exchange) -> None:
     if exchange.replay is not None:
         exchange.replay = None
         exchange.conn.outbox.held -= exchange.replay_bytes
+
+
+def needs_half(exchange: Exchange) -> bool:
+    """Whether it has no half that waits for a connection."""
+    half = exchange.peer
+    return half.conn is not None or half.parked is None or half.state != 0
 
 
 def waiting_half(exchange: Exchange) -> None:

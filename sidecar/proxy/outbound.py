@@ -1,30 +1,64 @@
-"""The face towards our own application: a loopback listener for each upstream."""
+"""The face towards our own application: a loopback listener for each upstream, and its routes."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ..errors import NoRoute
-from ..h2.block import Head
+from ..h2.block import Field, Head
 from ..h2.outbox import Outbox
-from ..policy.match import Matcher, reads_of
+from ..policy.edits import Editor, editor_of, rewritten
+from ..policy.hashing import header_names
+from ..policy.match import Matcher
+from ..policy.retry import NO_POLICY, Budget
+from ..policy.split import Shares
+from ..policy.timeouts import TIMEOUT, read
 from ..policy.upstreams import named_targets
 from ..respond import ANSWERS
 from ..snapshot import Upstream
 from ..telemetry import Direction, Series, Telemetry
+from ..traffic import Route, Split, TextKind
 from .downstream import Downstream
 from .exchange import Plan
+from .mirror import Mirror
 from .pool import Pool
 from .side import Side, is_grpc
+from .start import Copied, Start
 
 _NO_ROUTE = ANSWERS[NoRoute]
 
 
-class Way(NamedTuple):
-    """A route as it is asked: what it matches, and where that goes."""
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One split of a route, as it is taken."""
 
-    matcher: Matcher
     pool: Pool
     series: Series
+    request: Editor | None
+    response: Editor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A route as it is asked and taken."""
+
+    route: Route
+    matcher: Matcher
+    branches: Sequence[Branch]
+    shares: Shares
+    copied: Sequence[Copied]
+    budget: Budget
+
+    def is_plain(self) -> bool:
+        """Whether a request needs nothing but an instance."""
+        route = self.route
+        return not (
+            len(self.branches) > 1
+            or self.copied
+            or route.timeout_s
+            or route.idle_s
+            or (route.retry is not None and route.retry.per_try_s)
+            or any(branch.pool.hash or branch.pool.requests_max for branch in self.branches)
+        )
 
 
 class Outbound(Side):
@@ -34,38 +68,110 @@ class Outbound(Side):
     direction = Direction.OUTBOUND
     peer_kind = "app"
 
-    def __init__(self, outbox: Outbox, pool: Pool, telemetry: Telemetry, source: str) -> None:
+    def __init__(
+        self, outbox: Outbox, pool: Pool, telemetry: Telemetry, source: str, mirror: Mirror | None = None
+    ) -> None:
         super().__init__(outbox, pool, telemetry)
         self._source = source
+        self._mirror = mirror or Mirror(outbox, telemetry, source)
         self._configured: object = None
         self._unrouted = telemetry.series(self.direction, source, pool.name)
-        self._ways = [Way(Matcher(None), pool, telemetry.series(self.direction, source, pool.name))]
+        branch = Branch(pool, self._unrouted, None, None)
+        whole = Route("", (Split(1, ""),))
+        self._ways = [Way(whole, Matcher(None), (branch,), Shares((1,)), (), Budget(NO_POLICY))]
 
     def configure(self, upstream: Upstream, pools: Mapping[str, Pool]) -> None:
         """New routes, and the pools that they lead to."""
-        used = upstream, [pools[target] for target in named_targets(upstream)]
+        named = [pools[target] for target in named_targets(upstream)]
+        used = upstream, [(pool, pool.hash, bool(pool.requests_max)) for pool in named]
         if used == self._configured:  # what was decided stands
             return
         self._configured = used
-        self.epoch = object()
         self.pool = pools[upstream.default_target]
-        self._ways = [
-            Way(
-                Matcher(route.match),
-                pools[split.target],
-                self.telemetry.series(self.direction, self._source, upstream.name, route.name, split.target),
-            )
-            for route in upstream.routes
-            for split in route.splits[:1]
-        ]
-        self.read(reads_of(way.matcher for way in self._ways))
+        self._ways = [self._way(upstream, route, pools) for route in upstream.routes]
+        self.epoch = object()
+        self.read(self._names())
+
+    def _way(self, upstream: Upstream, route: Route, pools: Mapping[str, Pool]) -> Way:
+        splits = [split for split in route.splits if split.weight] or route.splits[:1]
+        return Way(
+            route,
+            Matcher(route.match),
+            [self._branch(upstream, route, split, pools[split.target]) for split in splits],
+            Shares([split.weight for split in splits]),
+            [
+                Copied(pools[it.target], it.ppm, self._mirror.counters(upstream.name, it.target))
+                for it in route.mirrors
+                if it.ppm
+            ],
+            Budget(route.retry or NO_POLICY),
+        )
+
+    def _branch(self, upstream: Upstream, route: Route, split: Split, pool: Pool) -> Branch:
+        return Branch(
+            pool,
+            self.telemetry.series(self.direction, self._source, upstream.name, route.name, split.target),
+            editor_of(route.request_headers, split.request_headers),
+            editor_of(route.response_headers, split.response_headers),
+        )
+
+    def _names(self) -> frozenset[bytes]:
+        """The header names that decisions read or change: they must stand in the head."""
+        names: frozenset[bytes] = frozenset()
+        for way in self._ways:
+            names |= way.matcher.reads
+            names |= header_names([way.route.sticky, *(branch.pool.hash for branch in way.branches)])
+            for branch in way.branches:
+                names |= branch.request.names if branch.request is not None else frozenset()
+        return names
+
+    # --- deciding ------------------------------------------------------------------------------------
 
     def decide(self, conn: Downstream, head: Head) -> Plan:
         for way in self._ways:
             if way.matcher.matches(head):
-                break
-        else:
-            plan = Plan(head.fields, self.pool, self._unrouted, is_grpc(head), head_only=False)
-            plan.refusal = _NO_ROUTE
-            return plan
-        return Plan(head.fields, way.pool, way.series, is_grpc(head), head.method == b"HEAD")
+                return self._planned(way, head)
+        plan = Plan(head.fields, self.pool, self._unrouted, is_grpc(head), head_only=False)
+        plan.refusal = _NO_ROUTE
+        return plan
+
+    def _planned(self, way: Way, head: Head) -> Plan:
+        fields = _routed(head, way.route)
+        timeout_s = read(head.value(TIMEOUT) or b"")
+        if timeout_s:  # said anew with what is left of it
+            fields = tuple(field for field in fields if field[0] != TIMEOUT)
+        plans = [self._plan(way, branch, fields, head) for branch in way.branches]
+        first = plans[0]
+        if timeout_s or not way.is_plain():
+            draw = self.pool.draw
+            start = Start(way.route, plans, way.shares, draw, self._mirror, way.copied, timeout_s)
+            first.begin = start.begin
+        return first
+
+    def _plan(self, way: Way, branch: Branch, fields: tuple[Field, ...], head: Head) -> Plan:
+        if branch.request is not None:
+            fields = branch.request.fields(fields)
+        plan = Plan(fields, branch.pool, branch.series, is_grpc(head), head.method == b"HEAD")
+        plan.deadlines = plan.grpc
+        plan.budget = way.budget
+        plan.editor = branch.response
+        if (retry := way.route.retry) is not None:
+            plan.retry = retry
+            plan.replay_max = retry.body_bytes_max
+        return plan
+
+
+def _routed(head: Head, route: Route) -> tuple[Field, ...]:
+    """The head's fields, with the path that the route gives it."""
+    if not route.prefix_rewrite or route.match is None:
+        return head.fields
+    matched, put = route.match.path.encode(), route.prefix_rewrite.encode()
+    if route.match.path_kind is TextKind.EXACT:
+        rest = head.path.partition(b"?")[1] + head.path.partition(b"?")[2]
+    elif route.match.path_kind is TextKind.PREFIX:
+        rest = head.path[len(matched) :]
+        if put.endswith(b"/") and rest.startswith(b"/"):
+            rest = rest[1:]
+    else:
+        return head.fields
+    return rewritten(head.fields, put + rest)

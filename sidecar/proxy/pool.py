@@ -1,7 +1,7 @@
 """The instances of one destination, the connections to them, and the requests that wait for one."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from weft.aio import Tasks
@@ -9,15 +9,18 @@ from weft.errors import Unavailable
 from weft.svid import UntrustedPeer
 
 from .. import errors
-from ..h2.outbox import Outbox
-from ..policy.balance import RoundRobin, least_request
-from ..policy.outlier import Detector
-from ..policy.retry import FailureKind, may_retry
+from ..h2.outbox import NEVER, Outbox
+from ..h2.stream import GONE
+from ..policy.balance import least_request
+from ..policy.balancers import HASHED, Balancer, balancer_for
+from ..policy.presence import Presence
+from ..policy.retry import FailureKind
 from ..respond import ANSWERS
 from ..telemetry import PoolSeries
-from ..traffic import Balance, Target
+from ..traffic import NOWHERE, HashPolicy, Locality, Target
+from .course import try_again
 from .endpoint import Endpoint
-from .exchange import Exchange, answer, waiting_half
+from .exchange import Exchange, answer, needs_half, waiting_half
 from .upstream import Upstream
 
 if TYPE_CHECKING:
@@ -49,45 +52,49 @@ class Pool:
         self.endpoints: dict[str, Endpoint] = {}
         self.live: list[Endpoint] = []
         self.only: Endpoint | None = None
+        self.failover: Sequence[Pool] = ()  # where requests go while nothing here is live
+        self.draw = draw
+        self.hash: HashPolicy = ()  # what its instances are chosen by
+        self.requests = 0  # under way; counted only where they are limited
+        self.requests_max = 0
         self.pending_max = 1024
         self.connect_timeout_s = 5.0
+        self._connections_max = 0
         self._tasks = tasks
-        self._draw = draw
         self._no_connection = ANSWERS[no_connection]
-        self._round_robin: RoundRobin | None = None
-        self._detector: Detector | None = None
+        self._balancer: Balancer | None = None  # None: the less loaded of two
+        self._presence = Presence()
         self._joining: set[Upstream] = set()  # connected or about to be, SETTINGS still to come
         self._leaving: set[Upstream] = set()
 
     # --- configuration -------------------------------------------------------------------------------
 
-    def configure(self, wanted: Collection[Endpoint], policy: Target | None = None) -> None:
+    def configure(
+        self, wanted: Collection[Endpoint], policy: Target | None = None, here: Locality = NOWHERE
+    ) -> None:
         """Takes the endpoints of a new snapshot; those that stayed keep their connections. `policy` is None
-        where there is nothing to choose: the application."""
+        where there is nothing to choose: the application. `here` is where this proxy is."""
         new = {endpoint.key: endpoint for endpoint in wanted}
         for key, old in list(self.endpoints.items()):
             if key not in new or new[key].address != old.address:
                 self._remove(self.endpoints.pop(key))
+        now = self.outbox.clock()
         for key, endpoint in new.items():
             known = self.endpoints.setdefault(key, endpoint)
-            known.pool = self
-            known.weight, known.healthy = endpoint.weight, endpoint.healthy
+            if known is endpoint:
+                endpoint.pool = self
+                endpoint.joined_at = now if self._presence.begun else NEVER
+            known.share, known.healthy = endpoint.share, endpoint.healthy
+            known.locality = endpoint.locality
         if policy is not None:
-            self._obey(policy, new)
+            self.pending_max = policy.pending_max
+            self.requests_max = policy.requests_max
+            self.hash = policy.hash if policy.balance in HASHED else ()
+            self.connect_timeout_s = policy.connect_timeout_s
+            self._connections_max = policy.connections_max
+            self._balancer = balancer_for(policy, self._balancer, self.draw)
+        self._presence.obey(policy, here, list(self.endpoints))
         self._refresh()
-
-    def _obey(self, policy: Target, keys: Collection[str]) -> None:
-        self.pending_max = policy.pending_max
-        self.connect_timeout_s = policy.connect_timeout_s
-        if policy.balance is not Balance.ROUND_ROBIN:
-            self._round_robin = None
-        elif self._round_robin is None:
-            self._round_robin = RoundRobin()
-        if self._detector is None:
-            self._detector = Detector(policy.ejection, len(keys))
-        else:
-            self._detector.reconfigure(policy.ejection)
-            self._detector.keep(keys)
 
     def _remove(self, endpoint: Endpoint) -> None:
         endpoint.removed = True
@@ -98,41 +105,83 @@ class Pool:
         self.series.pending -= len(waiting)
         for exchange in waiting:
             exchange.waits_at = None
+        self._refresh()
         for exchange in waiting:
-            self.enqueue(exchange, self.pick(endpoint))
+            self.send(exchange)
 
     def _refresh(self) -> None:
-        out = self._detector.ejected if self._detector else lambda _key: False
-        self.live = [t for t in self.endpoints.values() if t.healthy and not out(t.key)]
+        """Who takes requests has changed, or how many of them."""
+        elsewhere = any(pool.live for pool in self.failover)
+        self.live = self._presence.live(self.endpoints.values(), elsewhere, self.outbox.clock())
         self.only = self.live[0] if len(self.live) == 1 else None
+        if self._balancer is not None:
+            self._balancer.plan(self.live)
         self.series.instances = len(self.endpoints)
-        self.series.ejected = sum(1 for key in self.endpoints if out(key))
+        self.series.ejected = self._presence.ejected_count()
 
     def close(self) -> None:
         """The destination is gone: what runs may finish, nothing begins."""
+        self.failover = ()
         self.configure(())
 
     # --- choosing ------------------------------------------------------------------------------------
 
-    def pick(self, avoid: Endpoint | None = None) -> Endpoint | None:
-        """The instance for the next request, other than `avoid`; None if there is none."""
+    def pick(self, key: int | None = None) -> Endpoint | None:
+        """The instance for the next request; None if there is none. `key`: a hash of it, where instances are
+        chosen by one."""
         live = self.live
-        if avoid is not None:
-            live = [endpoint for endpoint in live if endpoint is not avoid]
         if not live:
             return None
-        if self._round_robin is not None:
-            return self._round_robin.pick(live)
-        return least_request(live, self._draw)
+        if self._balancer is not None:
+            return self._balancer.pick(live, key)
+        return least_request(live, self.draw)
+
+    def pick_again(self, exchange: Exchange, failed: Endpoint | None) -> Endpoint | None:
+        """An instance for the next attempt, at best one that was not tried yet, never `failed`."""
+        tried = exchange.course.tried if exchange.course is not None else ()
+        others = [endpoint for endpoint in self.live if endpoint is not failed]
+        fresh = [endpoint for endpoint in others if endpoint not in tried] if tried else others
+        choice = fresh or others
+        if choice:
+            return least_request(choice, self.draw)
+        return self._elsewhere()
+
+    def _elsewhere(self) -> Endpoint | None:
+        for pool in self.failover:
+            if (endpoint := pool.pick()) is not None:
+                self.series.failovers += 1
+                return endpoint
+        return None
+
+    def still(self, endpoint: Endpoint | None) -> Endpoint | None:
+        """`endpoint`, if it still takes requests."""
+        return endpoint if endpoint in self.live else None
+
+    def send(self, exchange: Exchange) -> None:
+        """The request goes to one of the instances, now or when there is a connection."""
+        course = exchange.course
+        endpoint = self.only or self.pick(None if course is None else course.key)
+        if endpoint is not None and exchange.peer is GONE:
+            for upstream in endpoint.conns:
+                if len(upstream.streams) < upstream.room:
+                    upstream.open(exchange, endpoint)
+                    return
+        self.enqueue(exchange, endpoint)
 
     def enqueue(self, exchange: Exchange, endpoint: Endpoint | None) -> None:
         """The request goes on the first connection to `endpoint` that has room, now or later."""
         if endpoint is None:
-            answer(exchange, ANSWERS[errors.NoInstance], f"weft: no healthy instance of {self.name}")
+            endpoint = self._elsewhere()
+            if endpoint is None:
+                answer(exchange, ANSWERS[errors.NoInstance], f"weft: no healthy instance of {self.name}")
+                return
+        if endpoint.pool is not self:
+            endpoint.pool.enqueue(exchange, endpoint)
             return
-        if exchange.peer.conn is not None or exchange.peer.parked is None or exchange.peer.state:
+        if needs_half(exchange):
             waiting_half(exchange)
         if self.series.pending >= self.pending_max:
+            self.series.overflow("pending")
             answer(exchange, ANSWERS[errors.PendingFull], f"weft: too many requests wait for {self.name}")
             return
         endpoint.pending[exchange] = None
@@ -159,18 +208,36 @@ class Pool:
         self.series.pending -= 1
 
     def abandoned(self, exchange: Exchange) -> None:
-        """The caller of a waiting request is gone."""
+        """The caller of a waiting request is gone, or it waits no longer."""
         if exchange.waits_at is not None:
             self._dequeue(exchange, exchange.waits_at)
 
     # --- connecting ----------------------------------------------------------------------------------
 
     def _connect_more(self, endpoint: Endpoint) -> None:
-        if endpoint.connecting or endpoint.removed:
+        if endpoint.connecting or endpoint.removed or len(endpoint.conns) >= CONNECTIONS_PER_INSTANCE_MAX:
             return
-        if len(endpoint.conns) < CONNECTIONS_PER_INSTANCE_MAX:
-            endpoint.connecting = True
-            self._tasks.spawn(self._connect(endpoint), f"connect to {endpoint.key} at {endpoint.address}")
+        if self._connections_max and self._carrying() >= self._connections_max:
+            self.series.overflow("connections")
+            if not endpoint.conns:
+                self._crowd(endpoint)
+            return
+        endpoint.connecting = True
+        self._tasks.spawn(self._connect(endpoint), f"connect to {endpoint.key} at {endpoint.address}")
+
+    def _carrying(self) -> int:
+        return sum(len(endpoint.conns) + endpoint.connecting for endpoint in self.endpoints.values())
+
+    def _crowd(self, endpoint: Endpoint) -> None:
+        """No connection to it may be made: what waits for it shares those that there are."""
+        other = next((it for it in self.live if it.conns or it.connecting), None)
+        for exchange in list(endpoint.pending):
+            self._dequeue(exchange, endpoint)
+            if other is None:
+                message = f"weft: too many connections to {self.name}"
+                answer(exchange, ANSWERS[errors.ConnectionsFull], message)
+            else:
+                self.enqueue(exchange, other)
 
     async def _connect(self, endpoint: Endpoint) -> None:
         upstream = Upstream(self.outbox, self, endpoint)
@@ -200,7 +267,8 @@ class Pool:
         message = f"weft: no connection to {self.name}: {why}"
         for exchange in list(endpoint.pending):
             self._dequeue(exchange, endpoint)
-            self._again(exchange, endpoint, FailureKind.CONNECT_FAILED, message)
+            if not try_again(exchange, endpoint, FailureKind.CONNECT_FAILED):
+                answer(exchange, self._no_connection, message)
 
     def admit(self, upstream: Upstream, transport: asyncio.BaseTransport) -> bool:
         """Is the peer who it must be? Decided before a byte is sent or read."""
@@ -223,6 +291,7 @@ class Pool:
     def lost(self, upstream: Upstream) -> None:
         """Its socket is closed."""
         endpoint = upstream.endpoint
+        endpoint.opened_before += upstream.opened
         if upstream in endpoint.conns:
             endpoint.conns.remove(upstream)
         self._leaving.discard(upstream)
@@ -236,53 +305,51 @@ class Pool:
 
     # --- outcomes ------------------------------------------------------------------------------------
 
-    def unprocessed(self, exchange: Exchange, avoid: Endpoint | None, why: FailureKind) -> None:
+    def unprocessed(self, exchange: Exchange, endpoint: Endpoint, why: FailureKind) -> None:
         """The instance did nothing of the request: once more, elsewhere, if it is held whole."""
-        self._again(exchange, avoid, why, f"weft: {self.name} did not take the request ({why.label})")
-
-    def _again(self, exchange: Exchange, avoid: Endpoint | None, why: FailureKind, message: str) -> None:
-        endpoint = self.pick(avoid)
-        if endpoint is None and why is FailureKind.ABOVE_GOAWAY:  # it may serve us on another connection
-            endpoint = avoid
-        whole = exchange.replay is not None or exchange.peer.conn is None
-        if endpoint is not None and may_retry(exchange.attempts, why, whole, exchange.answered):
-            exchange.attempts += 1
-            self.series.retries += 1
-            self.enqueue(exchange, endpoint)
-        else:
+        if not try_again(exchange, endpoint, why):
+            message = f"weft: {self.name} did not take the request ({why.label})"
             answer(exchange, self._no_connection, message)
 
-    def failed(self, endpoint: Endpoint) -> None:
-        """A request to the endpoint, or a connection, failed in a way that is the endpoint's fault."""
+    def failed(self, endpoint: Endpoint, http_status: int = 0) -> None:
+        """A request to the endpoint, or a connection, failed in a way that is the endpoint's fault.
+        `http_status` is 0 where it did not answer."""
         endpoint.failing = True
-        if self._detector is None or endpoint.removed:
-            return
-        if self._detector.failure(endpoint.key, self.outbox.clock()) is not None:
+        endpoint.failures += 1
+        if not endpoint.removed and self._presence.failed(endpoint.key, http_status, self.outbox.clock()):
             self.series.ejections += 1
             self._refresh()
 
     def succeeded(self, endpoint: Endpoint) -> None:
         endpoint.failing = False
-        if self._detector is not None:
-            self._detector.success(endpoint.key)
+        self._presence.succeeded(endpoint.key)
+
+    def probed(self, endpoint: Endpoint, sick: bool) -> None:
+        """What active health checks say of it."""
+        if endpoint.sick is not sick:
+            endpoint.sick = sick
+            self._refresh()
 
     def second_passed(self, monotonic: float) -> None:
-        """Instances return from ejection; connections roll before their stream ids run out."""
-        if self._detector is not None and self._detector.returned(monotonic):
+        """Instances return from ejection, or are judged by their rates; connections roll before their stream
+        ids run out."""
+        ejected = self._presence.look(self.endpoints.values(), monotonic)
+        self.series.ejections += ejected
+        if ejected or self._presence.returned(monotonic) or self._presence.warming or self.failover:
             self._refresh()
         for upstream in self.connections():
             upstream.second_passed()
 
     def status(self) -> dict[str, object]:
         """For people: who is in the pool, and how it does."""
-        out = {e.key: e for e in self._detector.out()} if self._detector else {}
+        out = {ejection.key: ejection for ejection in self._presence.out()}
         return {
             "pending": self.series.pending,
             "instances": [
                 {
                     "instance": endpoint.key,
                     "address": str(endpoint.address),
-                    "healthy": endpoint.healthy,
+                    "healthy": endpoint.healthy and not endpoint.sick,
                     "ejected": endpoint.key in out,
                     "ejections_in_a_row": out[endpoint.key].count if endpoint.key in out else 0,
                     "active_requests": endpoint.active,

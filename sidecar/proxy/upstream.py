@@ -16,11 +16,13 @@ from ..h2.encoder import Encoder
 from ..h2.errors import ConnectionFault, ErrorCode, StreamFault
 from ..h2.flow import discard, park, pump
 from ..h2.frames import END_HEADERS, HEADER, HEADERS, RST_STREAM
-from ..h2.outbox import Outbox
+from ..h2.outbox import NEVER, Outbox
 from ..h2.stream import CLOSED, RECV_DONE, SENT_DONE, Stream
+from ..policy.outlier import is_failure
 from ..policy.retry import FailureKind
 from ..respond import ANSWERS, Answer
-from .exchange import Exchange, answer
+from .course import answered, retry_answer, shorten, try_again
+from .exchange import Exchange, answer, release_replay
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
@@ -88,10 +90,13 @@ class Upstream(Connection, asyncio.Protocol):
         self.outbox.flush()
 
     def _lose(self, stream: Stream) -> None:
-        """The connection broke under the stream. It may have been processed: no retry."""
+        """The connection broke under the stream. It may have been processed: no retry without a policy."""
         whole = stream.state & RECV_DONE
-        self._forget(stream)
         exchange = cast(Exchange, stream.peer)
+        self.take_back(stream)
+        if not whole and try_again(exchange, self.endpoint, FailureKind.CONNECTION_LOST):
+            self.pool.failed(self.endpoint)
+            return
         if whole or exchange.state & SENT_DONE:
             if not exchange.state & RECV_DONE:
                 self._reset_after(exchange, ErrorCode.NO_ERROR)
@@ -149,6 +154,8 @@ class Upstream(Connection, asyncio.Protocol):
         ended = exchange.state & RECV_DONE
         if parked:
             exchange.state &= ~RECV_DONE
+        if exchange.due != NEVER:
+            shorten(exchange, self.outbox.clock())
         self.open(exchange, endpoint)
         exchange.state |= ended
         if parked:
@@ -187,12 +194,24 @@ class Upstream(Connection, asyncio.Protocol):
             if stream.left < -1 - INFORMATIONAL_MAX:
                 self.on_stream_fault(stream, ErrorCode.ENHANCE_YOUR_CALM, "too many 1xx responses")
                 return
+            release_replay(exchange)  # something was passed on: nothing is tried again
         else:
+            plan = exchange.plan
+            if (head.status >= 400 or head.grpc_status > 0) and plan.retry is not None:
+                stream.headed = True
+                if retry_answer(self, stream, head, end):
+                    return
             stream.headed = True
             exchange.answered = True
+            if exchange.course is not None:
+                decoded = answered(exchange, exchange.course, decoded)
+                head = decoded.head
             if exchange.replay is not None:
                 self.outbox.held -= exchange.replay_bytes
                 exchange.replay = None
+            if plan.editor is not None:
+                decoded = plan.editor.block(decoded)
+                head = decoded.head
             exchange.http_status = head.status
             if head.grpc_status >= 0:
                 exchange.grpc_status = head.grpc_status
@@ -270,7 +289,15 @@ class Upstream(Connection, asyncio.Protocol):
             self.pool.failed(self.endpoint)
             self._unprocessed(stream, FailureKind.REFUSED_STREAM)
             return
-        self._forget(stream)
+        if not whole and not exchange.answered and exchange.plan.retry is not None:
+            status = _RESET_STATUS.get(code, _UNKNOWN)
+            self.take_back(stream)
+            if try_again(exchange, self.endpoint, FailureKind.RESET, status):
+                if is_failure(status, 0):
+                    self.pool.failed(self.endpoint)
+                return
+        else:
+            self._forget(stream)
         if whole:  # RFC 9113 section 8.1: the response stands, the rest of the request is not wanted
             self._reset_after(exchange, code)
         else:
@@ -298,12 +325,26 @@ class Upstream(Connection, asyncio.Protocol):
     def _unprocessed(self, stream: Stream, why: FailureKind) -> None:
         """The peer did nothing of this request: it may go to another instance, or another connection."""
         exchange = cast(Exchange, stream.peer)
-        uncredited = stream.parked_bytes - exchange.prepaid
-        self._forget(stream)
+        self.take_back(stream)
         if exchange.state != CLOSED:
-            exchange.prepaid = exchange.replay_bytes - uncredited
             exchange.endpoint = None
             self.pool.unprocessed(exchange, self.endpoint, why)
+
+    def take_back(self, stream: Stream, code: int = -1) -> None:
+        """Ends our half so that the request can be sent once more; `code`: the peer is told with it."""
+        exchange = cast(Exchange, stream.peer)
+        uncredited = stream.parked_bytes - exchange.prepaid
+        if code < 0:
+            self._forget(stream)
+        else:
+            self.reset_stream(stream, code)
+        if exchange.state != CLOSED:
+            exchange.prepaid = exchange.replay_bytes - uncredited
+
+    @property
+    def opened(self) -> int:
+        """How many requests it has carried."""
+        return self.next_sid // 2
 
     def second_passed(self) -> None:
         """Resets are forgotten, and the connection rolls before its stream ids run out."""
