@@ -96,9 +96,11 @@ class LeastOfMany:
 
     def pick(self, live: Sequence[E], key: int | None) -> E:
         count = len(live)
-        drawn = live if count <= self.settings else [
-            live[int(self._draw() * count)] for _ in range(self.settings)
-        ]  # fmt: skip
+        first = int(self._draw() * count)  # of equals the one drawn first is taken
+        if count <= self.settings:
+            drawn = [*live[first:], *live[:first]]
+        else:
+            drawn = [live[first], *(live[int(self._draw() * count)] for _ in range(self.settings - 1))]
         return min(drawn, key=lambda it: (it.active + 1) / it.weight)
 
 
@@ -118,20 +120,23 @@ class Ring:
     def plan(self, live: Sequence[Chosen]) -> None:
         if not live:
             return
-        size_min, size_max = self.settings
-        lightest, total = min(it.weight for it in live), sum(it.weight for it in live)
-        # Enough that the lightest has a point, and as many as asked for in all.
-        size = min(max(size_min, -(-total // lightest)), size_max)
+        unit = self._points_per_weight(sum(it.weight for it in live))
         known: dict[tuple[str, int], list[int]] = {}
         placed: list[tuple[int, int]] = []
         for number, it in enumerate(live):
-            of = it.key, max(1, round(size * it.weight / total))
+            of = it.key, max(1, round(unit * it.weight))
             points = known[of] = self._known.get(of) or _points(*of)
             placed += [(point, number) for point in points]
         placed.sort()
         self._known = known
         self._points = [point for point, _ in placed]
         self._owners = [number for _, number in placed]
+
+    def _points_per_weight(self, total: int) -> float:
+        """A power of two, so that it seldom changes as instances come and go: then nobody's points move."""
+        size_min, size_max = self.settings
+        unit = 1 << max(0, (-(-size_min // total) - 1).bit_length())
+        return unit if unit * total <= size_max else size_max / total
 
     def pick(self, live: Sequence[E], key: int | None) -> E:
         if key is None:

@@ -40,6 +40,7 @@ SLOW_START_MS_MAX = 3600 * 1000
 PROBE_MS_MAX = 3600 * 1000
 PROBE_THRESHOLD_MAX = 1000
 NAME_BYTES_MAX = 256
+SERVICE_NAME_BYTES_MAX = 127  # of a gRPC service that is asked for its health
 
 _BALANCES: dict[int, Balance] = {
     mesh_pb2.Target.BALANCE_UNSPECIFIED: Balance.LEAST_REQUEST,
@@ -196,6 +197,8 @@ def _health_check(resource: str, said: mesh_pb2.HealthCheck) -> HealthCheck:
     path = said.http_path
     if kind == "http_path" and (not path.startswith("/") or not path.isascii() or not path.isprintable()):
         raise InvalidResource(resource, f"health_check path {path[:80]!r} is not an absolute path")
+    if len(said.grpc_service.encode()) > SERVICE_NAME_BYTES_MAX:
+        raise InvalidResource(resource, f"health_check service is over {SERVICE_NAME_BYTES_MAX} bytes")
     probe = HealthCheck(ProbeKind(kind.partition("_")[0]))
     return HealthCheck(
         kind=probe.kind,

@@ -29,6 +29,8 @@ from .mirror import Mirror
 from .outbound import Outbound
 from .peer import Peer
 from .pool import Pool
+from .prober import Prober
+from .sink import Sink
 from .timers import Timers
 from .upstream import Upstream as UpstreamConnection
 
@@ -68,6 +70,7 @@ class Engine:
         self.timers = Timers(self.outbox, self._running, expired)
         self.outbound: dict[str, Outbound] = {}
         self.pools: dict[str, Pool] = {}  # by target id
+        self._probers: dict[str, Prober] = {}
         self._listeners: dict[str, Listener] = {}
         self._leaving: set[Outbound] = set()
         self._leaving_pools: set[Pool] = set()
@@ -125,7 +128,8 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
         self.timers.close()
-        self.mirror.sink.end_all()
+        for sink in self._sinks():
+            sink.end_all()
         await self._tasks.close()
         for conn in self._connections():
             conn.abort()
@@ -171,10 +175,22 @@ class Engine:
             )
         for target in snapshot.targets.values():
             self.pools[target.id].failover = [self.pools[it] for it in target.failover]
+            self._probe(target)
         return old
+
+    def _probe(self, target: Target) -> None:
+        """Has the target's instances asked for their health, if that is wanted."""
+        known, pool = self._probers.get(target.id), self.pools[target.id]
+        if known is not None and (known.pool is not pool or known.check != target.health_check):
+            self._probers.pop(target.id).close()
+            known = None
+        if known is None and target.health_check is not None:
+            self._probers[target.id] = Prober(pool, target.health_check, self.outbox, self._tasks)
 
     def _take_out(self, target_id: str) -> Pool:
         pool = self.pools.pop(target_id)
+        if prober := self._probers.pop(target_id, None):
+            prober.close()
         self._leaving_pools.add(pool)
         self._telemetry.forget_pool(pool.series)
         return pool
@@ -298,7 +314,11 @@ class Engine:
         for side in self._sides():
             for conn in side.connections:
                 yield from conn.streams.values()  # type: ignore[misc]  # a caller's are all exchanges
-        yield from self.mirror.sink.streams.values()  # type: ignore[misc]
+        for sink in self._sinks():
+            yield from sink.streams.values()  # type: ignore[misc]
+
+    def _sinks(self) -> list[Sink]:
+        return [self.mirror.sink, *(prober.sink for prober in self._probers.values())]
 
     def _tls_connections(self) -> list[tuple[Connection, Peer]]:
         proven: list[tuple[Connection, Peer]] = []

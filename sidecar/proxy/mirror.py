@@ -60,7 +60,7 @@ class Mirror:
             return
         was = exchange.plan
         plan = Plan(_shadowed(was.fields), pool, self._series, was.grpc, was.head_only)
-        copy = self.sink.exchange(plan, exchange.block, body, outbox.now, whole=True)
+        copy = self.sink.exchange(plan, exchange.block, body, outbox.now)
         copy.attempts = 2  # never tried again
         copy.due = outbox.clock() + TIME_S
         self._copies[copy] = counters

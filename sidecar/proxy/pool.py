@@ -1,6 +1,7 @@
 """The instances of one destination, the connections to them, and the requests that wait for one."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -251,6 +252,10 @@ class Pool:
             endpoint.connecting = False
             upstream.abort()
             self._connect_failed(endpoint, str(error) or type(error).__name__)
+        except asyncio.CancelledError:
+            self._joining.discard(upstream)
+            upstream.abort()
+            raise
         else:
             self._joining.discard(upstream)
             endpoint.connecting = False
@@ -269,6 +274,18 @@ class Pool:
             self._dequeue(exchange, endpoint)
             if not try_again(exchange, endpoint, FailureKind.CONNECT_FAILED):
                 answer(exchange, self._no_connection, message)
+
+    async def reach(self, endpoint: Endpoint, timeout_s: float) -> bool:
+        """Whether there is a connection to it, or one can be made. It is kept where it is of use."""
+        if endpoint.conns:
+            return True
+        if not endpoint.connecting and not endpoint.removed:
+            endpoint.connecting = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._connect(endpoint)
+            endpoint.connecting = False
+        return bool(endpoint.conns)
 
     def admit(self, upstream: Upstream, transport: asyncio.BaseTransport) -> bool:
         """Is the peer who it must be? Decided before a byte is sent or read."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import cast
 
-from ..h2.block import Extra, Field
+from ..h2.block import Block, Extra, Field
 from ..h2.connection import Connection
 from ..h2.decoder import Decoder
 from ..h2.encoder import Encoder
@@ -11,7 +11,7 @@ from ..h2.errors import ErrorCode
 from ..h2.flow import discard
 from ..h2.frames import DATA, FRAME_BYTES_MAX, HEADER
 from ..h2.outbox import Outbox
-from ..h2.stream import CLOSED, GONE, Stream
+from ..h2.stream import CLOSED, GONE, RECV_DONE, Stream
 from .exchange import Exchange, Plan, end_upstream, release_replay
 
 # Nobody holds back what is thrown away.
@@ -41,11 +41,11 @@ class Sink(Connection):
         self._ended = ended
         self._bodies: dict[int, bytes] = {}
 
-    def exchange(self, plan: Plan, block: object, body: list[bytes], now: float, *, whole: bool) -> Exchange:
-        """A request whose body is already here."""
+    def exchange(self, plan: Plan, block: Block, body: list[bytes], now: float) -> Exchange:
+        """A request that is here whole."""
         self.next_sid += 2
         made = Exchange(self, self.next_sid, WINDOW, plan, block, now)  # type: ignore[arg-type]
-        made.state = 1 if whole else 0  # RECV_DONE
+        made.state = RECV_DONE
         made.left = -1
         made.replay = list(body)
         made.replay_bytes = sum(map(len, body))

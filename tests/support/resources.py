@@ -154,3 +154,85 @@ def all_resources() -> dict[str, mesh_pb2.Resource]:
         target(),
         endpoints(),
     )
+
+
+def full_route() -> mesh_pb2.Route:
+    """One that says all that a route can say."""
+    pb = mesh_pb2
+    edits = pb.HeaderEdits(set={"x-a": "1"}, add={"x-b": "2"}, remove=["x-c"])
+    return pb.Route(
+        name="router/0",
+        match=pb.HttpMatch(
+            path_prefix="/api",
+            headers=[
+                pb.HeaderMatch(name="x-v", exact="2"),
+                pb.HeaderMatch(name="x-w", regex="a+", invert=True),
+            ],
+            query=[pb.QueryMatch(name="q", present=True)],
+            methods=["GET"],
+        ),
+        splits=[
+            pb.Split(weight=9_000, target=target_id("orders"), request_headers=edits),
+            pb.Split(weight=1_000, target=target_id("orders"), response_headers=edits),
+        ],
+        sticky=pb.HashPolicy(inputs=[pb.HashPolicy.Input(header="x-user", terminal=True)]),
+        prefix_rewrite="/",
+        request_headers=edits,
+        response_headers=edits,
+        request_timeout_ms=1500,
+        idle_timeout_ms=2500,
+        retry=pb.RetryPolicy(
+            attempts_max=3,
+            on=["unavailable", "5xx"],
+            on_status_codes=[429],
+            per_try_timeout_ms=250,
+            backoff_base_ms=10,
+            backoff_max_ms=100,
+            budget_percent=10,
+            budget_min=2,
+            body_bytes_max=1000,
+        ),
+        mirrors=[pb.Mirror(target=target_id("orders"), ppm=1000)],
+    )
+
+
+def full_target() -> mesh_pb2.Target:
+    """One that says all that a target can say."""
+    pb = mesh_pb2
+    made = target().target
+    made.MergeFrom(
+        pb.Target(
+            balance=pb.Target.BALANCE_RING_HASH,
+            hash=pb.HashPolicy(
+                inputs=[
+                    pb.HashPolicy.Input(
+                        cookie="side", cookie_generate=True, cookie_ttl_s=60, cookie_path="/"
+                    ),
+                    pb.HashPolicy.Input(source_address=True),
+                ]
+            ),
+            ring_size_min=2048,
+            ring_size_max=4096,
+            choice_count=3,
+            ejection=pb.Ejection(interval_ms=1000, failure_percent=50, success_rate_stdev_milli=1900),
+            max_connections=4,
+            max_requests=100,
+            failover=[target_id("orders"), target_id("stock")],
+            prioritize_by_locality=True,
+            slow_start_ms=30_000,
+            panic_percent=30,
+            health_check=pb.HealthCheck(http_path="/health", interval_ms=2000),
+        )
+    )
+    return made
+
+
+def full_resources() -> dict[str, mesh_pb2.Resource]:
+    """As `all_resources`, with every field of routes and targets set."""
+    found = all_resources()
+    found |= by_name(target("stock"), endpoints("stock", (22000,)))
+    found["proxy"].proxy.locality.CopyFrom(mesh_pb2.Locality(region="eu", zone="a"))
+    routes = found["upstream/orders"].upstream.routes
+    routes.insert(0, full_route())
+    found[f"target/{target_id('orders')}"].target.CopyFrom(full_target())
+    return found

@@ -13,7 +13,7 @@ from sidecar.policy.upstreams import named_targets
 from sidecar.snapshot import Snapshot
 from tests.support import resources as make
 
-BASE = make.all_resources()
+BASE = make.full_resources()
 TEXTS = st.one_of(
     st.text(max_size=20),
     st.sampled_from(["", "*", "127.0.0.1", "::1", "orders", "web", "/run/x", "a/b/c", make.spiffe_id("web")]),
@@ -23,6 +23,8 @@ VALUES: dict[int, st.SearchStrategy[Any]] = {
     FieldDescriptor.TYPE_BYTES: st.binary(max_size=40),
     FieldDescriptor.TYPE_BOOL: st.booleans(),
     FieldDescriptor.TYPE_UINT32: st.one_of(st.integers(0, 2**32 - 1), st.integers(0, 10)),
+    FieldDescriptor.TYPE_INT32: st.integers(-(2**31), 2**31 - 1),
+    FieldDescriptor.TYPE_DOUBLE: st.floats(),
     FieldDescriptor.TYPE_UINT64: st.integers(0, 2**64 - 1),
     FieldDescriptor.TYPE_INT64: st.integers(-(2**63), 2**63 - 1),
     FieldDescriptor.TYPE_ENUM: st.integers(-1, 5),
@@ -34,7 +36,9 @@ def scramble(draw: st.DrawFn, message: Message) -> None:
     fields: list[Any] = list(message.DESCRIPTOR.fields)
     for field in draw(st.lists(st.sampled_from(fields), max_size=2)):
         if field.type == FieldDescriptor.TYPE_MESSAGE:
-            if field.is_repeated:
+            if field.message_type.GetOptions().map_entry:
+                getattr(message, field.name)[draw(TEXTS)] = draw(TEXTS)
+            elif field.is_repeated:
                 items = getattr(message, field.name)
                 scramble(draw, draw(st.sampled_from(list(items))) if items else items.add())
             else:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.policy.outlier import Detector, is_failure
+from sidecar.policy.outlier import Detector, Rate, is_failure
 from sidecar.snapshot import EjectionPolicy
 
 POLICY = EjectionPolicy(consecutive_failures=3, base_s=10, max_s=25, max_percent=50)
@@ -119,3 +119,41 @@ def test_new_settings_apply_to_failures_to_come() -> None:
 )
 def test_what_counts_as_failure(grpc_status: int, http_status: int, counts: bool) -> None:
     assert is_failure(grpc_status, http_status) is counts
+
+
+def test_failures_of_a_gateway_are_counted_apart() -> None:
+    policy = EjectionPolicy(consecutive_failures=10, consecutive_gateway_failures=2, base_s=10)
+    detector = Detector(policy, 4)
+    assert detector.failure("a", 0, 503) is None
+    assert detector.failure("a", 0, 500) is None  # breaks the gateway's row, not the other
+    assert detector.failure("a", 0, 502) is None
+    assert detector.failure("a", 0, 0) is not None  # no answer at all
+    assert detector.failure("b", 0, 504) is None
+    detector.success("b")
+    assert detector.failure("b", 0, 504) is None
+
+
+def rates(*failures: int, requests: int = 100) -> list[Rate]:
+    return [Rate(f"i{number}", requests, count) for number, count in enumerate(failures)]
+
+
+def test_a_success_rate_far_below_the_pool_s_ejects() -> None:
+    policy = EjectionPolicy(success_rate_stdevs=1.9, success_rate_min_hosts=5, max_percent=50)
+    detector = Detector(policy, 6)
+    assert [it.key for it in detector.judge(rates(1, 0, 2, 1, 50, 1), 0)] == ["i4"]
+    assert not detector.judge(rates(1, 0, 2, 1), 0)  # too few to compare with
+    assert not Detector(policy, 6).judge(rates(1, 0, 2, 1, 50, 1, requests=99), 0)  # of too few requests
+    assert not Detector(policy, 6).judge(rates(50, 50, 50, 50, 50, 50), 0)  # nobody stands out
+
+
+def test_a_share_of_failures_ejects_the_worst_first_up_to_the_bound() -> None:
+    policy = EjectionPolicy(failure_percent=20, failure_percent_min_requests=50, max_percent=40)
+    detector = Detector(policy, 5)
+    assert [it.key for it in detector.judge(rates(21, 20, 90, 50, 0), 7)] == ["i2", "i3"]
+    assert not detector.judge(rates(90, 0, 0, 0, 0, requests=49), 8)
+
+
+def test_more_failures_than_requests_is_no_rate_below_nothing() -> None:
+    """Failures are counted when they end, requests when they begin."""
+    policy = EjectionPolicy(failure_percent=20, failure_percent_min_requests=1)
+    assert [it.key for it in Detector(policy, 3).judge([Rate("a", 1, 9), Rate("b", 0, 3)], 0)] == ["a"]
