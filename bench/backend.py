@@ -59,7 +59,12 @@ class Backend(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.write(
-            frames.settings({frames.SETTINGS_MAX_CONCURRENT_STREAMS: 1000})
+            frames.settings(
+                {
+                    frames.SETTINGS_MAX_CONCURRENT_STREAMS: 1000,
+                    frames.SETTINGS_INITIAL_WINDOW_SIZE: frames.WINDOW_MAX,  # streams are never credited
+                }
+            )
             + frames.window_update(0, frames.WINDOW_MAX - frames.WINDOW_DEFAULT)
         )
 

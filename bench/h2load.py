@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import frames
 from .errors import LoadFailed
-from .workloads import MESSAGE_BYTES, METHOD_PATH, Load, Workload, percentile
+from .workloads import METHOD_PATH, Load, Workload, percentile
 
 _FINISHED = re.compile(r"^finished in ([0-9.]+)(us|ms|s)\b", re.MULTILINE)
 _REQUESTS = re.compile(r"^requests: (\d+) total, .*?(\d+) succeeded", re.MULTILINE)
@@ -26,7 +26,7 @@ def version() -> str:
 def run(workload: Workload, port: int, requests: int, directory: Path, timeout_s: float) -> Load:
     """One run. Raises LoadFailed unless every request got a 200."""
     body, log = directory / "request.bin", directory / "h2load.tsv"
-    body.write_bytes(frames.grpc_message(b"q" * MESSAGE_BYTES))
+    body.write_bytes(frames.grpc_message(b"q" * workload.message_bytes))
     log.unlink(missing_ok=True)
     command = [
         "h2load",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import h2load
 from .errors import LoadFailed
-from .workloads import Load, Workload
+from .workloads import MESSAGE_BYTES, Load, Workload
 
 
 def generator_name(workload: Workload) -> str:
@@ -17,6 +17,8 @@ def generator_name(workload: Workload) -> str:
 
 def run(workload: Workload, port: int, requests: int, directory: Path, timeout_s: float = 120.0) -> Load:
     """A fixed number of requests against 127.0.0.1:port. Raises LoadFailed if one of them fails."""
+    if workload.message_bytes != MESSAGE_BYTES and not h2load.program():
+        raise LoadFailed("large messages need h2load (Debian: apt install nghttp2-client)")
     if h2load.program() and not workload.varying:
         return h2load.run(workload, port, requests, directory, timeout_s)
     return run_own(workload, port, requests, timeout_s)

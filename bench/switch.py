@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from weft.clock import SystemClock
@@ -28,6 +29,15 @@ from . import procfs
 _backend = "bench.backend"
 
 TRUST_DOMAIN = "bench.weft"
+# Named by what the route of the first hop asks for beyond an instance.
+ROUTES = {
+    "plain": "nothing",
+    "default": "a retry policy, and instances ejected by rates",
+    "limits": "as default, with a time-out of 15 s and of an attempt",
+    "split": "as default, with two sides, drawn",
+    "sticky": "as default, with two sides, by a header; headers set both ways",
+    "mirror": "as default, with every request copied to the same instance",
+}
 
 
 def main() -> None:
@@ -35,6 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.switch", description=__doc__)
     parser.add_argument("--requests", type=int, default=60_000)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument(
+        "--routes", choices=list(ROUTES), default="plain", help="what the first hop's route asks"
+    )
     parser.add_argument("--only", default="", help="a regular expression on the lines' names")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--engine", help=argparse.SUPPRESS)  # a child: JSON of its role
@@ -52,7 +65,8 @@ def _run_all(options: argparse.Namespace, directory: Path) -> None:
     flags = [f"--loop={options.loop}"] + (["--profile"] if options.profile else [])
     second = _engine({"role": "inbound", "backend": backend_port, "directory": str(directory)}, flags)
     ports = json.loads(_line(second))
-    first = _engine({"role": "outbound", "peer": ports["mesh"], "directory": str(directory)}, flags)
+    role = {"role": "outbound", "peer": ports["mesh"], "directory": str(directory), "routes": options.routes}
+    first = _engine(role, flags)
     first_ports = json.loads(_line(first))
     try:
         for name, clients, streams in (("10x10", 10, 10), ("50x1", 50, 1), ("1x1", 1, 1)):
@@ -138,7 +152,7 @@ def _engine_process(role: dict[str, object], profile: bool, loop: str) -> None:
 async def _serve(role: dict[str, object], profiler: cProfile.Profile | None) -> None:
     from sidecar.proxy.engine import Engine
     from sidecar.proxy.outbound import Outbound
-    from sidecar.snapshot import Address, Inbound, Instance, Route, Rule, Snapshot, Split, Target, Upstream
+    from sidecar.snapshot import Address, EjectionPolicy, Inbound, Instance, Rule, Snapshot, Target, Upstream
     from sidecar.telemetry import Telemetry
 
     directory = Path(str(role["directory"]))
@@ -151,10 +165,13 @@ async def _serve(role: dict[str, object], profiler: cProfile.Profile | None) -> 
         peer = Address("127.0.0.1", int(str(role["peer"])))
         orders = SpiffeId(TRUST_DOMAIN, "dc1", "orders")
         instance = Instance("dc1/n/orders-1", "orders-1", peer)
-        target = Target("orders.default.default.dc1", "orders", orders, "", (instance,))
-        targets[target.id] = target
-        route = Route("default", (Split(10_000, target.id),))
-        upstreams["orders"] = Upstream("orders", loopback, (route,), target.id)
+        kind = str(role["routes"])
+        ejection = EjectionPolicy() if kind == "plain" else EjectionPolicy(interval_s=1.0, failure_percent=50)
+        for name in ("orders.default.default.dc1", "v2.orders.default.default.dc1"):
+            targets[name] = Target(name, "orders", orders, "", (instance,), ejection=ejection)
+        upstreams["orders"] = Upstream(
+            "orders", loopback, (_route(kind, list(targets)),), next(iter(targets))
+        )
     snapshot = Snapshot(
         index=1,
         identity=own,
@@ -194,6 +211,34 @@ async def _serve(role: dict[str, object], profiler: cProfile.Profile | None) -> 
     if profiler:
         profiler.disable()
     await engine.close()
+
+
+def _route(kind: str, targets: list[str]):  # type: ignore[no-untyped-def]
+    """What ROUTES says of `kind`."""
+    from sidecar.traffic import (
+        HashInput,
+        HashKind,
+        HeaderEdits,
+        Mirror,
+        RetryOn,
+        RetryPolicy,
+        Route,
+        Split,
+    )  # fmt: skip
+
+    first, second = targets
+    whole, halves = (Split(10_000, first),), (Split(5_000, first), Split(5_000, second))
+    edits = HeaderEdits(set=(("x-side", "a"),))
+    retry = RetryPolicy(3, frozenset((RetryOn.UNAVAILABLE, RetryOn.CONNECT_FAILURE, RetryOn.RESET)))
+    user = (HashInput(HashKind.HEADER, "user-agent"),)
+    return {
+        "plain": Route("r", whole),
+        "default": Route("r", whole, retry=retry),
+        "limits": Route("r", whole, retry=replace(retry, per_try_s=5.0), timeout_s=15.0),
+        "split": Route("r", halves, retry=retry),
+        "sticky": Route("r", halves, retry=retry, sticky=user, request_headers=edits, response_headers=edits),
+        "mirror": Route("r", whole, retry=retry, mirrors=(Mirror(second, 1_000_000),)),
+    }[kind]
 
 
 def _identity(directory: Path, service: str):  # type: ignore[no-untyped-def]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 MESSAGE_BYTES = 100  # of each unary request and response, before gRPC's five bytes of framing
+MIB = 1024 * 1024
 METHOD_PATH = "/weft.bench.v1.Echo/Unary"
 
 
@@ -14,10 +15,12 @@ class Workload:
     connections: int
     streams: int
     varying: bool = False  # every request has its own traceparent and grpc-timeout
+    message_bytes: int = MESSAGE_BYTES  # of a request; the answer always has MESSAGE_BYTES
 
     @property
     def shape(self) -> str:
-        return f"{self.connections}×{self.streams}{' varying' if self.varying else ''}"
+        size = f" {self.message_bytes // MIB} MiB" if self.message_bytes >= MIB else ""
+        return f"{self.connections}×{self.streams}{' varying' if self.varying else ''}{size}"
 
 
 WORKLOADS = {
@@ -26,6 +29,7 @@ WORKLOADS = {
         Workload("W1", connections=10, streams=10),
         Workload("W2", connections=1, streams=1),
         Workload("W3", connections=10, streams=10, varying=True),
+        Workload("W4", connections=4, streams=4, message_bytes=MIB),
         Workload("W6", connections=50, streams=1),
     )
 }

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Sequence
 from ..h2.block import Block, Extra, Field, Head
 from ..traffic import HeaderEdits
 
+EDITED_MAX = 64  # heads of answers, remembered so that the next hop's encoder knows them
 _PEER = "%DOWNSTREAM_PEER_URI%"
 
 
 class Editor:
     """The edits of a route and of one of its splits, in that order. `peer` is the caller's proven URI."""
 
-    __slots__ = ("_added", "_dropped", "_set")
+    __slots__ = ("_added", "_dropped", "_edited", "_set")
 
     def __init__(self, edits: Sequence[HeaderEdits], peer: str = "-") -> None:
         dropped: set[bytes] = set()
@@ -30,6 +31,7 @@ class Editor:
         self._dropped = frozenset(dropped)
         self._set = tuple(put.items())
         self._added = tuple(added)
+        self._edited: dict[int, tuple[Head, Head]] = {}  # by the id of the head as it came
 
     @property
     def names(self) -> frozenset[bytes]:
@@ -43,13 +45,22 @@ class Editor:
 
     def block(self, block: Block) -> Block:
         """As `fields`, for a block whose decoder was not told to keep the names in the head."""
-        head = Head(block.head.kind, self.fields(block.head.fields))
-        for slot in ("status", "grpc_status", "content_length", "size"):
-            setattr(head, slot, getattr(block.head, slot))
+        old, head = self._edited.get(id(block.head), (None, None))
+        if head is None or old is not block.head:  # ids come again once their object is gone
+            if len(self._edited) >= EDITED_MAX:
+                self._edited.clear()
+            head = self._head(block.head)
+            self._edited[id(block.head)] = block.head, head
         extra = block.extra
         if extra.wire and self._dropped:
             extra = Extra.of([literal for literal in extra if literal.name not in self._dropped])
         return Block(head, extra)
+
+    def _head(self, old: Head) -> Head:
+        head = Head(old.kind, self.fields(old.fields))
+        head.status, head.grpc_status = old.status, old.grpc_status
+        head.content_length, head.size = old.content_length, old.size
+        return head
 
 
 def editor_of(*edits: HeaderEdits, peer: str = "-") -> Editor | None:

@@ -14,7 +14,7 @@ from ..h2.primitives import encode_raw
 from ..h2.stream import CLOSED, SENT_DONE
 from ..policy.outlier import is_failure
 from ..policy.retry import NO_POLICY, FailureKind, backoff_s, is_retriable, may_retry
-from ..policy.timeouts import with_timeout
+from ..policy.timeouts import with_timeout, write
 from ..respond import ANSWERS
 from ..traffic import HashInput
 from .exchange import Exchange, answer, needs_half, waiting_half
@@ -141,7 +141,7 @@ def shorten(exchange: Exchange, now: float) -> None:
     course = exchange.course
     ends = exchange.due if course is None else min(course.deadline, course.try_ends)
     if exchange.plan.grpc and ends != NEVER:
-        exchange.block = with_timeout(exchange.block, max(ends - now, 0.0))
+        exchange.block = with_timeout(exchange.block, write(ends - now))
 
 
 def answered(exchange: Exchange, course: Course, block: Block) -> Block:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import NoRoute
-from ..h2.block import Field, Head
+from ..h2.block import NO_EXTRA, Block, Field, Head
 from ..h2.outbox import Outbox
 from ..policy.edits import Editor, editor_of, rewritten
-from ..policy.hashing import header_names
+from ..policy.hashing import hash_of, header_names, share_of
 from ..policy.match import Matcher
 from ..policy.retry import NO_POLICY, Budget
 from ..policy.split import Shares
@@ -22,7 +22,7 @@ from .exchange import Plan
 from .mirror import Mirror
 from .pool import Pool
 from .side import Side, is_grpc
-from .start import Copied, Start
+from .start import SPLIT_SALT, Choice, Copied, Start, source_of
 
 _NO_ROUTE = ANSWERS[NoRoute]
 
@@ -49,11 +49,10 @@ class Way:
     budget: Budget
 
     def is_plain(self) -> bool:
-        """Whether a request needs nothing but an instance."""
+        """Whether a request needs nothing but an instance, once its side is known."""
         route = self.route
         return not (
-            len(self.branches) > 1
-            or self.copied
+            self.copied
             or route.timeout_s
             or route.idle_s
             or (route.retry is not None and route.retry.per_try_s)
@@ -130,21 +129,31 @@ class Outbound(Side):
     def decide(self, conn: Downstream, head: Head) -> Plan:
         for way in self._ways:
             if way.matcher.matches(head):
-                return self._planned(way, head)
+                return self._planned(conn, way, head)
         plan = Plan(head.fields, self.pool, self._unrouted, is_grpc(head), head_only=False)
         plan.refusal = _NO_ROUTE
         return plan
 
-    def _planned(self, way: Way, head: Head) -> Plan:
+    def _planned(self, conn: Downstream, way: Way, head: Head) -> Plan:
+        """What a hash reads of a request is in its head or its connection, so it is known here."""
         fields = _routed(head, way.route)
         timeout_s = read(head.value(TIMEOUT) or b"")
         if timeout_s:  # said anew with what is left of it
             fields = tuple(field for field in fields if field[0] != TIMEOUT)
-        plans = [self._plan(way, branch, fields, head) for branch in way.branches]
-        first = plans[0]
-        if timeout_s or not way.is_plain():
+        block, source = Block(head, NO_EXTRA), source_of(conn)
+        side = hash_of(way.route.sticky, block, source, SPLIT_SALT)
+        branches = way.branches
+        if side.key is not None:
+            branches = [branches[way.shares.at(share_of(side.key))]]
+        choices = [
+            Choice(self._plan(way, it, fields, head), hash_of(it.pool.hash, block, source)) for it in branches
+        ]
+        first = choices[0].plan
+        if timeout_s or len(choices) > 1 or not way.is_plain():
             draw = self.pool.draw
-            start = Start(way.route, plans, way.shares, draw, self._mirror, way.copied, timeout_s)
+            start = Start(
+                way.route, choices, way.shares, side.cookie, draw, self._mirror, way.copied, timeout_s
+            )
             first.begin = start.begin
         return first
 

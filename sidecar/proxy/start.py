@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 from ..errors import RequestsFull
 from ..h2.outbox import NEVER
-from ..policy.hashing import hash64, hash_of, share_of
+from ..policy.hashing import Hashed, hash64, share_of
 from ..policy.split import Shares
-from ..policy.timeouts import read, with_timeout
+from ..policy.timeouts import read, with_timeout, write
 from ..respond import ANSWERS
-from ..traffic import HashPolicy, Route
+from ..traffic import HashInput, Route
 from .course import IDLE_LOOKS, Course, schedule
+from .downstream import Downstream
 from .exchange import Exchange, Plan, answer
 from .mirror import Copies, Mirror, Mirrors
 from .pool import Pool
@@ -18,6 +19,7 @@ from .pool import Pool
 _FULL = ANSWERS[RequestsFull]
 PPM = 1_000_000
 COOKIE_BITS = 64
+SPLIT_SALT = b"split"  # so that a user's side says nothing about the instance behind it
 
 
 class Copied(NamedTuple):
@@ -28,41 +30,54 @@ class Copied(NamedTuple):
     counters: Copies
 
 
-class Start:
-    """For the requests of one head. `plans` are those of the route's splits."""
+class Choice(NamedTuple):
+    """One split that a request may take, and the hash that its instance is chosen by there."""
 
-    __slots__ = ("_copied", "_draw", "_head_timeout", "_mirror", "_plans", "_route", "_salt", "_shares")
+    plan: Plan
+    hashed: Hashed
+
+
+class Start:
+    """For the requests of one head. `choices` are the splits that are left to chance, at least one."""
+
+    __slots__ = (
+        "_by_cookie", "_choices", "_copied", "_draw", "_head_timeout", "_mirror", "_route", "_shares",
+        "_told",
+    )  # fmt: skip
 
     def __init__(
         self,
         route: Route,
-        plans: Sequence[Plan],
+        choices: Sequence[Choice],
         shares: Shares,
+        by_cookie: HashInput | None,
         draw: Callable[[], float],
         mirror: Mirror,
         copied: Sequence[Copied],
         head_timeout_s: float,
     ) -> None:
+        """`by_cookie`: the split depends on a cookie that the caller does not have yet."""
         self._route = route
-        self._plans = plans
+        self._choices = choices
         self._shares = shares
+        self._by_cookie = by_cookie
         self._draw = draw
         self._mirror = mirror
         self._copied = copied
         self._head_timeout = head_timeout_s  # the grpc-timeout that all of them have
-        self._salt = b"split"
+        self._told: dict[float, bytes] = {}  # the last limit as it is written: mostly the route's
 
     def begin(self, exchange: Exchange) -> None:
         course = exchange.course = Course()
-        if len(self._plans) > 1:
-            exchange.plan = self._plans[self._shares.at(self._point(exchange, course))]
-        plan = exchange.plan
+        plan, hashed = self._choice(course)
+        exchange.plan = plan
         series = plan.series
         series.requests += 1
         series.active += 1
         pool = plan.pool
-        if pool.hash:
-            course.key = self._key(pool.hash, exchange, course, b"")
+        course.key = hashed.key
+        if hashed.cookie is not None:
+            course.key = hash64(self._cookie(hashed.cookie, course))
         self._limit(exchange, course)
         if self._copied and (to := self._drawn()):
             course.mirrors = Mirrors(self._mirror, to)
@@ -75,45 +90,47 @@ class Start:
             course.counted = True
         pool.send(exchange)
 
-    def _point(self, exchange: Exchange, course: Course) -> float:
-        if self._route.sticky:
-            key = self._key(self._route.sticky, exchange, course, self._salt)
-            if key is not None:
-                return share_of(key)
-        return self._draw()
+    def _choice(self, course: Course) -> Choice:
+        if len(self._choices) == 1:
+            return self._choices[0]
+        point = self._draw()
+        if self._by_cookie is not None:
+            point = share_of(hash64(self._cookie(self._by_cookie, course), SPLIT_SALT))
+        return self._choices[self._shares.at(point)]
 
-    def _key(self, policy: HashPolicy, exchange: Exchange, course: Course, salt: bytes) -> int | None:
-        hashed = hash_of(policy, exchange.block, _source(exchange), salt)
-        if hashed.key is not None or hashed.cookie is None:
-            return hashed.key
-        if course.cookie is None or course.cookie[0].name != hashed.cookie.name:
-            course.cookie = hashed.cookie, f"{int(self._draw() * (1 << COOKIE_BITS)):016x}"
-        return hash64(course.cookie[1].encode(), salt)
+    def _cookie(self, asked: HashInput, course: Course) -> bytes:
+        """What the caller's new cookie says."""
+        if course.cookie is None or course.cookie[0].name != asked.name:
+            course.cookie = asked, f"{int(self._draw() * (1 << COOKIE_BITS)):016x}"
+        return course.cookie[1].encode()
 
     def _drawn(self) -> list[tuple[Pool, Copies]]:
         return [(it.pool, it.counters) for it in self._copied if self._draw() * PPM < it.ppm]
 
     def _limit(self, exchange: Exchange, course: Course) -> None:
         """Sets its moments, and says to the next hop what it may take."""
-        route, now = self._route, exchange.started
-        retry = exchange.plan.retry
-        told = read(exchange.block.extra.timeout) or self._head_timeout
+        route, now, retry = self._route, exchange.started, exchange.plan.retry
+        said = exchange.block.extra.timeout
+        told = (read(said) if said else 0.0) or self._head_timeout
         limit = min(told or NEVER, route.timeout_s or NEVER)
         course.deadline = now + limit
         if retry is not None and retry.per_try_s:
             course.try_ends = now + retry.per_try_s
             limit = min(limit, retry.per_try_s)
-        if exchange.plan.grpc and limit != NEVER and (limit != told or self._head_timeout):
-            exchange.block = with_timeout(exchange.block, limit)
         if route.idle_s:
             course.idle_s, course.quiet_since = route.idle_s, now
             course.look_at = now + route.idle_s / IDLE_LOOKS
-        if min(course.deadline, course.try_ends, course.look_at) != NEVER:
+        if limit != NEVER or route.idle_s:
             schedule(exchange, course)
+        if limit != NEVER and exchange.plan.grpc and (limit != told or self._head_timeout):
+            value = self._told.get(limit)
+            if value is None:
+                value = write(limit)
+                self._told = {limit: value}
+            exchange.block = with_timeout(exchange.block, value)
 
 
-def _source(exchange: Exchange) -> str:
+def source_of(conn: Downstream) -> str:
     """The caller's address, without the port."""
-    aio = exchange.conn.aio
-    name = aio.get_extra_info("peername") if aio is not None else None
+    name = conn.aio.get_extra_info("peername") if conn.aio is not None else None
     return str(name[0]) if isinstance(name, tuple) else ""

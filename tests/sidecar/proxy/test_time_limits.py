@@ -115,8 +115,8 @@ async def test_many_deadlines_need_one_timer(world: World) -> None:
 
 
 def test_times_are_written_in_the_finest_unit_that_fits() -> None:
-    assert write(0.05) == b"50001u" and write(99.0) == b"99000001u"
-    assert write(100.0) == b"100001m" and write(1e6) == b"1000001S"
+    assert write(0.05) == b"50000u" and write(99.0) == b"99000000u"
+    assert write(100.0) == b"100000m" and write(1e6) == b"1000000S"
     assert [read(write(value)) >= value for value in (0.0, 0.001, 5.5, 3600.0, 1e7)] == [True] * 5
 
 
