@@ -5,6 +5,7 @@ RegistryError
 │   ├── InvalidCommand    a field is wrong
 │   ├── NotFound          what the command is about is not there
 │   ├── Conflict          it has changed since the caller read it
+│   ├── ImpossibleChain   config entries would contradict each other
 │   └── CredentialRefused the credential is withdrawn or another one
 ├── NotReady              expected: no leader, or the log is closed (Unavailable)
 ├── DiskFull              expected: writes are refused until there is space
@@ -45,6 +46,10 @@ class Conflict(CommandRefused):
     """Expected. A compare-and-set lost: read again and decide anew."""
 
 
+class ImpossibleChain(CommandRefused):
+    """Expected. With this change, the config entries of a service would contradict each other."""
+
+
 class CredentialRefused(CommandRefused):
     """Expected. The credential is not (or no longer) the one of that instance."""
 
@@ -77,6 +82,7 @@ class Code(IntEnum):
     NOT_FOUND = 2
     CONFLICT = 3
     CREDENTIAL = 4
+    CHAIN = 5
 
 
 REFUSALS: dict[Code, type[CommandRefused]] = {
@@ -84,4 +90,5 @@ REFUSALS: dict[Code, type[CommandRefused]] = {
     Code.NOT_FOUND: NotFound,
     Code.CONFLICT: Conflict,
     Code.CREDENTIAL: CredentialRefused,
+    Code.CHAIN: ImpossibleChain,
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from weft.clock import Clock
 from weft.pb.catalog.v1.command_pb2 import Command
 
-from ..catalog.commands import REQUEST_ID_BYTES, Stamp
+from ..catalog.commands import REQUEST_ID_BYTES, Builder, Stamp
 from ..catalog.state import State
 from ..replica.port import Log, Result
 
@@ -20,8 +20,11 @@ class Writer:
         self._clock = clock
         self._entropy = entropy
 
-    async def propose(self, build: Callable[[Stamp], Command]) -> Result:
-        return await self._log.propose(build(self._stamp()))
+    async def propose(self, build: Builder) -> Result:
+        return await self._log.propose(self.stamped(build))
+
+    def stamped(self, build: Builder) -> Command:
+        return build(self._stamp())
 
     def _stamp(self) -> Stamp:
         return Stamp(self.now_ms(), self._entropy(REQUEST_ID_BYTES))

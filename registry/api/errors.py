@@ -6,6 +6,8 @@ ApiError            expected: the caller's request
 ├── NotFound        404
 ├── WrongMethod     405
 ├── BodyTooLarge    413
+├── EntryUnreadable   400
+├── CasInvalid        500, as in Consul
 ├── NoSuchDatacenter  500, as in Consul
 └── NoSuchPeer        500, as in Consul
 """
@@ -51,6 +53,17 @@ class MissingParameter(ApiError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"required query parameter '{name}' not set")
+
+
+class CasInvalid(ApiError):
+    """Expected. `?cas=` is no index; Consul answers 500 here."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f'strconv.ParseUint: parsing "{text[:50]}": invalid syntax')
+
+
+class EntryUnreadable(ApiError):
+    """Expected. The body is not of the shape of a config entry."""
 
 
 class NoSuchDatacenter(ApiError):

@@ -61,6 +61,7 @@ class Reading:
     name: str  # the last segment of the path, where the route has one
     parts: Parts
     keeps: Callable[[Row], bool] = keeps_all  # `?filter=`, asked about rows as they are answered
+    body: bytes = b""  # of a read by POST
 
     def needed(self, message: str) -> str:
         """The name. Raises BadRequest with Consul's text for an empty one."""

@@ -1,10 +1,12 @@
 """`/v1/connect/intentions*`: who may call whom."""
 
 import uuid
+from dataclasses import replace
 
 from ..agent.fields import Fields, decode_object, read_whole
 from ..catalog import commands
 from ..catalog.model import Intention
+from ..config_entries.service_intentions import encoded_permissions, permissions_of
 from ..intentions import match as matching
 from .errors import BadRequest, MissingParameter
 from .handling import Answer, Call, Reading, answer
@@ -53,9 +55,7 @@ async def put_exact(call: Call) -> Reply:
     source, destination = _pair(call.query)
     row = read_whole(decode_object(call.body), "", lambda fields: _read(fields, source, destination))
     entropy = call.parts.entropy(16)
-    fresh = Intention(
-        source, destination, row.allow, str(uuid.UUID(bytes=entropy, version=4)), row.description, row.meta
-    )
+    fresh = replace(row, id=str(uuid.UUID(bytes=entropy, version=4)))
     await call.parts.writer.propose(lambda stamp: commands.set_intention(stamp, fresh))
     return call.json(True)
 
@@ -113,10 +113,11 @@ def _service(text: str) -> str:
 def _read(fields: Fields, source: str, destination: str) -> Intention:
     for name in _ECHOED:
         fields.raw(name)
-    if fields.raw("Permissions"):
-        raise BadRequest("Permissions are not supported by this version: give an Action")
+    permissions = permissions_of(fields.raw("Permissions") or [])
     action = fields.text("Action")
-    if action not in ("allow", "deny"):
+    if permissions and action:
+        raise BadRequest("Action must be omitted if Permissions are specified")
+    if not permissions and action not in ("allow", "deny"):
         raise BadRequest('Action must be set to "allow" or "deny"')
     return Intention(
         source,
@@ -124,4 +125,5 @@ def _read(fields: Fields, source: str, destination: str) -> Intention:
         action == "allow",
         description=fields.text("Description"),
         meta=fields.text_mapping("Meta"),
+        permissions_json=encoded_permissions(permissions),
     )

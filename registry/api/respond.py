@@ -21,7 +21,15 @@ from ..agent.errors import (
     UnknownCheck,
     UnknownService,
 )
-from ..errors import Conflict, CredentialRefused, DiskFull, InvalidCommand, NotReady, OutcomeUnknown
+from ..errors import (
+    Conflict,
+    CredentialRefused,
+    DiskFull,
+    ImpossibleChain,
+    InvalidCommand,
+    NotReady,
+    OutcomeUnknown,
+)
 from ..errors import NotFound as RowNotFound
 from ..filter.errors import InvalidFilter
 from ..identity.errors import SignTooOften, TokenRefused, TokenUnknown, Unauthenticated
@@ -30,6 +38,8 @@ from ..raft.errors import ChangeRefused
 from .errors import (
     BadRequest,
     BodyTooLarge,
+    CasInvalid,
+    EntryUnreadable,
     Forbidden,
     MissingParameter,
     NoSuchDatacenter,
@@ -78,6 +88,9 @@ _ANSWERS: tuple[tuple[type[WeftError], int, str], ...] = (
     (NotFound, 404, "{}"),
     (WrongMethod, 405, "{}"),
     (BodyTooLarge, 413, "{}"),
+    (EntryUnreadable, 400, "Request decoding failed: {}"),
+    (CasInvalid, 500, "{}"),
+    (ImpossibleChain, 500, "{}"),
     (MissingParameter, 500, "{}"),
     (NoSuchDatacenter, 500, "{}"),
     (InvalidFilter, 500, "Failed to create boolean expression evaluator: {}"),

@@ -6,7 +6,7 @@ Every error of a request ends in `respond.refuse`; nothing here writes a query s
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 import structlog
 from aiohttp import web
@@ -33,6 +33,16 @@ HEADER_BYTES_MAX = 16 * 1024
 FILE_BLOCK_BYTES = 256 * 1024
 KEEPALIVE_S = 75.0
 SHUTDOWN_S = 2.0  # parked queries are ended, and nothing else takes long
+
+
+class Asked(NamedTuple):
+    """A read, as it came."""
+
+    name: str
+    query: Query
+    headers: Mapping[str, str]
+    keeps: Callable[[Row], bool]
+    body: bytes
 
 
 class Api:
@@ -104,7 +114,8 @@ class Api:
         if self._is_for_leader(route, query):
             return await self._ask_leader(request)
         if route.needs is Needs.STATE:
-            return await self._read(route, name, query, request.headers, keeps)
+            body = await _body(request) if route.method == "POST" else b""
+            return await self._read(route, Asked(name, query, request.headers, keeps, body))
         body = await _body(request) if route.needs is Needs.BODY else b""
         handler = cast(CallHandler, route.handler)
         upload = _blocks(request) if route.needs is Needs.UPLOAD else None
@@ -128,19 +139,14 @@ class Api:
         headers = dict(found.headers)
         return Reply(found.status, found.body, headers.pop("Content-Type", ""), headers)
 
-    async def _read(
-        self,
-        route: Route,
-        name: str,
-        query: Query,
-        headers: Mapping[str, str],
-        keeps: Callable[[Row], bool],
-    ) -> Reply:
-        handler = cast(ReadHandler, route.handler)
-        wish = blocking.Wish(query.consistency(headers), query.max_stale_s(), query.index(), query.wait_s())
+    async def _read(self, route: Route, asked: "Asked") -> Reply:
+        handler, query = cast(ReadHandler, route.handler), asked.query
+        wish = blocking.Wish(
+            query.consistency(asked.headers), query.max_stale_s(), query.index(), query.wait_s()
+        )
 
         def look(state: State) -> Answer:
-            return handler(Reading(state, query, name, self._parts, keeps))
+            return handler(Reading(state, query, asked.name, self._parts, asked.keeps, asked.body))
 
         draw, monotonic = self._parts.draw, self._parts.clock.monotonic
         found, sure = await blocking.read(self._parts.log, look, wish, draw=draw, monotonic=monotonic)

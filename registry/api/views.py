@@ -9,6 +9,7 @@ import orjson
 from weft.durations import format_duration
 
 from ..catalog.model import Check, Intention, Node, Proxy, Service, ServiceEntry, Upstream
+from ..config_entries.schema import show
 from ..intentions.precedence import precedence
 
 Json = dict[str, Any]
@@ -185,7 +186,9 @@ def _duration(ms: int) -> str:
 
 
 def intention(row: Intention) -> Json:
+    permissions = {"Permissions": [show(it) for it in row.permissions]} if row.permissions_json else {}
     return {
+        **permissions,
         "ID": row.id,
         "Description": row.description,
         "SourceNS": "default",

@@ -13,7 +13,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from weft.pb.catalog.v1 import command_pb2 as pb
 
 from ..errors import REFUSALS, Code, CommandRefused, UnknownCommand
-from . import authority, codec, expiry, operator, registrations, rules, trust
+from . import authority, codec, config_entries, expiry, operator, registrations, rules, trust
 from .commands import COMMAND_VERSION, REQUEST_ID_BYTES
 from .draft import Draft
 from .state import Answered, State
@@ -64,6 +64,13 @@ def apply_steps(state: State, command: pb.Command, index: int) -> Generator[None
     return Applied(draft.finish(), answer, frozenset(draft.touched))
 
 
+def dry_run(state: State, command: pb.Command) -> None:
+    """Raises the refusal that the command would have as the next one; nothing changes."""
+    kind = str(command.WhichOneof("body"))
+    now_ms = max(state.time_ms, command.time_ms)
+    _HANDLERS[kind](Draft.of(state, state.index + 1, now_ms), getattr(command, kind))
+
+
 def raise_refusal(answer: Answered) -> None:
     """Raises the error that the outcome stands for; returns on success."""
     if answer.code:
@@ -71,9 +78,7 @@ def raise_refusal(answer: Answered) -> None:
 
 
 def _set_intention(draft: Draft, command: pb.SetIntention) -> str:
-    row = codec.intention_from_pb(command.intention)
-    rules.intention(row)
-    return draft.put_intention(row).id
+    return config_entries.put_intention(draft, codec.intention_from_pb(command.intention)).id
 
 
 def _delete_intention(draft: Draft, command: pb.DeleteIntention) -> str:
@@ -90,6 +95,8 @@ _HANDLERS: dict[str, Callable[[Draft, Any], str]] = {
     "update_check": registrations.update_check,
     "set_intention": _set_intention,
     "delete_intention": _delete_intention,
+    "set_config_entry": config_entries.put,
+    "delete_config_entry": config_entries.delete,
     "mint_credential": trust.mint_credential,
     "revoke_credential": trust.revoke_credential,
     "record_leaf": trust.record_leaf,

@@ -229,6 +229,7 @@ def intention_to_pb(row: Intention) -> pb.Intention:
         meta=row.meta,
         created_ms=row.created_ms,
         updated_ms=row.updated_ms,
+        permissions_json=row.permissions_json,
         indexes=_indexes(row.indexes),
     )
 
@@ -243,6 +244,7 @@ def intention_from_pb(row: pb.Intention) -> Intention:
         meta=_sorted(row.meta),
         created_ms=row.created_ms,
         updated_ms=row.updated_ms,
+        permissions_json=row.permissions_json,
         indexes=_read_indexes(row.indexes),
     )
 

@@ -3,7 +3,7 @@
 A retry of the same write must carry the same `Stamp`: it is then answered, not applied twice.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ca.sealing import SealedKey
@@ -12,6 +12,7 @@ from weft.pb.catalog.v1.command_pb2 import (
     Command,
     ConfigureAutopilot,
     ConfigureCa,
+    DeleteConfigEntry,
     DeleteIntention,
     Deregister,
     Expire,
@@ -24,6 +25,7 @@ from weft.pb.catalog.v1.command_pb2 import (
     Restore,
     RetireRoots,
     RevokeCredential,
+    SetConfigEntry,
     SetIntention,
     SetRoots,
     UpdateCheck,
@@ -32,15 +34,16 @@ from weft.pb.catalog.v1.command_pb2 import (
 from . import codec
 from .model import AutopilotConfig, CaRoot, CaSettings, Check, Cluster, Intention, Node, Service
 
-COMMAND_VERSION = 4
+COMMAND_VERSION = 5
 """The newest level of commands that this version applies. A command carries the level that its kind came
 with, so that a server one level behind still applies all that it knows:
 1: all kinds up to Expire. 2: the CA's key and rotation. 3: autopilot and restore.
-4: autopilot only where it was never set."""
+4: autopilot only where it was never set. 5: config entries, and intentions with permissions."""
 
 CA_LEVEL = 2
 OPERATOR_LEVEL = 3
 UNSET_LEVEL = 4
+ENTRIES_LEVEL = 5
 REQUEST_ID_BYTES = 16
 
 
@@ -49,6 +52,9 @@ class Stamp(NamedTuple):
 
     time_ms: int
     request_id: bytes
+
+
+Builder = Callable[[Stamp], Command]
 
 
 def _base(stamp: Stamp, level: int = 1) -> Command:
@@ -133,7 +139,7 @@ def update_check(
 
 def set_intention(stamp: Stamp, intention: Intention) -> Command:
     """Creates or replaces the intention of (source, destination). Value: its id."""
-    command = _base(stamp)
+    command = _base(stamp, ENTRIES_LEVEL if intention.permissions_json else 1)
     command.set_intention.CopyFrom(SetIntention(intention=codec.intention_to_pb(intention)))
     return command
 
@@ -142,6 +148,30 @@ def delete_intention(stamp: Stamp, source: str, destination: str) -> Command:
     """Removes an intention. Value: "deleted", or "" when there was none (not an error, as in Consul)."""
     command = _base(stamp)
     command.delete_intention.CopyFrom(DeleteIntention(source=source, destination=destination))
+    return command
+
+
+def set_config_entry(stamp: Stamp, body: bytes, expected_index: int | None = None) -> Command:
+    """Creates or replaces the entry whose canonical JSON this is.
+
+    Conflict if `expected_index` is given and the entry has another modify index; 0 is that of one that is
+    not there. ImpossibleChain when entries would contradict each other.
+    """
+    command = _base(stamp, ENTRIES_LEVEL)
+    command.set_config_entry.CopyFrom(
+        SetConfigEntry(body=body, compare=expected_index is not None, expected_index=expected_index or 0)
+    )
+    return command
+
+
+def delete_config_entry(stamp: Stamp, kind: str, name: str, expected_index: int | None = None) -> Command:
+    """Removes an entry. Value: "deleted", or "" when there was none. Errors as those of a change."""
+    command = _base(stamp, ENTRIES_LEVEL)
+    command.delete_config_entry.CopyFrom(
+        DeleteConfigEntry(
+            kind=kind, name=name, compare=expected_index is not None, expected_index=expected_index or 0
+        )
+    )
     return command
 
 

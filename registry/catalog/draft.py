@@ -10,14 +10,17 @@ from typing import Any
 
 from . import watches
 from .model import (
+    SERVICE_INTENTIONS,
     Authority,
     AutopilotConfig,
     CaRoot,
     Check,
     Cluster,
+    ConfigEntry,
     CredentialRecord,
     Indexes,
     Intention,
+    IntentionDefaults,
     LeafRecord,
     Node,
     RestorePart,
@@ -30,6 +33,18 @@ from .state import Answered, Moved, State
 from .tombstones import is_covering
 from .tree import Key
 from .watches import WatchKey
+
+Row = (
+    Node
+    | Service
+    | Check
+    | Intention
+    | IntentionDefaults
+    | ConfigEntry
+    | CredentialRecord
+    | CaRoot
+    | Authority
+)
 
 
 @dataclass(slots=True)
@@ -58,9 +73,7 @@ class Draft:
         for name, table in tables.items():
             object.__setattr__(self.state, name, table)
 
-    def _indexes(
-        self, old: Node | Service | Check | Intention | CredentialRecord | CaRoot | Authority | None
-    ) -> Indexes:
+    def _indexes(self, old: Row | None) -> Indexes:
         return Indexes(old.indexes.create, self.index) if old else self.created
 
     def finish(self) -> State:
@@ -238,19 +251,57 @@ class Draft:
         return row
 
     def drop_intention(self, row: Intention) -> None:
+        """The last one of a destination takes along what holds for all of them."""
         self.removes = True
         self._change(
             intentions=self.state.intentions.without((row.destination, row.source)),
             intentions_by_source=self.state.intentions_by_source.without((row.source, row.destination)),
         )
         self._touch_intention(row)
+        if next(self.state.intentions.prefix((row.destination,)), None) is None:
+            self.put_intention_defaults(IntentionDefaults(row.destination))
 
     def _touch_intention(self, row: Intention) -> None:
+        self.touched.add(watches.intention_source(row.source))
+        self._touch_destination(row.destination)
+
+    def _touch_destination(self, destination: str) -> None:
         self.touched |= {
             watches.INTENTIONS,
-            watches.intention_destination(row.destination),
-            watches.intention_source(row.source),
+            watches.intention_destination(destination),
+            watches.config_kind(SERVICE_INTENTIONS),
+            watches.config_entry(SERVICE_INTENTIONS, destination),
         }
+
+    def put_intention_defaults(self, row: IntentionDefaults) -> None:
+        """One that says nothing is none."""
+        key, table = (row.destination,), self.state.intention_defaults
+        old = table.get(key)
+        if says_same(row, old) or (old is None and not row.jwt_json and not row.meta):
+            return
+        if row.jwt_json or row.meta:
+            table = table.put(key, with_indexes(row, self._indexes(old)))
+        else:
+            table = table.without(key)
+        self._change(intention_defaults=table)
+        self._touch_destination(row.destination)
+
+    # Config entries
+
+    def put_config_entry(self, row: ConfigEntry) -> None:
+        """An entry that says the same as before moves no index."""
+        key = (row.kind, row.name)
+        old = self.state.config_entries.get(key)
+        if says_same(row, old):
+            return
+        row = with_indexes(row, self._indexes(old))
+        self._change(config_entries=self.state.config_entries.put(key, row))
+        self.touched |= {watches.config_kind(row.kind), watches.config_entry(row.kind, row.name)}
+
+    def drop_config_entry(self, row: ConfigEntry) -> None:
+        self.removes = True
+        self._change(config_entries=self.state.config_entries.without((row.kind, row.name)))
+        self.touched |= {watches.config_kind(row.kind), watches.config_entry(row.kind, row.name)}
 
     # Identity
 

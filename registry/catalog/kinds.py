@@ -1,15 +1,19 @@
 """Which tables a snapshot has, in the order in which it has them, and what their rows are made of."""
 
+from operator import attrgetter
 from typing import NamedTuple
 
 from .columns import SERIAL, Kind
 from .model import (
+    NO_INDEXES,
     Authority,
     AutopilotConfig,
     CaRoot,
     Check,
     CredentialRecord,
+    Indexes,
     Intention,
+    IntentionDefaults,
     LeafRecord,
     Node,
     RestorePart,
@@ -27,6 +31,15 @@ class Moving(NamedTuple):
     modify: int
     time_ms: int
     gone: bool = False
+
+
+class StoredEntry(NamedTuple):
+    """A config entry as its JSON; what it says is read from that."""
+
+    kind: str
+    name: str
+    body: bytes
+    indexes: Indexes = NO_INDEXES
 
 
 class Outcome(NamedTuple):
@@ -50,6 +63,8 @@ _ALL = (
     Kind("service", Service),
     Kind("check", Check, unshared=("id", "output")),
     Kind("intention", Intention),
+    Kind("intention_defaults", IntentionDefaults),
+    Kind("config_entry", StoredEntry, take=attrgetter(*StoredEntry._fields)),
     Kind("credential", CredentialRecord),
     Kind("leaf", LeafRecord, converted={"serial": SERIAL}),
     Kind("revocation", Revocation, converted={"serial": SERIAL}),

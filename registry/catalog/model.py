@@ -14,10 +14,20 @@ from ca.authority import LEAF_TTL_DEFAULT, ROOT_TTL_DEFAULT
 from ca.rotation import Phase, Position
 from ca.sealing import SealedKey
 
+from ..config_entries.entry import Entry
+from ..config_entries.matching import JwtRequirement
+from ..config_entries.service_intentions import (
+    Permission,
+    ServiceIntentions,
+    decoded_jwt,
+    decoded_permissions,
+)
+
 PASSING, WARNING, CRITICAL = "passing", "warning", "critical"
 STATUSES = (PASSING, WARNING, CRITICAL)
 CONNECT_PROXY = "connect-proxy"
 WILDCARD = "*"
+SERVICE_INTENTIONS = ServiceIntentions.KIND  # the kind of config entry that is kept as intentions
 
 
 def instance_key(datacenter: str, node: str, service_id: str) -> str:
@@ -202,11 +212,44 @@ class Intention:
     meta: Mapping[str, str] = field(default_factory=dict)
     created_ms: int = 0
     updated_ms: int = 0
+    permissions_json: bytes = b""  # canonical; where there are some, `allow` says nothing
     indexes: Indexes = NO_INDEXES
 
     @property
     def action(self) -> str:
+        """ "" where the permissions decide."""
+        if self.permissions_json:
+            return ""
         return "allow" if self.allow else "deny"
+
+    @property
+    def permissions(self) -> tuple[Permission, ...]:
+        return decoded_permissions(self.permissions_json)
+
+
+@dataclass(frozen=True, slots=True)
+class IntentionDefaults:
+    """What holds for all intentions of one destination. Key: destination."""
+
+    destination: str
+    jwt_json: bytes = b""
+    meta: Mapping[str, str] = field(default_factory=dict)
+    indexes: Indexes = NO_INDEXES
+
+    @property
+    def jwt(self) -> JwtRequirement | None:
+        return decoded_jwt(self.jwt_json)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigEntry:
+    """Settings that an operator wrote. Key: kind and name. service-intentions are Intention rows instead."""
+
+    kind: str
+    name: str
+    body: bytes  # canonical JSON
+    entry: Entry  # what it says
+    indexes: Indexes = NO_INDEXES
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from typing import Any
 
 from weft.pb.catalog.v1 import state_pb2 as pb
 
+from ..config_entries.errors import InvalidEntry
+from ..config_entries.kinds import decoded
 from ..errors import LogCorrupt
 from . import codec
 from .answers import Answered, Answers
@@ -21,8 +23,11 @@ from .model import (
     AutopilotConfig,
     CaRoot,
     Check,
+    ConfigEntry,
     CredentialRecord,
+    Indexes,
     Intention,
+    IntentionDefaults,
     LeafRecord,
     Node,
     RestorePart,
@@ -104,6 +109,15 @@ class _Table:
         return rows
 
 
+def _config_entry(kind: str, name: str, body: bytes, indexes: Indexes) -> ConfigEntry:
+    try:
+        return ConfigEntry(kind, name, body, decoded(body), indexes)
+    except InvalidEntry as error:
+        raise LogCorrupt(
+            f"the snapshot's entry {kind}/{name} does not read ({error}); start a Weft as new as its writer"
+        ) from error
+
+
 def _keys(kind: Kind, columns: Columns, names: tuple[str, ...]) -> list[Key]:
     return list(zip(*(columns[kind.names.index(name)] for name in names), strict=True))
 
@@ -126,6 +140,8 @@ class Tables:
             "service": _Table(Service, ("node", "id"), ("name", "node", "id")),
             "check": _Table(Check, ("node", "id"), ("node", "service_id", "id")),
             "intention": _Table(Intention, ("destination", "source"), ("source", "destination")),
+            "intention_defaults": _Table(IntentionDefaults, ("destination",)),
+            "config_entry": _Table(_config_entry, ("kind", "name")),
             "credential": _Table(CredentialRecord, ("instance_key",)),
             "leaf": _Table(
                 LeafRecord, ("instance_key", "serial"), ("not_after_ms", "instance_key", "serial")
@@ -199,6 +215,8 @@ class Tables:
             checks_by_service=trees["check 2"],
             intentions=trees["intention"],
             intentions_by_source=trees["intention 2"],
+            intention_defaults=trees["intention_defaults"],
+            config_entries=trees["config_entry"],
             credentials=trees["credential"],
             leaves=trees["leaf"],
             leaves_by_expiry=trees["leaf 2"],

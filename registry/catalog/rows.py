@@ -13,19 +13,36 @@ from .model import (
     AutopilotConfig,
     CaRoot,
     Check,
+    ConfigEntry,
     CredentialRecord,
     Indexes,
     Intention,
+    IntentionDefaults,
     Node,
     Service,
 )
 
 # Kinds of rows; `indexes` is the last field of each.
-_KINDS = (Node, Service, Check, Intention, CredentialRecord, CaRoot, Authority, AutopilotConfig)
+_KINDS = (
+    *(Node, Service, Check, Intention, IntentionDefaults, ConfigEntry, CredentialRecord, CaRoot),
+    *(Authority, AutopilotConfig),
+)
 _NAMES = {kind: tuple(kind.__dataclass_fields__)[:-1] for kind in _KINDS}
 _VALUES = {kind: attrgetter(*names) for kind, names in _NAMES.items()}
 
-R = TypeVar("R", Node, Service, Check, Intention, CredentialRecord, CaRoot, Authority, AutopilotConfig)
+R = TypeVar(
+    "R",
+    Node,
+    Service,
+    Check,
+    Intention,
+    IntentionDefaults,
+    ConfigEntry,
+    CredentialRecord,
+    CaRoot,
+    Authority,
+    AutopilotConfig,
+)
 
 
 def says_same(row: R, other: R | None) -> bool:

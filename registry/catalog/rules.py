@@ -14,6 +14,7 @@ from ca.sealing import NONCE_BYTES, SEALED_BYTES_MAX, SealedKey
 from weft.durations import format_duration
 from weft.limits import CERTIFICATE_BYTES_MAX, CHAIN_LENGTH_MAX
 
+from ..config_entries.service_intentions import encoded_permissions
 from ..errors import InvalidCommand
 from . import limits
 from .model import (
@@ -270,6 +271,11 @@ def intention(row: Intention) -> None:
     uuid("ID", row.id)
     text("Description", row.description, limits.DESCRIPTION_CHARS_MAX)
     meta("Meta", row.meta)
+    if row.permissions_json:
+        refuse_unless(row.destination != WILDCARD, "Permissions: not with the destination *")
+        text("Permissions", row.permissions_json.decode(errors="replace"), limits.JSON_BYTES_MAX)
+        same = encoded_permissions(row.permissions) == row.permissions_json
+        refuse_unless(same, "Permissions: are not in their canonical form")
 
 
 def root(row: CaRoot) -> None:

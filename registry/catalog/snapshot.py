@@ -38,6 +38,8 @@ def encode(state: State) -> Iterator[bytes]:
         "service": state.services.values(),
         "check": state.checks.values(),
         "intention": state.intentions.values(),
+        "intention_defaults": state.intention_defaults.values(),
+        "config_entry": state.config_entries.values(),
         "credential": state.credentials.values(),
         "leaf": state.leaves.values(),
         "revocation": state.revocations.values(),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Generic, TypeVar
 
+from ..config_entries.entry import Entry
 from . import watches
 from .answers import Answered as Answered
 from .answers import Answers
@@ -20,8 +21,10 @@ from .model import (
     CaRoot,
     Check,
     Cluster,
+    ConfigEntry,
     CredentialRecord,
     Intention,
+    IntentionDefaults,
     LeafRecord,
     Node,
     RestorePart,
@@ -72,6 +75,8 @@ class State:
     checks_by_service: Tree[Check] = field(default_factory=Tree)  # node, service id, id
     intentions: Tree[Intention] = field(default_factory=Tree)  # destination, source
     intentions_by_source: Tree[Intention] = field(default_factory=Tree)  # source, destination
+    intention_defaults: Tree[IntentionDefaults] = field(default_factory=Tree)  # destination
+    config_entries: Tree[ConfigEntry] = field(default_factory=Tree)  # kind, name
     credentials: Tree[CredentialRecord] = field(default_factory=Tree)  # instance key
     leaves: Tree[LeafRecord] = field(default_factory=Tree)  # instance key, serial
     leaves_by_expiry: Tree[LeafRecord] = field(default_factory=Tree)  # not_after_ms, instance key, serial
@@ -163,6 +168,20 @@ class State:
         """The intention of exactly this pair. Lists and matches are in registry.intentions."""
         row = self.intentions.get((destination, source))
         return self.read(row, watches.intention_destination(destination))
+
+    # Config entries. service-intentions are in registry.intentions
+
+    def config_entry(self, kind: str, name: str) -> Read[ConfigEntry | None]:
+        return self.read(self.config_entries.get((kind, name)), watches.config_entry(kind, name))
+
+    def config_entries_of(self, kind: str) -> Read[tuple[ConfigEntry, ...]]:
+        """All of a kind, by name."""
+        return self.read(tuple(self.config_entries.prefix((kind,))), watches.config_kind(kind))
+
+    def config(self, kind: str, name: str) -> Entry | None:
+        """What an entry says, for those that keep account of what they read themselves."""
+        row = self.config_entries.get((kind, name))
+        return row.entry if row else None
 
     # Identity
 

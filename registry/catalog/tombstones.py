@@ -6,6 +6,7 @@ tables and kept by age, so that expiry looks at the oldest only.
 
 from collections.abc import Iterator
 
+from .model import SERVICE_INTENTIONS
 from .state import State
 from .watches import WatchKey
 
@@ -25,6 +26,11 @@ def is_covering(state: State, key: WatchKey) -> bool:
             return state.instance(head[0]).rows is not None
         case "credential":
             return head in state.credentials
+        case "config-entry":
+            kind_name, _, entry_name = head[0].partition("/")
+            if kind_name == SERVICE_INTENTIONS:
+                return _has_any(state.intentions.prefix((entry_name,)))
+            return (kind_name, entry_name) in state.config_entries
         case "intention-destination":
             return _has_any(state.intentions.prefix(head))
         case "intention-source":

@@ -51,3 +51,13 @@ def intention_destination(name: str) -> WatchKey:
 def intention_source(name: str) -> WatchKey:
     """Intentions whose source is exactly this name (or "*")."""
     return ("intention-source", name)
+
+
+def config_kind(kind: str) -> WatchKey:
+    """Config entries of a kind."""
+    return ("config-kind", kind)
+
+
+def config_entry(kind: str, name: str) -> WatchKey:
+    """One config entry."""
+    return ("config-entry", f"{kind}/{name}")

@@ -14,6 +14,8 @@ COMPOSITION = "weft.cli"
 SANS_IO = (
     "registry.acl",
     "registry.catalog",
+    "registry.config_entries",
+    "registry.discovery_chain",
     "registry.filter",
     "registry.intentions",
     "registry.mesh",

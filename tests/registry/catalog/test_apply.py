@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.message import DecodeError
@@ -17,7 +18,9 @@ from registry.catalog.apply import apply, ensure_known
 from registry.catalog.model import Upstream
 from registry.catalog.state import State
 from registry.catalog.tree import Tree
+from registry.config_entries.schema import canonical_json
 from registry.errors import LogCorrupt, UnknownCommand
+from registry.intentions.entry import entries_of, entry_of
 from tests.support.catalog import World, check, digest, intention, node, proxy, root, service, stamp
 from weft.pb.catalog.v1 import command_pb2 as pb
 
@@ -25,6 +28,40 @@ ROOT = Path(__file__).resolve().parents[3]
 _names = st.sampled_from(["a", "b", "c", "*", "", "no name"])
 _statuses = st.sampled_from(["passing", "warning", "critical", "odd"])
 _times = st.integers(-5, 10**8)
+_cas = st.sampled_from([None, 0, 3])
+_entries: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.builds(
+        lambda it, to: {"Kind": "service-resolver", "Name": it, "Redirect": {"Service": to}}, _names, _names
+    ),
+    st.builds(
+        lambda it, to: {
+            "Kind": "service-splitter",
+            "Name": it,
+            "Splits": [{"Service": to, "Weight": 40}, {"ServiceSubset": "v1", "Weight": 60}],
+        },
+        _names, _names,
+    ),
+    st.builds(
+        lambda it, sources, jwt: {
+            "Kind": "service-intentions",
+            "Name": it,
+            "Meta": {"k": it},
+            "Sources": [{"Name": source, "Action": "allow"} for source in sources],
+            **({"JWT": {"Providers": [{"Name": "a"}]}} if jwt else {}),
+        },
+        _names, st.lists(_names, max_size=3, unique=True), st.booleans(),
+    ),
+    st.builds(
+        lambda it: {
+            "Kind": "jwt-provider", "Name": it, "JSONWebKeySet": {"Remote": {"URI": "https://a.b/c"}}
+        },
+        _names,
+    ),
+    st.builds(
+        lambda it, said: {"Kind": "service-defaults", "Name": it, "MeshGateway": {}, "Protocol": said},
+        _names, st.sampled_from(["tcp", "http"]),
+    ),
+)  # fmt: skip
 _commands = st.one_of(
     st.builds(
         lambda time, on, it, name, status: commands.register(
@@ -56,6 +93,13 @@ _commands = st.one_of(
     ),
     st.builds(lambda it, epoch: commands.set_roots(stamp(), [root(it)], epoch), _names, st.integers(0, 3)),
     st.builds(lambda time: commands.expire(stamp(time)), _times),
+    st.builds(
+        lambda entry, index: commands.set_config_entry(stamp(), canonical_json(entry), index), _entries, _cas
+    ),
+    st.builds(
+        lambda entry, index: commands.delete_config_entry(stamp(), entry["Kind"], entry["Name"], index),
+        _entries, _cas,
+    ),
 )  # fmt: skip
 
 
@@ -94,6 +138,10 @@ def test_indexes_move_exactly_when_rows_change(steps: list[pb.Command]) -> None:
         lambda state: state.revoked(),
         lambda state: state.ca_roots(),
         lambda state: state.intention("a", "b"),
+        lambda state: state.config_entry("service-splitter", "a"),
+        lambda state: state.config_entries_of("service-resolver"),
+        lambda state: entry_of(state, "a"),
+        lambda state: entries_of(state),
     ]
     for step in steps:
         before = [query(world.state) for query in queries]
@@ -118,7 +166,7 @@ def test_what_comes_back_is_no_tombstone_any_more() -> None:
     assert _content(snapshot.decode(snapshot.encode(world.state))) == _content(world.state)
 
 
-_wild = st.builds(lambda kind, data: (kind, data), st.sampled_from(range(10, 21)), st.binary(max_size=200))
+_wild = st.builds(lambda kind, data: (kind, data), st.sampled_from(range(10, 30)), st.binary(max_size=200))
 
 
 @settings(max_examples=400, deadline=None)

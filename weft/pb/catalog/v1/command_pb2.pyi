@@ -47,6 +47,8 @@ class Command(_message.Message):
     RECORD_SERVICE_LEAF_FIELD_NUMBER: _builtins.int
     CONFIGURE_AUTOPILOT_FIELD_NUMBER: _builtins.int
     RESTORE_FIELD_NUMBER: _builtins.int
+    SET_CONFIG_ENTRY_FIELD_NUMBER: _builtins.int
+    DELETE_CONFIG_ENTRY_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Level of this schema that a server must know to apply the command."""
     time_ms: _builtins.int
@@ -95,6 +97,12 @@ class Command(_message.Message):
 
     @_builtins.property
     def restore(self) -> Global___Restore: ...
+    @_builtins.property
+    def set_config_entry(self) -> Global___SetConfigEntry:
+        """Level 5."""
+
+    @_builtins.property
+    def delete_config_entry(self) -> Global___DeleteConfigEntry: ...
     def __init__(
         self,
         *,
@@ -119,12 +127,14 @@ class Command(_message.Message):
         record_service_leaf: Global___RecordServiceLeaf | None = ...,
         configure_autopilot: Global___ConfigureAutopilot | None = ...,
         restore: Global___Restore | None = ...,
+        set_config_entry: Global___SetConfigEntry | None = ...,
+        delete_config_entry: Global___DeleteConfigEntry | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "delete_intention", b"delete_intention", "deregister", b"deregister", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_intention", b"set_intention", "set_roots", b"set_roots", "update_check", b"update_check"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "deregister", b"deregister", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_config_entry", b"set_config_entry", "set_intention", b"set_intention", "set_roots", b"set_roots", "update_check", b"update_check"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "delete_intention", b"delete_intention", "deregister", b"deregister", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "request_id", b"request_id", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_intention", b"set_intention", "set_roots", b"set_roots", "time_ms", b"time_ms", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "deregister", b"deregister", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "request_id", b"request_id", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_config_entry", b"set_config_entry", "set_intention", b"set_intention", "set_roots", b"set_roots", "time_ms", b"time_ms", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf", "configure_autopilot", "restore"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf", "configure_autopilot", "restore", "set_config_entry", "delete_config_entry"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -259,7 +269,9 @@ class SetIntention(_message.Message):
 
     INTENTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def intention(self) -> _state_pb2.Intention: ...
+    def intention(self) -> _state_pb2.Intention:
+        """level 5: with permissions"""
+
     def __init__(
         self,
         *,
@@ -272,6 +284,67 @@ class SetIntention(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetIntention: _TypeAlias = SetIntention  # noqa: Y015
+
+@_typing.final
+class SetConfigEntry(_message.Message):
+    """Replaces the entry of its kind and name. Refused where a chain would become
+    impossible. Value: "".
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    COMPARE_FIELD_NUMBER: _builtins.int
+    EXPECTED_INDEX_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """canonical JSON of the whole entry"""
+    compare: _builtins.bool
+    """only if its modify index is the expected one; 0: only if there is none"""
+    expected_index: _builtins.int
+    def __init__(
+        self,
+        *,
+        body: _builtins.bytes = ...,
+        compare: _builtins.bool = ...,
+        expected_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "compare", b"compare", "expected_index", b"expected_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetConfigEntry: _TypeAlias = SetConfigEntry  # noqa: Y015
+
+@_typing.final
+class DeleteConfigEntry(_message.Message):
+    """Value: "deleted", or "" when there was none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    COMPARE_FIELD_NUMBER: _builtins.int
+    EXPECTED_INDEX_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    name: _builtins.str
+    compare: _builtins.bool
+    expected_index: _builtins.int
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        name: _builtins.str = ...,
+        compare: _builtins.bool = ...,
+        expected_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compare", b"compare", "expected_index", b"expected_index", "kind", b"kind", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteConfigEntry: _TypeAlias = DeleteConfigEntry  # noqa: Y015
 
 @_typing.final
 class DeleteIntention(_message.Message):

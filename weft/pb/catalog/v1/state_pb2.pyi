@@ -546,6 +546,7 @@ class Intention(_message.Message):
     META_FIELD_NUMBER: _builtins.int
     CREATED_MS_FIELD_NUMBER: _builtins.int
     UPDATED_MS_FIELD_NUMBER: _builtins.int
+    PERMISSIONS_JSON_FIELD_NUMBER: _builtins.int
     INDEXES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID"""
@@ -556,6 +557,8 @@ class Intention(_message.Message):
     description: _builtins.str
     created_ms: _builtins.int
     updated_ms: _builtins.int
+    permissions_json: _builtins.bytes
+    """Canonical JSON of a list of permissions; then `allow` says nothing."""
     @_builtins.property
     def meta(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -571,11 +574,12 @@ class Intention(_message.Message):
         meta: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         created_ms: _builtins.int = ...,
         updated_ms: _builtins.int = ...,
+        permissions_json: _builtins.bytes = ...,
         indexes: Global___Indexes | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["indexes", b"indexes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow", b"allow", "created_ms", b"created_ms", "description", b"description", "destination", b"destination", "id", b"id", "indexes", b"indexes", "meta", b"meta", "source", b"source", "updated_ms", b"updated_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow", b"allow", "created_ms", b"created_ms", "description", b"description", "destination", b"destination", "id", b"id", "indexes", b"indexes", "meta", b"meta", "permissions_json", b"permissions_json", "source", b"source", "updated_ms", b"updated_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
