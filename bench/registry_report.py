@@ -27,14 +27,22 @@ _SCALE_TITLES = {
     "woken_per_registration": "readers woken by one registration",
     "wake_up_p50_ms": "from the registration to its reader's answer, p50 ms",
     "wake_up_p99_ms": "the same, p99 ms",
+    "busy_wake_up_p50_ms": "the same with 100 changes/s while snapshots are written, p50 ms",
+    "busy_wake_up_p99_ms": "the same, p99 ms",
+    "restore_command_s": "a restore, applied on the running server, s",
+    "all_readers_answered_s": "until all its readers had a new answer, s",
     "snapshot_s": "snapshot, s",
+    "snapshot_cpu_s": "the same, s of CPU",
     "snapshot_mb": "snapshot, MB",
-    "restore_s": "restore, s",
+    "restore_s": "snapshot read back, s",
+    "restore_cpu_s": "the same, s of CPU",
     "collection_ms": "full garbage collection, ms",
 }
 _PHASES = {
     "fill": "while instances are registered",
     "wake_ups": "while readers are woken",
+    "busy": "with 100 changes/s while snapshots are written",
+    "restore_command": "while a restore is applied and wakes all readers",
     "snapshot": "while a snapshot is encoded",
     "restore": "while one is restored",
 }

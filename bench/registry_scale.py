@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
@@ -22,10 +22,11 @@ from typing import Any
 from registry.api.handling import Answer, answer
 from registry.api.views import health_entry
 from registry.catalog import commands
-from registry.catalog.model import PASSING, Check, CheckDefinition, Node, Service
+from registry.catalog.model import PASSING, Check, CheckDefinition, Cluster, Node, Service
+from registry.catalog.operator import RESTORE_ID_BYTES, digest_of
 from registry.catalog.snapshot import decode_steps, encode, slices
 from registry.catalog.state import State
-from registry.replica.limits import SNAPSHOT_SLICE_S
+from registry.replica.limits import SNAPSHOT_AFTER_BYTES, SNAPSHOT_SLICE_S
 from registry.replica.replica import Replica
 from registry.replica.slicing import in_slices
 from weft import logs
@@ -33,10 +34,13 @@ from weft.aio import Tasks
 from weft.collection import Collector, settle
 
 from . import procfs
+from .stalls import Stalls
 
 PER_SERVICE = 10  # instances; 100,000 make 10,000 services, and each reader gets one
 PER_NODE = 20
-_WATCH_S = 0.002  # how often the loop is asked whether it stalls
+CHANGES_PER_S = 100  # while snapshots are written
+BUSY_S = 10.0  # with 100,000 instances, less with less
+PART_RECORDS = 32  # of a snapshot in one command, some hundred KiB
 _PARKED_S = 600.0
 
 
@@ -76,43 +80,6 @@ def _node_id(node: int) -> str:
     return f"00000000-0000-4000-8000-{node:012x}"
 
 
-class Stalls:
-    """How late the event loop was at worst, by phase, and how much CPU its thread spent in one such wait.
-
-    On a shared machine the first counts also the time that others had the core; the second does not.
-    """
-
-    def __init__(self) -> None:
-        self.worst_s: dict[str, tuple[float, float]] = {}
-
-    @asynccontextmanager
-    async def watch(self, phase: str) -> AsyncIterator[None]:
-        tasks = Tasks()
-        self.worst_s[phase] = 0.0, 0.0
-        tasks.spawn(self._look(phase), "stalls")
-        await asyncio.sleep(0)
-        try:
-            yield
-            await asyncio.sleep(2 * _WATCH_S)
-        finally:
-            await tasks.close()
-
-    async def _look(self, phase: str) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            due, cpu_s = loop.time() + _WATCH_S, time.thread_time()
-            await asyncio.sleep(_WATCH_S)
-            late, spent = self.worst_s[phase]
-            self.worst_s[phase] = max(late, loop.time() - due), max(spent, time.thread_time() - cpu_s)
-
-    def figures(self) -> dict[str, dict[str, float]]:
-        found = self.worst_s.items()
-        return {
-            "longest_stall_ms": {phase: round(late * 1e3, 1) for phase, (late, _) in found},
-            "longest_stall_cpu_ms": {phase: round(spent * 1e3, 1) for phase, (_, spent) in found},
-        }
-
-
 class Scale:
     """The phases, in order, on one server."""
 
@@ -121,6 +88,7 @@ class Scale:
         self.instances = instances
         self.services = max(1, instances // PER_SERVICE)
         self.stalls = Stalls()
+        self.watched = self.services
         self._writes = 0
 
     def stamp(self) -> commands.Stamp:
@@ -128,6 +96,8 @@ class Scale:
 
     async def fill(self) -> dict[str, Any]:
         """A node with all its instances per command, and what that costs."""
+        cluster = Cluster("00000000-0000-4000-8000-000000000000", "dc1", "bench.weft")
+        await self.log.propose(commands.init_cluster(self.stamp(), cluster))
         settle()
         before, began = procfs.rss_mb(os.getpid()), time.monotonic()
         async with self.stalls.watch("fill"):
@@ -163,52 +133,86 @@ class Scale:
 
     async def snapshot(self) -> tuple[list[bytes], dict[str, Any]]:
         """Encoded in slices between which the loop runs, as a server does it."""
-        began = time.monotonic()
+        began, began_cpu_s = time.monotonic(), time.process_time()
         records: list[bytes] = []
         async with self.stalls.watch("snapshot"):
             for part in slices(encode(self.log.view()), time.monotonic, SNAPSHOT_SLICE_S):
                 records += part
                 await asyncio.sleep(0)
-            took = time.monotonic() - began
+            took, cpu_s = time.monotonic() - began, time.process_time() - began_cpu_s
         return records, {
             "snapshot_s": round(took, 3),
-            "snapshot_mb": round(sum(map(len, records)) / 1e6, 1),
+            "snapshot_cpu_s": round(cpu_s, 3),
+            "snapshot_mb": round(sum(map(len, records)) / 1e6, 3),
         }
 
     async def restore(self, records: list[bytes]) -> dict[str, Any]:
         """Decoded in steps likewise, and compared with what it was made of."""
-        began = time.monotonic()
+        began, began_cpu_s = time.monotonic(), time.process_time()
         async with self.stalls.watch("restore"):
             state = await in_slices(decode_steps(records), SNAPSHOT_SLICE_S)
-            took = time.monotonic() - began
+            took, cpu_s = time.monotonic() - began, time.process_time() - began_cpu_s
         if any(ours != theirs for ours, theirs in zip(encode(state), records, strict=True)):
             raise RuntimeError("the restored state is not the one that was written")
-        return {"restore_s": round(took, 3)}
+        return {"restore_s": round(took, 3), "restore_cpu_s": round(cpu_s, 3)}
 
-    async def wake_ups(self, readers: int, registrations: int) -> dict[str, Any]:
-        """Readers park on a service each; then instances of single services change."""
-        tasks, woken = Tasks(), Woken()
-        for number in range(readers):
+    async def wake_ups(self, registrations: int, woken: "Woken") -> dict[str, Any]:
+        """Instances of single services change, one after the other."""
+        async with self.stalls.watch("wake_ups"):
+            for number in range(registrations):
+                await woken.after(self.change, self._watched(number))
+        return woken.figures("wake_up") | {"woken_per_registration": woken.per_change()}
+
+    async def busy(self, seconds: float, woken: "Woken") -> dict[str, Any]:
+        """The same at a fixed rate, while the server writes one snapshot after the other."""
+        tasks = Tasks()
+        async with self.stalls.watch("busy"):
+            tasks.spawn(self._snapshots(), "snapshots")
+            began = time.monotonic()
+            for number in range(int(seconds * CHANGES_PER_S)):
+                await asyncio.sleep(began + number / CHANGES_PER_S - time.monotonic())
+                tasks.spawn(woken.after(self.change, self._watched(number)), "change")
+            await woken.settled()
+            await tasks.close()
+        return woken.figures("busy_wake_up") | {"busy_changes_per_s": CHANGES_PER_S}
+
+    def _watched(self, number: int) -> int:
+        return number * 37 % self.watched
+
+    async def _snapshots(self) -> None:
+        """As when so much log has been written: rows, then bytes on disk by another thread."""
+        while True:
+            self.log.written(SNAPSHOT_AFTER_BYTES)
+            await asyncio.sleep(0.05)
+
+    async def all_at_once(self, woken: "Woken") -> dict[str, Any]:
+        """Another state takes the place of this one, and each reader has to look again."""
+        records = list(encode(self.log.view()))
+        parts = [records[at : at + PART_RECORDS] for at in range(0, len(records), PART_RECORDS)]
+        restore_id = os.urandom(RESTORE_ID_BYTES)
+        async with self.stalls.watch("restore_command"):
+            for number, part in enumerate(parts[:-1]):
+                await self.log.propose(commands.restore(self.stamp(), restore_id, number, part))
+            last = commands.restore(self.stamp(), restore_id, len(parts) - 1, parts[-1], digest_of(records))
+            woken.expect_all()
+            began = time.monotonic()
+            await self.log.propose(last)
+            restored_s = time.monotonic() - began
+            took_s = await woken.everybody(began)
+        return {"restore_command_s": round(restored_s, 3), "all_readers_answered_s": round(took_s, 3)}
+
+    @asynccontextmanager
+    async def readers(self, count: int) -> AsyncIterator["Woken"]:
+        """So many clients of health/service, each waiting for a change of a service of its own."""
+        self.watched = min(count, self.services)
+        tasks, woken = Tasks(), Woken(count, -(-count // self.services))
+        for number in range(count):
             tasks.spawn(self._read(number % self.services, woken), "reader")
         await asyncio.sleep(0.5)
-        per_service = -(-readers // self.services)
-        waits: list[float] = []
         try:
-            async with self.stalls.watch("wake_ups"):
-                for number in range(registrations):
-                    service = number * 37 % min(readers, self.services)
-                    woken.begin(service)
-                    await self.change(service)
-                    waits += await woken.all(per_service)
+            yield woken
         finally:
             await tasks.close()
-        waits.sort()
-        return {
-            "readers": readers,
-            "woken_per_registration": round(woken.count / registrations, 2),
-            "wake_up_p50_ms": round(median(waits) * 1e3, 3),
-            "wake_up_p99_ms": round(waits[len(waits) * 99 // 100] * 1e3, 3),
-        }
 
     async def _read(self, service: int, woken: "Woken") -> None:
         """A client of health/service that asks again whenever it is answered, as the API's blocking read."""
@@ -224,30 +228,65 @@ class Scale:
 
 
 class Woken:
-    """Who was answered since the registration that is being measured."""
+    """Who was answered, and how long after the write of what he reads was begun."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self._service = -1
-        self._began = 0.0
+    def __init__(self, readers: int, per_service: int) -> None:
+        self._readers = readers
+        self._per_service = per_service
+        self._began: dict[int, float] = {}  # service -> when a change of it was begun
+        self._missing: dict[int, int] = {}  # service -> readers who have not been answered yet
         self._waits: list[float] = []
+        self._changes = 0
+        self._answered = 0
         self._more = asyncio.Event()
+        self._all = False
 
-    def begin(self, service: int) -> None:
-        self._service, self._began, self._waits = service, time.monotonic(), []
+    async def after(self, change: Callable[[int], Awaitable[None]], service: int) -> None:
+        """Changes an instance of the service; returns when all its readers were answered."""
+        self._changes += 1
+        self._missing[service] = self._per_service
+        self._began[service] = time.monotonic()
+        await change(service)
+        await self._until(lambda: service not in self._missing)
 
     def tell(self, service: int) -> None:
-        self.count += 1
-        if service != self._service:
-            raise RuntimeError(f"a reader of service {service} was woken by one of {self._service}")
-        self._waits.append(time.monotonic() - self._began)
+        self._answered += 1
         self._more.set()
+        if self._all:
+            return
+        if service not in self._missing:
+            raise RuntimeError(f"a reader of service {service} was woken, though nothing of it changed")
+        self._waits.append(time.monotonic() - self._began[service])
+        self._missing[service] -= 1
+        if not self._missing[service]:
+            del self._missing[service]
 
-    async def all(self, count: int) -> list[float]:
-        while len(self._waits) < count:
-            self._more.clear()
-            await asyncio.wait_for(self._more.wait(), 30)
-        return self._waits
+    async def settled(self) -> None:
+        await self._until(lambda: not self._missing)
+
+    async def everybody(self, began: float) -> float:
+        """Seconds until every reader was answered once more."""
+        await self._until(lambda: self._answered >= self._readers)
+        return time.monotonic() - began
+
+    def expect_all(self) -> None:
+        self._all, self._answered = True, 0
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not holds():
+                self._more.clear()
+                await self._more.wait()
+
+    def per_change(self) -> float:
+        return round(self._answered / self._changes, 2)
+
+    def figures(self, name: str) -> dict[str, float]:
+        waits, self._waits = sorted(self._waits), []
+        return {
+            f"{name}_p50_ms": round(median(waits) * 1e3, 3),
+            f"{name}_p99_ms": round(waits[len(waits) * 99 // 100] * 1e3, 3),
+        }
 
 
 def _health(name: str) -> Callable[[State], Answer]:
@@ -267,16 +306,19 @@ async def measure(instances: int, readers: int, registrations: int) -> dict[str,
             scale = Scale(log, instances)
             found = await scale.fill()
             found |= await scale.apply_cost(registrations)
-            found |= await scale.wake_ups(readers, registrations)
-            records, about = await scale.snapshot()
-            found |= about | await scale.restore(records)
+            async with scale.readers(readers) as woken:
+                found |= await scale.wake_ups(registrations, woken)
+                found |= await scale.busy(min(1.0, instances / 100_000) * BUSY_S, woken)
+                records, about = await scale.snapshot()
+                found |= about | await scale.restore(records)
+                found |= await scale.all_at_once(woken)
             began = time.monotonic()
             gc.collect()
             found["collection_ms"] = round((time.monotonic() - began) * 1e3, 1)
         finally:
             await tasks.close()
             await log.close()
-    return found | scale.stalls.figures()
+    return found | {"readers": readers} | scale.stalls.figures()
 
 
 def main() -> None:

@@ -26,7 +26,10 @@ ENTRIES_KEPT = 8192
 TICK_S = 0.05
 ELECTION_TICKS = 12
 """A leader's death is noticed after 0.6 to 1.2 s: several times the longest stall of an event loop with
-100,000 records (a full collection takes 0.16 s), and short enough to write again within 2 s."""
+100,000 records (0.05 s of CPU, but others may have the core), and short enough to write again within 2 s."""
+
+WAKE_BATCH = 32
+"""Readers woken in one turn of the event loop: with half a millisecond each for the answer, 16 ms."""
 
 APPLY_SLICE_S = 0.001
 """Entries are applied for this long before the event loop runs again: it is the election timer, answers leave

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from google.protobuf.message import DecodeError
 
+from weft.collection import freeze
 from weft.errors import invariant
 from weft.pb.catalog.v1.command_pb2 import Command
 
@@ -85,6 +86,7 @@ class Machine:
             self._begun = apply_steps(self.state, command, entry.index)
         try:
             next(self._begun)
+            freeze()  # so long a command makes rows, and very many of them
         except StopIteration as end:
             self._finish(entry, end.value)
 

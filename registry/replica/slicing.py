@@ -4,11 +4,16 @@ import asyncio
 from collections.abc import Generator
 from typing import TypeVar
 
+from weft.collection import freeze
+
 T = TypeVar("T")
 
 
 async def in_slices(steps: Generator[None, None, T], slice_s: float) -> T:
-    """What the steps return at their end. Other work has its turn after every `slice_s` of them."""
+    """What the steps return at their end. Other work has its turn after every `slice_s` of them.
+
+    What they make is taken to live long: the garbage collector never walks it.
+    """
     clock = asyncio.get_running_loop().time
     while True:
         end = clock() + slice_s
@@ -19,4 +24,6 @@ async def in_slices(steps: Generator[None, None, T], slice_s: float) -> T:
         except StopIteration as done:
             result: T = done.value
             return result
+        finally:
+            freeze()
         await asyncio.sleep(0)
