@@ -64,6 +64,7 @@ class Pool:
         self._tasks = tasks
         self._no_connection = ANSWERS[no_connection]
         self._balancer: Balancer | None = None  # None: the less loaded of two
+        self._planned: object = None  # what the balancer was told last
         self._presence = Presence()
         self._joining: set[Upstream] = set()  # connected or about to be, SETTINGS still to come
         self._leaving: set[Upstream] = set()
@@ -113,10 +114,14 @@ class Pool:
     def _refresh(self) -> None:
         """Who takes requests has changed, or how many of them."""
         elsewhere = any(pool.live for pool in self.failover)
-        self.live = self._presence.live(self.endpoints.values(), elsewhere, self.outbox.clock())
-        self.only = self.live[0] if len(self.live) == 1 else None
-        if self._balancer is not None:
-            self._balancer.plan(self.live)
+        live = self._presence.live(self.endpoints.values(), elsewhere, self.outbox.clock())
+        planned = self._balancer, live, [endpoint.weight for endpoint in live]
+        if planned != self._planned:  # planning for a large pool is dear, and this is asked each second
+            self._planned = planned
+            self.live = live
+            self.only = live[0] if len(live) == 1 else None
+            if self._balancer is not None:
+                self._balancer.plan(live)
         self.series.instances = len(self.endpoints)
         self.series.ejected = self._presence.ejected_count()
 
@@ -145,11 +150,11 @@ class Pool:
         choice = fresh or others
         if choice:
             return least_request(choice, self.draw)
-        return self._elsewhere()
+        return self._elsewhere(failed)
 
-    def _elsewhere(self) -> Endpoint | None:
+    def _elsewhere(self, failed: Endpoint | None = None) -> Endpoint | None:
         for pool in self.failover:
-            if (endpoint := pool.pick()) is not None:
+            if (endpoint := pool.pick()) is not None and endpoint is not failed:
                 self.series.failovers += 1
                 return endpoint
         return None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .exchange import Exchange
 
 TICK_S = 0.002  # limits are kept this exactly, at best
+LONGEST_S = 3600.0  # a deadline may be centuries away, which a loop's timer may not
 LOOKING_SHARE = 1 / 32  # of one processor, at most
 
 
@@ -43,7 +44,8 @@ class Timers:
         if self._handle is not None:
             self._handle.cancel()
         now = self._outbox.clock()
-        self._handle = self._loop.call_later(max(due - now, self._rest_until - now, TICK_S), self._look)
+        delay = min(max(due - now, self._rest_until - now, TICK_S), LONGEST_S)
+        self._handle = self._loop.call_later(delay, self._look)
 
     def close(self) -> None:
         if self._handle is not None:

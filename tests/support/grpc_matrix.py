@@ -393,7 +393,7 @@ async def slow_application(target: str, at_rest: Callable[[], None] = lambda: No
         async def count() -> int:
             return written
 
-        await until(lambda: written, "the first message goes out")
+        await until(lambda: client.seen(wish.id), "the call reaches the application")
         assert await settles(count, "the client's sending") < 768, "nobody held the client back"
         at_rest()
         call.cancel()

@@ -23,11 +23,29 @@ from sidecar.snapshot import (
     Upstream,
 )
 from sidecar.telemetry import Telemetry
+from sidecar.traffic import (
+    HashInput,
+    HashKind,
+    HeaderEdits,
+    HeaderMatch,
+    HttpMatch,
+    Mirror,
+    RetryOn,
+    RetryPolicy,
+    TextKind,
+)
 from tests.support.pki import Domain
 from tests.support.wire import GRPC, App, Header, Wire, dial
 from weft.clock import SystemClock
 from weft.spiffe import SpiffeId
 
+FEATURES: dict[str, Any] = {
+    "requests_max": 100_000,
+    "connections_max": 1_000,
+    "slow_start_s": 60.0,
+    "by_locality": True,
+    "panic_percent": 1,
+}
 LOOPBACK = Address("127.0.0.1", 0)
 NOWHERE = Address("127.0.0.1", 1)  # nothing listens there
 DOMAIN = "dc1.weft"
@@ -74,10 +92,27 @@ def all_to(target: Target, **settings: Any) -> Route:
     return Route("default", (Split(10_000, target.id),), **settings)
 
 
-class Mesh:
-    """A trust domain and the engines in it."""
+def featured(target: Target) -> Route:
+    """A route that has everything on, of which a well-behaved request shows nothing."""
+    edits = HeaderEdits(remove=("x-not-there",))
+    return all_to(
+        target,
+        match=HttpMatch(TextKind.PREFIX, "/", headers=(HeaderMatch("x-not-there", invert=True),)),
+        sticky=(HashInput(HashKind.HEADER, "user-agent"), HashInput(HashKind.SOURCE)),
+        request_headers=edits,
+        response_headers=edits,
+        timeout_s=600.0,
+        idle_s=300.0,
+        retry=RetryPolicy(3, frozenset((RetryOn.RETRIABLE_4XX,)), per_try_s=300.0),
+        mirrors=(Mirror(target.id, 1),),
+    )
 
-    def __init__(self, name: str = DOMAIN) -> None:
+
+class Mesh:
+    """A trust domain and the engines in it. `featured`: with every feature of routes and targets on."""
+
+    def __init__(self, name: str = DOMAIN, *, featured: bool = False) -> None:
+        self.featured = featured
         now = datetime.now(UTC)
         self.domain = Domain(name, now=now - timedelta(days=30))  # so that leaves can have ended
         self.domain.now = now
@@ -156,8 +191,10 @@ class Mesh:
 
     def upstream(self, name: str, peers: Sequence[Engine | int], **settings: Any) -> Destination:
         """A destination with one route to one target; `settings` are fields of the target."""
-        target = self.target(name, peers, **settings)
-        return Destination(Upstream(name, LOOPBACK, (all_to(target),), target.id), target)
+        more = FEATURES if self.featured else {}
+        target = self.target(name, peers, **{**more, **settings})
+        route = featured(target) if self.featured else all_to(target)
+        return Destination(Upstream(name, LOOPBACK, (route,), target.id), target)
 
     async def close(self) -> None:
         for engine in self.engines:
@@ -183,9 +220,9 @@ def with_rules(snapshot: Snapshot, *rules: Rule) -> Snapshot:
 
 
 @contextlib.asynccontextmanager
-async def pair(app_port: int) -> AsyncIterator[tuple[Engine, Engine]]:
+async def pair(app_port: int, *, featured: bool = False) -> AsyncIterator[tuple[Engine, Engine]]:
     """web's engine and orders' engine, with mTLS between them and the application behind the latter."""
-    mesh = Mesh()
+    mesh = Mesh(featured=featured)
     try:
         orders = await mesh.engine(mesh.snapshot("orders", app=Address("127.0.0.1", app_port)))
         web = await mesh.engine(mesh.snapshot("web", upstreams=[mesh.upstream("orders", [orders])]))

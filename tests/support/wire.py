@@ -66,6 +66,7 @@ class Wire(asyncio.Protocol):
         self.goaways: list[tuple[int, int]] = []  # last stream id, code
         self.frames: list[tuple[int, int, int, bytes]] = []
         self.closed = False
+        self._given_up = False  # by us, perhaps before it was made
         self.credit = True  # give flow-control credit back at once
         self.acknowledge = True
 
@@ -73,7 +74,9 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        if self._preface:
+        if self._given_up:
+            self.transport.abort()
+        elif self._preface:
             self.send(self._preface)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -176,7 +179,9 @@ class Wire(asyncio.Protocol):
         )
 
     def close(self) -> None:
-        self.transport.abort()
+        self._given_up = True
+        if hasattr(self, "transport"):
+            self.transport.abort()
 
 
 async def dial(port: int, *, first: bytes | None = None, ssl: Any = None) -> Wire:

@@ -51,6 +51,20 @@ def test_scenario(runner: asyncio.Runner, app_port: int, name: str) -> None:
     runner.run(run())
 
 
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario_with_everything_on(app_port: int, name: str) -> None:
+    """What a route and a target can ask for beside an instance, all of it."""
+
+    async def run() -> None:
+        async with pair(app_port, featured=True) as (web, orders):
+            await grpc_matrix.SCENARIOS[name](f"127.0.0.1:{outbound_port(web)}")
+            assert (web.outbox.held, orders.outbox.held) == (0, 0)
+            assert web.outbound["orders"].pool.requests == 0
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as running:
+        running.run(run())
+
+
 def test_trap_15_a_slow_application_holds_the_caller_back(runner: asyncio.Runner, app_port: int) -> None:
     """Its counterpart, the slow reader, moves 96 MiB: tests/e2e has it."""
 

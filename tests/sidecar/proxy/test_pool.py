@@ -1,6 +1,7 @@
 """Instances, connections to them, requests that wait, and what is tried once more."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -24,6 +25,14 @@ from tests.support.wire import (
 )
 
 UNAVAILABLE = "14"
+
+
+@pytest.fixture(params=["plain", "featured"])
+async def mesh(request: pytest.FixtureRequest) -> AsyncIterator[Mesh]:
+    """All of this holds whatever else routes and targets ask for."""
+    running = Mesh(featured=request.param == "featured")
+    yield running
+    await running.close()
 
 
 async def _orders(mesh: Mesh, port: int) -> Engine:
