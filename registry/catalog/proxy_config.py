@@ -11,68 +11,46 @@ from typing import Any
 
 from weft.durations import InvalidDuration, parse_duration_ns
 
+from ..config_entries.schema import read
+from ..config_entries.service_defaults import PROTOCOLS, UpstreamConfig
 from ..errors import InvalidCommand
 from .limits import JSON_BYTES_MAX
 
-PROTOCOLS = ("grpc", "http2")
 DEFAULT_PROTOCOL = "grpc"
-BALANCES = ("least_request", "round_robin")
-# What sidecars take (sidecar/policy/upstreams.py): more would make them refuse the whole upstream.
-CONNECT_TIMEOUT_MS_MAX = 60_000
-PENDING_MAX = 65_536
-FAILURES_MAX = 10_000
 DURATION_MS_MAX = 24 * 60 * 60 * 1000  # longer than a day is a unit mistaken (seconds for nanoseconds)
+NOTHING = UpstreamConfig()
 _JSON_DEPTH_MAX = 32  # json.loads recurses per level; nothing sensible nests deeper
 
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
-    """`bind_address` "" and `bind_port` 0: as registered."""
-
-    protocol: str = DEFAULT_PROTOCOL
-    bind_address: str = ""
-    bind_port: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamSettings:
-    """Defaults are those of sidecar.snapshot."""
+    """`bind_address` "" and `bind_port` 0: as registered. The egress ones: as the entry `egress` says."""
 
     protocol: str = ""  # "": detected from the first bytes
-    balance: str = "least_request"
-    connect_timeout_ms: int = 5_000
-    pending_max: int = 1024
-    ejection_failures: int = 5
-    ejection_base_ms: int = 30_000
-    ejection_max_ms: int = 300_000
-    ejection_percent: int = 50
+    bind_address: str = ""
+    bind_port: int = 0
+    egress_bind_address: str = ""
+    egress_bind_port: int = 0
 
 
 def read_proxy(config_json: bytes, field: str) -> ProxySettings:
     """Proxy.Config. Raises InvalidCommand, naming `field` and the key."""
     config = _Section(config_json, field)
     return ProxySettings(
-        protocol=config.choice("protocol", PROTOCOLS, DEFAULT_PROTOCOL),
+        protocol=config.choice("protocol", PROTOCOLS, ""),
         bind_address=config.ip_address("bind_address"),
         bind_port=config.integer("bind_port", 0, 65_535, 0),
+        egress_bind_address=config.ip_address("egress_bind_address"),
+        egress_bind_port=config.integer("egress_bind_port", 0, 65_535, 0),
     )
 
 
-def read_upstream(config_json: bytes, field: str) -> UpstreamSettings:
-    """Config of one upstream. Raises InvalidCommand, naming `field` and the key."""
-    config = _Section(config_json, field)
-    limits, health = config.section("limits"), config.section("passive_health_check")
-    base = health.duration_ms("base_ejection_time", 30_000)
-    return UpstreamSettings(
-        protocol=config.choice("protocol", PROTOCOLS, ""),
-        balance=config.choice("balance", BALANCES, "least_request"),
-        connect_timeout_ms=config.integer("connect_timeout_ms", 1, CONNECT_TIMEOUT_MS_MAX, 5_000),
-        pending_max=limits.integer("max_pending_requests", 1, PENDING_MAX, 1024),
-        ejection_failures=health.integer("max_failures", 1, FAILURES_MAX, 5),
-        ejection_base_ms=base,
-        ejection_max_ms=health.duration_ms("max_ejection_time", max(base, 300_000)),
-        ejection_percent=health.integer("max_ejection_percent", 1, 100, 50),
-    )
+def read_upstream(config_json: bytes, field: str) -> UpstreamConfig:
+    """Config of one upstream: the fields of service-defaults' UpstreamConfig. Raises InvalidCommand, naming
+    `field` and the key."""
+    if not config_json:
+        return NOTHING
+    return read(UpstreamConfig, parse_object(config_json, field), field, is_lenient=True)
 
 
 class _Section:

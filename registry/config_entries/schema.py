@@ -77,9 +77,9 @@ def read(kind: type[T], raw: object, path: str, *, is_lenient: bool = False, **g
     specs, values, seen = fields_of(cast(Any, kind)), dict(given), set[str]()
     for key, value in raw.items():
         known = specs.get(canonical(str(key)))
+        if is_lenient and (known is None or not known.spec.is_supported):
+            continue
         if known is None:
-            if is_lenient:
-                continue
             raise UnreadableEntry("", f'invalid config key "{_join(path, str(key))[:200]}"')
         attribute, spec, _ = known
         if attribute in seen:

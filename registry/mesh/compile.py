@@ -5,25 +5,35 @@ twice and the order in which the catalog changed does not show.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from weft.pb.mesh.v1 import mesh_pb2 as pb
 from weft.spiffe import SpiffeId
 
 from ..catalog import codec, watches
 from ..catalog.model import CONNECT_PROXY, Cluster, Node, Proxy, Service, Upstream
-from ..catalog.proxy_config import UpstreamSettings, read_proxy, read_upstream
+from ..catalog.proxy_config import DEFAULT_PROTOCOL, read_proxy
 from ..catalog.rules import bind_address, is_ip
 from ..catalog.state import State
 from ..catalog.watches import WatchKey
+from ..config_entries.mesh_wide import Egress, JwtProvider
+from ..config_entries.service_defaults import ProxyDefaults, UpstreamConfig
+from ..discovery_chain.chain import Chain, Target
+from ..discovery_chain.compile import compile_chain, declared_protocol
 from ..errors import NotFound
 from ..intentions.match import match_destination
-from ..intentions.precedence import precedence
-from .endpoints import endpoints
+from .endpoints import ALL_INSTANCES, endpoints, locality_of
+from .inbound import PROTOCOLS, egress_of, entries_of, intentions_of, jwt_provider, providers_named, settle
 from .memo import Memo
+from .routes import default_target, routes_of
+from .settings import UpstreamSettings
+from .targets import target_of
 
 _VERSION_CHARS = 16  # 64 bits of SHA-256: versions of one resource are compared, not versions of all
+CHAINS_MAX = 65_536  # then all are forgotten; each is some KiB, and most services have only the plain one
+_SERVED = ("grpc", "http2")  # words of `Proxy.protocol`; `app_protocol` says the rest
 
 
 _Body = Callable[[], pb.Resource]
@@ -43,6 +53,7 @@ class ProxyCompiler:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._memo = Memo()
+        self._chains: dict[tuple[str, str, str], tuple[object, Chain]] = {}
 
     def resources(self, state: State, instance_key: str) -> dict[str, pb.Resource]:
         """Resource name -> resource, for the sidecar of an instance. They are shared: do not change them.
@@ -55,20 +66,48 @@ class ProxyCompiler:
             raise NotFound(
                 f"instance {instance_key[:128]!r} has no sidecar; register it with Connect.SidecarService"
             )
+        proxy = row.proxy
         made = [
-            self._proxy(state, cluster, instance_key, row, row.proxy),
-            self._intentions(state, cluster, row.proxy.destination_service),
+            self._proxy(state, cluster, instance_key, row, proxy),
+            self._intentions(state, cluster, proxy.destination_service),
             self._revocations(state),
             *self._bundles(state),
+            *self._providers(state, proxy.destination_service),
+            *self._egress(state, instance_key, proxy),
+            *self._outbound(state, cluster, instance_key, proxy),
         ]
-        for upstream in row.proxy.upstreams:
-            name, target = upstream.destination_name, target_id(upstream.destination_name, cluster.datacenter)
-            made += (
-                self._upstream(cluster, instance_key, upstream),
-                self._target(cluster, instance_key, upstream),
-                self._endpoints(state, target, name),
-            )
         return {resource.name: resource for resource in made}
+
+    def _outbound(
+        self, state: State, cluster: Cluster, instance_key: str, proxy: Proxy
+    ) -> Iterator[pb.Resource]:
+        """Upstreams, and the targets that they lead to: each target once, as its first upstream uses it."""
+        told = UpstreamSettings(state, proxy)
+        found: dict[str, tuple[Target, Chain, str]] = {}
+        for upstream in proxy.upstreams:
+            name = upstream.destination_name
+            chain = self._chain(state, cluster, name, told.of(name, name).protocol)
+            yield self._upstream(state, cluster, instance_key, upstream, chain)
+            for target_id, target in chain.targets.items():
+                known = found.get(target_id)
+                if known is None or f"resolver:{target_id}" not in known[1].nodes:
+                    found[target_id] = (target, chain, known[2] if known else name)
+        for target, chain, name in found.values():
+            settings = told.of(name, target.leg.service)
+            yield self._target(state, cluster, instance_key, proxy, target, chain, settings)
+            yield self._endpoints(state, cluster, target)
+
+    def _chain(self, state: State, cluster: Cluster, service: str, protocol: str) -> Chain:
+        """Made once for each content of the entries."""
+        entries, key = state.config_entries, (cluster.datacenter, service, protocol)
+        known = self._chains.get(key)
+        if known is not None and known[0] is entries:
+            return known[1]
+        if len(self._chains) >= CHAINS_MAX:
+            self._chains.clear()
+        chain = compile_chain(service, cluster.datacenter, state.config, protocol=protocol)
+        self._chains[key] = (entries, chain)
+        return chain
 
     def _get(self, name: str, of: str, inputs: tuple[object, ...], body: _Body) -> pb.Resource:
         return self._memo.get(name, of, inputs, lambda: _named(name, body()))
@@ -77,14 +116,31 @@ class ProxyCompiler:
         self, state: State, cluster: Cluster, instance_key: str, row: Service, proxy: Proxy
     ) -> pb.Resource:
         node = state.nodes.get((row.node,))
-        inputs = (cluster, row, node)
+        inputs = (cluster, row, node, state.config_entries)
         return self._get(
-            "proxy", instance_key, inputs, lambda: _proxy(cluster, instance_key, row, proxy, node)
+            "proxy", instance_key, inputs, lambda: _proxy(state, cluster, instance_key, row, proxy, node)
         )
 
     def _intentions(self, state: State, cluster: Cluster, service: str) -> pb.Resource:
-        inputs, allow = (cluster, state.intentions), self._settings.default_allow
-        return self._get("intentions", service, inputs, lambda: _intentions(state, cluster, service, allow))
+        inputs = (cluster, state.intentions, state.intention_defaults)
+        allow = self._settings.default_allow
+        return self._get(
+            "intentions",
+            service,
+            inputs,
+            lambda: pb.Resource(intentions=intentions_of(state, cluster, service, allow)),
+        )
+
+    def _providers(self, state: State, service: str) -> Iterator[pb.Resource]:
+        for name in providers_named(state, service):
+            entry = state.config(JwtProvider.KIND, name)
+            if isinstance(entry, JwtProvider):
+                yield self._get(f"jwt-provider/{name}", "", (entry,), partial(_jwt_provider, entry))
+
+    def _egress(self, state: State, instance_key: str, proxy: Proxy) -> Iterator[pb.Resource]:
+        entry = state.config(Egress.KIND, Egress.ONLY_NAME)
+        if isinstance(entry, Egress):
+            yield self._get("egress", instance_key, (entry, proxy), lambda: _egress(entry, proxy))
 
     def _revocations(self, state: State) -> pb.Resource:
         return self._get("revocations", "", (state.revocations,), lambda: _revocations(state))
@@ -97,18 +153,44 @@ class ProxyCompiler:
     def _bundle(self, state: State, domain: str) -> pb.Resource:
         return self._get(f"bundle/{domain}", "", (state.roots,), lambda: _bundle(state, domain))
 
-    def _upstream(self, cluster: Cluster, instance_key: str, row: Upstream) -> pb.Resource:
+    def _upstream(
+        self, state: State, cluster: Cluster, instance_key: str, row: Upstream, chain: Chain
+    ) -> pb.Resource:
         name = f"upstream/{row.destination_name}"
-        return self._get(name, instance_key, (cluster, row), lambda: _upstream(cluster, row))
+        return self._get(name, instance_key, (cluster, row, chain), lambda: _upstream(cluster, row, chain))
 
-    def _target(self, cluster: Cluster, instance_key: str, row: Upstream) -> pb.Resource:
-        name = f"target/{target_id(row.destination_name, cluster.datacenter)}"
-        return self._get(name, instance_key, (cluster, row), lambda: _target(cluster, row))
-
-    def _endpoints(self, state: State, name: str, service: str) -> pb.Resource:
-        inputs = (state.services_by_connect, state.services, state.nodes, state.checks_by_service)
+    def _target(
+        self,
+        state: State,
+        cluster: Cluster,
+        instance_key: str,
+        proxy: Proxy,
+        target: Target,
+        chain: Chain,
+        told: UpstreamConfig,
+    ) -> pb.Resource:
+        shared = state.config(ProxyDefaults.KIND, ProxyDefaults.ONLY_NAME)
+        defaults = shared if isinstance(shared, ProxyDefaults) else None
+        inputs = (cluster, proxy, chain, state.config_entries)
         return self._get(
-            f"endpoints/{name}", "", inputs, lambda: pb.Resource(endpoints=endpoints(state, service))
+            f"target/{target.leg.id}",
+            instance_key,
+            inputs,
+            lambda: pb.Resource(target=target_of(cluster, target, chain, told, defaults)),
+        )
+
+    def _endpoints(self, state: State, cluster: Cluster, target: Target) -> pb.Resource:
+        """None for a target of another datacenter: clusters do not peer yet."""
+        leg, entry = target.leg, target.entry
+        if leg.datacenter != cluster.datacenter:
+            return self._get(f"endpoints/{leg.id}", "", (), lambda: pb.Resource(endpoints=pb.Endpoints()))
+        subset = entry.subsets[leg.subset] if entry and leg.subset else ALL_INSTANCES
+        inputs = (subset, state.services_by_connect, state.services, state.nodes, state.checks_by_service)
+        return self._get(
+            f"endpoints/{leg.id}",
+            "",
+            inputs,
+            lambda: pb.Resource(endpoints=endpoints(state, leg.service, subset)),
         )
 
 
@@ -131,9 +213,18 @@ def depends(state: State, instance_key: str) -> frozenset[WatchKey]:
         return frozenset(keys)
     keys.add(watches.instance(proxy.instance_key))
     keys.update(match_destination(state, proxy.proxy.destination_service).keys)
-    for upstream in proxy.proxy.upstreams:
-        keys |= {watches.connect(upstream.destination_name), watches.service(upstream.destination_name)}
-    return frozenset(keys)
+    service = proxy.proxy.destination_service
+    entries = set(entries_of(service))
+    entries |= {(JwtProvider.KIND, name) for name in providers_named(state, service)}
+    told, cluster = UpstreamSettings(state, proxy.proxy), state.cluster
+    for upstream in proxy.proxy.upstreams if cluster else ():
+        name = upstream.destination_name
+        datacenter = cluster.datacenter if cluster else ""
+        chain = compile_chain(name, datacenter, state.config, protocol=told.of(name, name).protocol)
+        entries |= chain.reads
+        for reached in chain.services:
+            keys |= {watches.connect(reached), watches.service(reached)}
+    return frozenset(keys | {watches.config_entry(*entry) for entry in entries})
 
 
 def _proxy_of(state: State, instance_key: str) -> Service | None:
@@ -154,10 +245,14 @@ def _spiffe_id(cluster: Cluster, service: str) -> str:
     return SpiffeId(cluster.trust_domain, cluster.datacenter, service).uri
 
 
-def _proxy(cluster: Cluster, instance_key: str, row: Service, proxy: Proxy, node: Node | None) -> pb.Resource:
+def _proxy(
+    state: State, cluster: Cluster, instance_key: str, row: Service, proxy: Proxy, node: Node | None
+) -> pb.Resource:
     settings = read_proxy(proxy.config_json, "Proxy.Config")
     reached_at = row.address or (node.address if node else "")
-    return pb.Resource(
+    protocol = settings.protocol or declared_protocol(proxy.destination_service, state.config)
+    application = state.services.get((row.node, proxy.destination_service_id))
+    made = pb.Resource(
         proxy=pb.Proxy(
             instance_key=instance_key,
             service=proxy.destination_service,
@@ -170,9 +265,22 @@ def _proxy(cluster: Cluster, instance_key: str, row: Service, proxy: Proxy, node
             app_address=proxy.local_address or "127.0.0.1",
             app_port=proxy.local_port,
             app_socket_path=proxy.local_socket_path,
-            protocol=settings.protocol,
+            protocol=protocol if protocol in _SERVED else DEFAULT_PROTOCOL,
+            app_protocol=PROTOCOLS[protocol],
+            locality=locality_of(row) or (locality_of(application) if application else None),
         )
     )
+    settle(made.proxy, state, proxy.destination_service)
+    return made
+
+
+def _jwt_provider(entry: JwtProvider) -> pb.Resource:
+    return pb.Resource(jwt_provider=jwt_provider(entry))
+
+
+def _egress(entry: Egress, proxy: Proxy) -> pb.Resource:
+    settings = read_proxy(proxy.config_json, "Proxy.Config")
+    return pb.Resource(egress=egress_of(entry, settings.egress_bind_address, settings.egress_bind_port))
 
 
 def _bundle(state: State, domain: str) -> pb.Resource:
@@ -188,20 +296,6 @@ def _bundle(state: State, domain: str) -> pb.Resource:
     )
 
 
-def _intentions(state: State, cluster: Cluster, service: str, default_allow: bool) -> pb.Resource:
-    rules = [
-        pb.Intentions.Rule(
-            id=row.id,
-            source=row.source,
-            source_trust_domain=cluster.trust_domain,
-            allow=row.allow,
-            precedence=precedence(row),
-        )
-        for row in match_destination(state, service).rows
-    ]
-    return pb.Resource(intentions=pb.Intentions(rules=rules, default_allow=default_allow))
-
-
 def _revocations(state: State) -> pb.Resource:
     leaves = [
         pb.Revocations.Leaf(
@@ -214,54 +308,8 @@ def _revocations(state: State) -> pb.Resource:
     return pb.Resource(revocations=pb.Revocations(leaves=leaves))
 
 
-_BALANCE = {
-    "least_request": pb.Target.BALANCE_LEAST_REQUEST,
-    "round_robin": pb.Target.BALANCE_ROUND_ROBIN,
-}
-_PROTOCOLS = {
-    "": pb.PROTOCOL_UNSPECIFIED,
-    "grpc": pb.PROTOCOL_GRPC,
-    "http2": pb.PROTOCOL_HTTP2,
-}
-ALL_SPLITS = 10_000  # weights are hundredths of a percent
-
-
-def target_id(service: str, datacenter: str, subset: str = "") -> str:
-    """Consul's id of a set of instances. A dot within a service's name is escaped, since it separates."""
-    name = service.replace(".", "%2E")
-    return f"{subset + '.' if subset else ''}{name}.default.default.{datacenter}"
-
-
-def _ejection(settings: UpstreamSettings) -> pb.Ejection:
-    return pb.Ejection(
-        consecutive_failures=settings.ejection_failures,
-        base_ejection_ms=settings.ejection_base_ms,
-        max_ejection_ms=settings.ejection_max_ms,
-        max_ejection_percent=settings.ejection_percent,
-    )
-
-
-def _target(cluster: Cluster, row: Upstream) -> pb.Resource:
-    settings = read_upstream(row.config_json, "Config")
-    return pb.Resource(
-        target=pb.Target(
-            id=target_id(row.destination_name, cluster.datacenter),
-            service=row.destination_name,
-            datacenter=cluster.datacenter,
-            trust_domain=cluster.trust_domain,
-            spiffe_id=_spiffe_id(cluster, row.destination_name),
-            balance=_BALANCE[settings.balance],
-            connect_timeout_ms=settings.connect_timeout_ms,
-            ejection=_ejection(settings),
-            max_pending_requests=settings.pending_max,
-        )
-    )
-
-
-def _upstream(cluster: Cluster, row: Upstream) -> pb.Resource:
-    settings = read_upstream(row.config_json, "Config")
+def _upstream(cluster: Cluster, row: Upstream, chain: Chain) -> pb.Resource:
     has_socket = bool(row.local_bind_socket_path)
-    target = target_id(row.destination_name, cluster.datacenter)
     return pb.Resource(
         upstream=pb.Upstream(
             name=row.destination_name,
@@ -271,8 +319,8 @@ def _upstream(cluster: Cluster, row: Upstream) -> pb.Resource:
             bind_port=row.local_bind_port,
             bind_socket_path=row.local_bind_socket_path,
             bind_socket_mode=int(row.local_bind_socket_mode or "600", 8) if has_socket else 0,
-            protocol=_PROTOCOLS[settings.protocol],
-            routes=[pb.Route(name="default", splits=[pb.Split(weight=ALL_SPLITS, target=target)])],
-            default_target=target,
+            protocol=PROTOCOLS[chain.protocol],
+            routes=routes_of(chain),
+            default_target=default_target(chain),
         )
     )

@@ -29,8 +29,8 @@ REVOCATIONS_MAX = 100_000  # live leaves withdrawn; each is 100 bytes here
 UPSTREAMS_MAX = 1024  # each holds a listening socket
 TARGETS_MAX = 4096  # each may hold connections
 
-_SINGLE = frozenset(("proxy", "intentions", "revocations"))
-_NAMED = frozenset(("bundle", "upstream", "target", "endpoints"))
+_SINGLE = frozenset(("proxy", "intentions", "revocations", "egress"))
+_NAMED = frozenset(("bundle", "upstream", "target", "endpoints", "jwt-provider"))
 
 
 def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> Snapshot:
@@ -74,7 +74,7 @@ def _sort(resources: Mapping[str, mesh_pb2.Resource]) -> _Sorted:
         known = kind in _NAMED and rest if slash else kind in _SINGLE
         if not known:
             raise InvalidResource(name, "is of a kind that this version does not know; upgrade the sidecar")
-        if resource.name != name or resource.WhichOneof("body") != kind:
+        if resource.name != name or resource.WhichOneof("body") != kind.replace("-", "_"):
             raise InvalidResource(name, f"must hold a body of kind {kind!r} under the same name")
         found[kind][rest] = resource
     return found

@@ -111,12 +111,14 @@ def rule_of(rule: mesh_pb2.Intentions.Rule) -> Rule:
         SpiffeId(rule.source_trust_domain, rule.source_datacenter or "any", source)
     except InvalidSpiffeId as error:
         raise InvalidResource("intentions", f"rule {rule.id[:80]!r}: source {error}") from error
+    # A condition that is not looked at here must not pass for one that holds.
+    is_plain = not rule.permissions and not rule.HasField("jwt")
     return Rule(
         id=rule.id,
         source=rule.source,
         trust_domain=rule.source_trust_domain,
         datacenter=rule.source_datacenter,
-        allow=rule.allow,
+        allow=rule.allow and is_plain,
     )
 
 

@@ -188,7 +188,7 @@ def test_what_is_not_there_is_not_found(world: World, command: object) -> None:
         (service("web-1", "web", locality_json=b"["), "Locality"),
         (replace(service("web-1", "web"), port=70_000), "Port"),
         (proxy("web-1", "we b"), "Proxy.DestinationServiceName"),
-        (proxy("web-1", "web", config_json=b'{"protocol":"tcp"}'), "Proxy.Config.protocol"),
+        (proxy("web-1", "web", config_json=b'{"protocol":"udp"}'), "Proxy.Config.protocol"),
         (check("c", status="fine"), "check status"),
         (check("c", output="x" * 5000), "Output"),
     ],

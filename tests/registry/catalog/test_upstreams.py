@@ -5,7 +5,8 @@ import json
 import pytest
 
 from registry.catalog.model import Upstream
-from registry.catalog.proxy_config import UpstreamSettings, read_upstream
+from registry.catalog.proxy_config import read_upstream
+from registry.config_entries.service_defaults import Limits, PassiveHealthCheck, UpstreamConfig
 from registry.errors import InvalidCommand
 from tests.support.catalog import World, proxy
 
@@ -59,31 +60,34 @@ def test_config_is_read_in_every_spelling() -> None:
         },
         "envoy_cluster_json": "{}",
     }
-    assert read_upstream(json.dumps(config).encode(), "Config") == UpstreamSettings(
+    assert read_upstream(json.dumps(config).encode(), "Config") == UpstreamConfig(
         protocol="grpc",
         balance="round_robin",
         connect_timeout_ms=250,
-        pending_max=7,
-        ejection_failures=2,
-        ejection_base_ms=60_000,
-        ejection_max_ms=600_000,
-        ejection_percent=25,
+        limits=Limits(max_pending=7, max_connections=3),
+        passive=PassiveHealthCheck(
+            max_failures=2,
+            base_ejection_ms=60_000,
+            max_ejection_ms=600_000,
+            max_ejection_percent=25,
+            interval_ms=10_000,
+        ),
     )
-    assert read_upstream(b"", "Config") == UpstreamSettings()
+    assert read_upstream(b"", "Config") == UpstreamConfig()
 
 
 @pytest.mark.parametrize(
     ("config", "names"),
     [
-        ({"protocol": "tcp"}, "Config.protocol"),
-        ({"balance": "maglev"}, "Config.balance"),
-        ({"connect_timeout_ms": True}, "Config.connect_timeout_ms"),
-        ({"connect_timeout_ms": "1s"}, "Config.connect_timeout_ms"),
-        ({"limits": []}, "Config.limits"),
-        ({"limits": {"max_pending_requests": 10**9}}, "Config.limits.max_pending_requests"),
-        ({"passive_health_check": {"base_ejection_time": "soon"}}, "base_ejection_time"),
-        ({"passive_health_check": {"base_ejection_time": float("inf")}}, "base_ejection_time"),
-        ({"passive_health_check": {"max_ejection_percent": 101}}, "max_ejection_percent"),
+        ({"protocol": "udp"}, "Config.Protocol"),
+        ({"balance": "best"}, "Config.Balance"),
+        ({"connect_timeout_ms": True}, "Config.ConnectTimeoutMs"),
+        ({"connect_timeout_ms": "1s"}, "Config.ConnectTimeoutMs"),
+        ({"limits": []}, "Config.Limits"),
+        ({"limits": {"max_pending_requests": 10**9}}, "Config.Limits.MaxPendingRequests"),
+        ({"passive_health_check": {"base_ejection_time": "soon"}}, "BaseEjectionTime"),
+        ({"passive_health_check": {"base_ejection_time": float("inf")}}, "BaseEjectionTime"),
+        ({"passive_health_check": {"max_ejection_percent": 101}}, "MaxEjectionPercent"),
     ],
 )
 def test_a_key_that_is_read_must_be_valid(config: object, names: str) -> None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from registry.catalog import commands
 from registry.catalog.model import Upstream
+from registry.discovery_chain.chain import Leg
 from registry.errors import NotFound
-from registry.mesh.compile import ProxyCompiler, Settings, compile_proxy, depends, target_id
+from registry.mesh.compile import ProxyCompiler, Settings, compile_proxy, depends
 from sidecar.policy.compile import compile_snapshot
 from tests.support.catalog import CLUSTER, World, check, digest, intention, node, proxy, root, service, stamp
 from weft.pb.catalog.v1.command_pb2 import Command
@@ -109,7 +110,7 @@ def test_the_sidecar_takes_what_is_compiled(world: World) -> None:
 
 
 def test_a_dot_in_a_service_name_is_no_subset() -> None:
-    assert target_id("v2.orders", "dc1") != target_id("orders", "dc1", "v2")
+    assert Leg("v2.orders", "", "dc1").id != Leg("orders", "v2", "dc1").id
 
 
 def test_application_and_proxy_key_give_the_same(world: World) -> None:

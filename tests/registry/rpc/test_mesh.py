@@ -217,6 +217,37 @@ async def test_changes_come_as_deltas_of_what_they_touch(client: Client) -> None
         assert not delta.upserts[0].intentions.rules[0].allow
 
 
+async def test_entries_that_are_written_by_http_reach_the_sidecars_that_they_are_about(
+    client: Client,
+) -> None:
+    credential = await client.credential(WEB)
+    async with client.channel() as channel:
+        sidecar = await Sidecar(channel, credential.metadata()).hello()
+        await sidecar.delta()
+        resolver = {"Kind": "service-resolver", "Name": "orders", "Subsets": {"v1": {}, "v2": {}}}
+        splits = [{"Weight": 90, "ServiceSubset": "v1"}, {"Weight": 10, "ServiceSubset": "v2"}]
+        route = {"Match": {"HTTP": {"PathPrefix": "/new"}}, "Destination": {"ServiceSubset": "v2"}}
+        other = {"Kind": "service-splitter", "Name": "other", "Splits": [{"Weight": 100}]}
+        entries: list[dict[str, object]] = [
+            resolver | {"Redirect": {"Service": "billing"}},
+            resolver,
+            other,  # wakes nobody here: the next delta is of the one after it
+            {"Kind": "service-splitter", "Name": "orders", "Splits": splits},
+            {"Kind": "service-router", "Name": "orders", "Routes": [route]},
+        ]
+        seen = []
+        for entry in entries:
+            assert await client.put("/v1/config", entry) == b"true"
+            if entry is not other:
+                await sidecar.delta()
+                routes = sidecar.resources["upstream/orders"].upstream.routes
+                seen.append([[it.target.split(".")[0] for it in route.splits] for route in routes])
+        assert seen == [[["billing"]], [["orders"]], [["v1", "v2"]], [["v2"], ["v1", "v2"]]]
+        targets = {name.partition("/")[2] for name in sidecar.resources if name.startswith("target/")}
+        assert targets == {"v1.orders.default.default.dc1", "v2.orders.default.default.dc1"}
+        assert sidecar.deltas == 5
+
+
 async def test_a_cached_snapshot_gets_what_it_lacks(client: Client) -> None:
     credential = await client.credential(WEB)
     async with client.channel() as channel:
