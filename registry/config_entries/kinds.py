@@ -21,9 +21,9 @@ KINDS: dict[str, type[Entry]] = {
     for kind in (
         ServiceDefaults,
         ProxyDefaults,
-        ServiceRouter,
-        ServiceSplitter,
         ServiceResolver,
+        ServiceSplitter,
+        ServiceRouter,
         ServiceIntentions,
         Mesh,
         JwtProvider,

@@ -157,7 +157,7 @@ class RateLimitRoute:
 class InstanceLevel:
     requests_per_second: float = number("RequestsPerSecond", "Of all requests.", 0, 1_000_000)
     burst: int = integer("RequestsMaxBurst", "At once; RequestsPerSecond where 0.", 0, 1_000_000)
-    routes: tuple[RateLimitRoute, ...] = objects("Routes", RateLimitRoute, "The first that matches holds.")
+    routes: tuple[RateLimitRoute, ...] = objects("Routes", RateLimitRoute, "Each beside the limit of all.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

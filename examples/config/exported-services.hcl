@@ -1,0 +1,3 @@
+Kind = "exported-services"
+Name = "default"
+Services = [{ Name = "orders", Consumers = [{ Peer = "dc2" }] }]

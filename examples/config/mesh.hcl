@@ -1,0 +1,9 @@
+Kind = "mesh"
+HTTP {
+  Incoming {
+    RequestNormalization {
+      MergeSlashes                 = true
+      PathWithEscapedSlashesAction = "REJECT_REQUEST"
+    }
+  }
+}
