@@ -5,6 +5,7 @@ what was not synced. All methods raise OSError; `store` translates.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -20,10 +21,20 @@ class File(Protocol):
     def sync(self) -> None:
         """Returns when everything appended survives a loss of power."""
 
+    def reserve(self, size: int) -> None:
+        """Makes room up to `size` bytes, of zeros: appending there changes nothing of the file but data."""
+
+    def begin(self, data: bytes, done: "Written") -> bool:
+        """Begins to append, and to sync, without waiting; False when that cannot be done here."""
+
     def truncate(self, size: int) -> None: ...
 
     def close(self) -> None:
         """May be called twice."""
+
+
+Written = Callable[[int], None]
+"""Told, on the event loop, how many bytes are durable, or minus an errno."""
 
 
 class Disk(Protocol):
@@ -36,10 +47,11 @@ class Disk(Protocol):
     def read_at(self, name: str, offset: int, size: int) -> bytes:
         """At most `size` bytes from `offset` on; fewer only at the end."""
 
-    def create(self, name: str) -> File:
-        """A new, empty file; one of that name must not exist."""
+    def create(self, name: str, *, log: bool = False) -> File:
+        """A new, empty file; one of that name must not exist. `log`: that `begin` may work."""
 
-    def open(self, name: str) -> File: ...
+    def open(self, name: str) -> File:
+        """A file of the log."""
 
     def rename(self, old: str, new: str) -> None: ...
 
@@ -49,11 +61,19 @@ class Disk(Protocol):
         """Returns when creations, renames and removals so far survive a loss of power."""
 
 
+class Writer(Protocol):
+    """Writes in the background. `DiskWriter` is one."""
+
+    def write(self, handle: int, data: bytes, offset: int, done: Written) -> None: ...
+
+
 class DirectoryDisk:
-    """A directory of the machine, files with mode 0600."""
+    """A directory of the machine, files with mode 0600. With a `writer`, files of the log can be appended to
+    while the event loop goes on."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.writer: Writer | None = None
 
     def names(self) -> list[str]:
         return sorted(entry.name for entry in self._path.iterdir())
@@ -66,11 +86,12 @@ class DirectoryDisk:
             file.seek(offset)
             return file.read(size)
 
-    def create(self, name: str) -> File:
-        return _DescriptorFile(self._path / name, os.O_CREAT | os.O_EXCL)
+    def create(self, name: str, *, log: bool = False) -> File:
+        synchronous = os.O_DSYNC if log else 0
+        return _DescriptorFile(self, self._path / name, os.O_CREAT | os.O_EXCL | synchronous)
 
     def open(self, name: str) -> File:
-        return _DescriptorFile(self._path / name, 0)
+        return _DescriptorFile(self, self._path / name, os.O_DSYNC)
 
     def rename(self, old: str, new: str) -> None:
         (self._path / old).rename(self._path / new)
@@ -101,7 +122,7 @@ class MemoryDisk:
     def read_at(self, name: str, offset: int, size: int) -> bytes:
         return bytes(self._files[name][offset : offset + size])
 
-    def create(self, name: str) -> File:
+    def create(self, name: str, *, log: bool = False) -> File:
         self._files[name] = bytearray()
         return _MemoryFile(self._files[name])
 
@@ -128,6 +149,12 @@ class _MemoryFile:
     def sync(self) -> None:
         """As `MemoryDisk.sync_names`."""
 
+    def reserve(self, size: int) -> None:
+        """There is nothing to gain."""
+
+    def begin(self, data: bytes, done: Written) -> bool:
+        return False
+
     def truncate(self, size: int) -> None:
         del self._content[size:]
 
@@ -136,19 +163,49 @@ class _MemoryFile:
 
 
 class _DescriptorFile:
-    def __init__(self, path: Path, flags: int) -> None:
-        self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flags, _FILE_MODE)
+    """Files of the log are open with O_DSYNC: a write has returned when it is durable, so one call does what
+    would be a write and a sync."""
+
+    def __init__(self, disk: DirectoryDisk, path: Path, flags: int) -> None:
+        self._disk = disk
+        self._handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, _FILE_MODE)
+        self._end = self._reserved = os.fstat(self._handle).st_size
 
     def append(self, data: bytes) -> None:
+        self._end += self._write(data, self._end)
+
+    def _write(self, data: bytes, offset: int) -> int:
         view = memoryview(data)
         while view:
-            view = view[os.write(self._handle, view) :]
+            size = os.pwrite(self._handle, view, offset)
+            view, offset = view[size:], offset + size
+        return len(data)
 
     def sync(self) -> None:
         os.fdatasync(self._handle)
 
+    def reserve(self, size: int) -> None:
+        start = max(self._end, self._reserved)
+        if size > start:
+            self._write(bytes(size - start), start)
+            self._reserved = size
+
+    def begin(self, data: bytes, done: Written) -> bool:
+        writer, end = self._disk.writer, self._end
+        if writer is None or end + len(data) > self._reserved:
+            return False
+
+        def written(result: int) -> None:
+            if result == len(data):
+                self._end = end + result
+            done(result)
+
+        writer.write(self._handle, data, end, written)
+        return True
+
     def truncate(self, size: int) -> None:
         os.ftruncate(self._handle, size)
+        self._end = self._reserved = size
 
     def close(self) -> None:
         if self._handle >= 0:

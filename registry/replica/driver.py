@@ -8,7 +8,7 @@ one frame with one sync; then what depends on it leaves.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -91,6 +91,7 @@ class Driver:
         self._receiver = Receiver(wal.disk)
         self._writes: deque[Ready] = deque()
         self._writing = False
+        self._alone: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._installs = 0
         self._loop = asyncio.get_running_loop()
         self._tell_alarm: asyncio.TimerHandle | None = None
@@ -200,7 +201,12 @@ class Driver:
 
     def _write_more(self) -> None:
         """Begins the next write, unless one is under way. What is no plain append is left to `run`."""
-        if self._writing or not self._writes or self._closed or self._trouble:
+        if self._writing or self._closed or self._trouble:
+            return
+        if self._alone:
+            self._begin_alone(*self._alone.popleft())
+            return
+        if not self._writes:
             return
         if _of_snapshot(self._writes[0]):
             self._wake.set()
@@ -213,10 +219,39 @@ class Driver:
         self._writing = True
         parts = list(_frames(entries))
 
-        def written(found: int | BaseException) -> None:
-            self._turn.run(lambda: self._written(batch, parts, hard_state, found))
+        def written(found: int | BaseException | None) -> None:
+            if found is None:
+                append()
+            else:
+                self._turn.run(lambda: self._written(batch, parts, hard_state, found))
 
-        self._disk.submit(lambda: self._append(parts, hard_state), written)
+        def append() -> None:
+            self._disk.submit(lambda: self._append(parts, hard_state), written)
+
+        if len(parts) > 1 or not self._wal.begin(parts[0], hard_state, written):
+            append()
+
+    async def run_alone(self, work: Callable[[], T]) -> T:
+        """Does something with the log's files while nothing is written to them; raises what `work` raises."""
+        outcome: asyncio.Future[T] = self._loop.create_future()
+        self._alone.append((work, outcome))
+        self._write_more()
+        return await outcome
+
+    def _begin_alone(self, work: Callable[[], Any], outcome: "asyncio.Future[Any]") -> None:
+        self._writing = True
+
+        def done(found: Any) -> None:
+            self._writing = False
+            self._wake.set()
+            if not outcome.done():
+                if isinstance(found, BaseException):
+                    outcome.set_exception(found)
+                else:
+                    outcome.set_result(found)
+            self._turn.run(self._write_more)
+
+        self._disk.submit(work, done)
 
     def _append(self, parts: list[list[Entry]], hard_state: HardState | None) -> int:
         """On the log's thread."""

@@ -10,6 +10,7 @@ from weft.errors import DataDirProblem
 from ..errors import LogCorrupt
 from .data_dir import DataDir
 from .disk import DirectoryDisk, MemoryDisk
+from .disk_writer import KernelWriter, ThreadWriter, disk_writer
 from .server_file import ServerFile, load, new_server_id
 from .wal import Recovered, Wal
 
@@ -23,6 +24,7 @@ class Home:
         self.wal = wal
         self._who = who
         self._directory = directory
+        self._writer: KernelWriter | ThreadWriter | None = None
 
     @classmethod
     def in_memory(cls) -> "Home":
@@ -77,6 +79,11 @@ class Home:
             self._who.save(path)
         return found
 
+    def write_in_background(self) -> None:
+        """From now on the log is written while the event loop, in which this is called, goes on."""
+        if isinstance(self.wal.disk, DirectoryDisk):
+            self.wal.disk.writer = self._writer = disk_writer()
+
     def enter(self, cluster_id: str) -> None:
         """Remembers the cluster for good. Raises EnvironmentProblem."""
         self._who = self._who.of_cluster(cluster_id)
@@ -85,6 +92,8 @@ class Home:
 
     def close(self) -> None:
         self.wal.close()
+        if self._writer:
+            self._writer.close()
         if self._directory:
             self._directory.close()
 

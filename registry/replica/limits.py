@@ -13,6 +13,10 @@ PENDING_COMMANDS_MAX = 8192
 SEGMENT_BYTES = 16 * 1024 * 1024
 """A log file is closed above this: small enough to read whole on recovery."""
 
+RESERVE_BYTES = 1024 * 1024
+"""Zeros written ahead of the log at a time. Appending there needs no commit of the file system's journal,
+which on a disk that others write to takes milliseconds."""
+
 SNAPSHOT_AFTER_BYTES = 64 * 1024 * 1024
 """Log written since the last snapshot that makes a new one worth it: about a second of replay."""
 

@@ -198,8 +198,7 @@ class Listener:
         self._callers.caller_came(caller)
 
     def _went(self, caller: Peer, why: WeftError) -> None:
-        if isinstance(why, PeerRefused):
-            log.warning("a server was refused, or refuses us", peer=caller.id, reason=str(why))
+        log.info("a server's connection ended", peer=caller.id, reason=str(why))
         self._callers.caller_went(caller)
 
 

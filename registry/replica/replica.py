@@ -92,6 +92,7 @@ class Replica:
             )
         self._machine = Machine(state, meta.term, proposals, self.failed_with)
         self._disk = DiskThread("weft-log") if home.durable else Inline()
+        home.write_in_background()
         self._driver = Driver(
             home.server_id,
             home.wal,
@@ -106,7 +107,7 @@ class Replica:
         )
         self._snapshots = Snapshotter(
             home.wal,
-            self._disk,
+            self._driver.run_alone,
             DiskThread("weft-snapshot") if home.durable else Inline(),
             snapshot_after_bytes,
             sum(len(entry.data) for entry in found.entries),

@@ -5,8 +5,9 @@ bytes are written and synced on a thread of their own.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from itertools import chain
+from typing import Protocol
 
 import structlog
 
@@ -22,6 +23,13 @@ from .wal import Wal
 
 log = structlog.get_logger(__name__)
 
+
+class Alone(Protocol):
+    """Runs blocking work while nothing is written to the log."""
+
+    def __call__(self, work: Callable[[], object], /) -> Awaitable[object]: ...
+
+
 Take = Callable[[], tuple[SnapshotMeta, State] | None]
 Done = Callable[[SnapshotMeta], Collection[int]]
 
@@ -30,14 +38,14 @@ class Snapshotter:
     """Counts what was written and makes one snapshot at a time.
 
     `take` answers what is applied now, None when it is no more than the last snapshot; `done` is told of a
-    durable snapshot, and answers the indices of older ones that must stay. `disk` is the log's runner, `own`
-    that of snapshots.
+    durable snapshot, and answers the indices of older ones that must stay. `alone` runs what must not meet
+    a write of the log; `own` runs the rest.
     """
 
     def __init__(
         self,
         wal: Wal,
-        disk: Runner,
+        alone: Alone,
         own: Runner,
         after_bytes: int,
         written_bytes: int,
@@ -46,7 +54,7 @@ class Snapshotter:
         fail: Callable[[BaseException], None],
     ) -> None:
         self._wal = wal
-        self._disk = disk
+        self._alone = alone
         self._own = own
         self._after_bytes = after_bytes
         self._take = take
@@ -70,14 +78,14 @@ class Snapshotter:
 
     async def _make(self) -> None:
         try:
-            await self._disk.run(self._wal.roll)
+            await self._alone(self._wal.roll)
             taken = self._take()
             if taken is None:
                 return
             meta, state = taken
             await self._write(meta, state)
             in_use = self._done(meta)
-            await self._disk.run(lambda: self._wal.drop_before(meta.index, in_use))
+            await self._alone(lambda: self._wal.drop_before(meta.index, in_use))
             log.info("snapshot written", index=meta.index)
         except OSError as error:  # the log is whole without it: go on, and try again later
             log.error("snapshot failed; the log keeps growing", error=str(error))

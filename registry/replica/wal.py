@@ -9,6 +9,7 @@ tail. Blocking: methods run on the log's own thread (`drop_before` and the write
 """
 
 import errno
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -89,14 +90,21 @@ class _Open:
     file: File
     name: str
     size: int
+    reserved: int = 0
 
 
 class Wal:
     """One writer at a time. After an exception other than DiskFull it must not be used again."""
 
-    def __init__(self, disk: Disk, segment_bytes: int = limits.SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        segment_bytes: int = limits.SEGMENT_BYTES,
+        reserve_bytes: int = limits.RESERVE_BYTES,
+    ) -> None:
         self.disk = disk
         self._segment_bytes = segment_bytes
+        self._reserve_bytes = reserve_bytes
         self._open: _Open | None = None
         self._segments: dict[int, Position] = {}  # sequence -> what it comes after
         self._hard_state = NO_VOTE
@@ -184,7 +192,7 @@ class Wal:
         for part in self._checked(name, read_frames(data, HEAD_BYTES)):
             self._add(name, end, part, found)
             end = part.end
-        if len(data) > end and not is_last:
+        if any(data[end:]) and not is_last:  # zeros were reserved
             raise self._corrupt(name, end, "the file ends within a record, but is not the last")
         return end
 
@@ -240,22 +248,67 @@ class Wal:
         Raises DiskFull when nothing was written, OSError when the outcome is unknown: then the process
         must end, because a sync that failed once may report success the next time.
         """
-        records = [write_entry(entry) for entry in entries]
-        if hard_state:
-            records.append(write_hard_state(hard_state))
-        data = frame(self._last.index + 1, records)
+        data = self._frame(entries, hard_state)
         try:
             at = self._writable()
+            self._reserve(at, len(data))
             at.file.append(data)
         except OSError as error:
             self._undo(error)
             raise translated(error) from None
         at.file.sync()
+        return self._appended(at, data, entries, hard_state)
+
+    def begin(
+        self,
+        entries: Sequence[Entry],
+        hard_state: HardState | None,
+        done: Callable[[int | OSError | None], None],
+    ) -> bool:
+        """`append` without waiting. `done` is told the bytes; an error after which the process must end; or
+        None: nothing counts as written, `append` will say why. False when it cannot be done now: a new
+        segment or more room is needed, or the disk does not have it."""
+        at = self._open
+        if at is None or at.size >= self._segment_bytes:
+            return False
+        data = self._frame(entries, hard_state)
+
+        def written(result: int) -> None:
+            if result == len(data):
+                done(self._appended(at, data, entries, hard_state))
+            elif result >= 0 or -result in _FULL:
+                done(None)
+            else:
+                done(OSError(-result, os.strerror(-result)))
+
+        return at.file.begin(data, written)
+
+    def _frame(self, entries: Sequence[Entry], hard_state: HardState | None) -> bytes:
+        records = [write_entry(entry) for entry in entries]
+        if hard_state:
+            records.append(write_hard_state(hard_state))
+        return frame(self._last.index + 1, records)
+
+    def _appended(
+        self, at: _Open, data: bytes, entries: Sequence[Entry], hard_state: HardState | None
+    ) -> int:
         at.size += len(data)
         self._hard_state = hard_state or self._hard_state
         if entries:
             self._last = Position(entries[-1].index, entries[-1].term)
         return len(data)
+
+    def _reserve(self, at: _Open, size: int) -> None:
+        if at.size + size <= at.reserved:
+            return
+        try:
+            at.file.reserve(at.size + size + self._reserve_bytes)
+            at.reserved = at.size + size + self._reserve_bytes
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            at.file.truncate(at.size)  # there may be room for the write itself
+            at.reserved = at.size
 
     def restart_after(self, last: Position) -> None:
         """Begins the log anew behind a snapshot that replaces all of it. Raises DiskFull, OSError."""
@@ -271,6 +324,7 @@ class Wal:
         if self._open and error.errno in _FULL:
             self._open.file.truncate(self._open.size)
             self._open.file.sync()
+            self._open.reserved = self._open.size
 
     def _writable(self) -> _Open:
         if not self._open or self._open.size >= self._segment_bytes:
@@ -285,7 +339,7 @@ class Wal:
         name, data = segment_name(head.sequence), write_head(head)
         if name in self.disk.names():
             self.disk.remove(name)  # an attempt that a full disk ended
-        file = self.disk.create(name)
+        file = self.disk.create(name, log=True)
         try:
             file.append(data)
             file.sync()
@@ -295,6 +349,7 @@ class Wal:
             self.disk.remove(name)  # nothing was in it, so even a failed sync loses nothing
             raise
         if self._open:
+            self._open.file.truncate(self._open.size)  # what was reserved and not used
             self._open.file.close()
         self._segments[head.sequence] = head.after
         self._open = _Open(file, name, len(data))

@@ -16,6 +16,7 @@ SECTOR_BYTES = 512
 class _Content:
     data: bytearray = field(default_factory=bytearray)
     synced: bytes = b""
+    end: int = 0  # of what was appended; zeros behind it are reserved
 
 
 class SimDisk:
@@ -25,6 +26,7 @@ class SimDisk:
         self.capacity_bytes = capacity_bytes
         self.files: dict[str, _Content] = {}
         self.fail_syncs = False
+        self.reserves = False  # whether room is made ahead, as on a real disk
         self.calls: list[str] = []  # what was asked of the disk, in order
         self._durable: dict[str, _Content] = {}  # names as of the last sync_names
 
@@ -39,7 +41,7 @@ class SimDisk:
     def read_at(self, name: str, offset: int, size: int) -> bytes:
         return bytes(self.files[name].data[offset : offset + size])
 
-    def create(self, name: str) -> "SimFile":
+    def create(self, name: str, *, log: bool = False) -> "SimFile":
         if name in self.files:
             raise OSError(errno.EEXIST, "exists")
         self.calls.append(f"create {name}")
@@ -66,33 +68,39 @@ class SimDisk:
     def used_bytes(self) -> int:
         return sum(len(content.data) for content in self.files.values())
 
+    def room(self) -> int:
+        """Bytes that still fit."""
+        if self.capacity_bytes is None:
+            return 1 << 40
+        return max(0, self.capacity_bytes - self.used_bytes())
+
     def unsynced_bytes(self) -> int:
         return sum(len(content.data) - len(content.synced) for content in self.files.values())
 
     def crash(self, draw: random.Random) -> "SimDisk":
         """The disk as the next start finds it."""
         after = SimDisk(self.capacity_bytes)
+        after.reserves = self.reserves
         for name in sorted(self.files.keys() | self._durable.keys()):
             now, then = self.files.get(name), self._durable.get(name)
             content = now if now is then or draw.random() < 0.5 else then
             if content is not None:
                 kept = _after_crash(content, draw)
-                after.files[name] = _Content(bytearray(kept), kept)
+                after.files[name] = _Content(bytearray(kept), kept, len(kept))
         after.sync_names()
         return after
 
 
 def _after_crash(content: _Content, draw: random.Random) -> bytes:
     synced, written = content.synced, bytes(content.data)
-    if not written.startswith(synced):  # truncated, not synced: either length may come back
+    if len(written) < len(synced):  # truncated, not synced: either length may come back
         return draw.choice((synced, written))
     kept = bytearray(written[: draw.randint(len(synced), len(written))])
-    if draw.random() < 0.5:  # blocks were allotted, but not all of them written
-        for start in range(len(synced) - len(synced) % SECTOR_BYTES, len(kept), SECTOR_BYTES):
+    before = synced + bytes(len(kept) - len(synced))
+    if draw.random() < 0.5:  # sectors were allotted, or reserved, but not all of them written
+        for start in range(0, len(kept), SECTOR_BYTES):
             if draw.random() < 0.5:
-                first = max(start, len(synced))
-                last = min(start + SECTOR_BYTES, len(kept))
-                kept[first:last] = bytes(last - first)
+                kept[start : start + SECTOR_BYTES] = before[start : start + SECTOR_BYTES]
     return bytes(kept)
 
 
@@ -102,12 +110,12 @@ class SimFile:
         self._content = content
 
     def append(self, data: bytes) -> None:
-        room = len(data)
-        if self._disk.capacity_bytes is not None:
-            room = max(0, self._disk.capacity_bytes - self._disk.used_bytes())
+        content = self._content
+        taken = data[: self._disk.room() + len(content.data) - content.end]
         self._disk.calls.append("append")
-        self._content.data += data[:room]
-        if room < len(data):
+        content.data[content.end : content.end + len(taken)] = taken
+        content.end += len(taken)
+        if len(taken) < len(data):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     def sync(self) -> None:
@@ -116,8 +124,19 @@ class SimFile:
         self._disk.calls.append("sync")
         self._content.synced = bytes(self._content.data)
 
+    def reserve(self, size: int) -> None:
+        wanted = max(0, size - len(self._content.data)) if self._disk.reserves else 0
+        taken = min(wanted, self._disk.room())
+        self._content.data += bytes(taken)
+        if taken < wanted:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def begin(self, data: bytes, done: object) -> bool:
+        return False
+
     def truncate(self, size: int) -> None:
         del self._content.data[size:]
+        self._content.end = min(self._content.end, size)
 
     def close(self) -> None:
         pass

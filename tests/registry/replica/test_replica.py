@@ -2,8 +2,9 @@
 
 import asyncio
 import errno
-import threading
-from collections.abc import Coroutine
+import fcntl
+import os
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from registry.errors import (
     UnknownCommand,
 )
 from registry.raft.messages import Entry, EntryKind
-from registry.replica import disk, limits
+from registry.replica import limits
+from registry.replica.disk import DirectoryDisk
 from registry.replica.home import Home
 from registry.replica.port import Log
 from registry.replica.replica import DEFAULT_ADDRESS, Replica
@@ -179,25 +181,27 @@ async def test_the_state_survives_a_restart(tmp_path: Path) -> None:
     await second.close()
 
 
-async def test_an_answer_comes_only_after_fdatasync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The write is in the file but not synced: neither an answer nor a view of it may be had."""
+async def test_an_answer_comes_only_after_a_synchronous_write(tmp_path: Path) -> None:
+    """While the disk has not said that it is durable, neither an answer nor a view of it may be had."""
     log = await Replica.open(tmp_path)
-    entered, allowed, real = threading.Event(), threading.Event(), disk.os.fdatasync
+    await log.propose(_write("first"))
+    disk, held = log._home.wal.disk, list[Callable[[], None]]()
+    assert isinstance(disk, DirectoryDisk) and disk.writer
+    real = disk.writer
 
-    def gated(handle: int) -> None:
-        entered.set()
-        assert allowed.wait(DEADLINE_S)
-        real(handle)
+    class Gate:
+        def write(self, handle: int, data: bytes, offset: int, done: Callable[[int], None]) -> None:
+            assert fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_DSYNC
+            held.append(lambda: real.write(handle, data, offset, done))
 
-    monkeypatch.setattr(disk.os, "fdatasync", gated)
+    disk.writer = Gate()
     write = asyncio.ensure_future(log.propose(_write()))
-    await asyncio.to_thread(entered.wait, DEADLINE_S)
-    assert entered.is_set()
-    assert b"web-1" in next((tmp_path / "log").glob("log-*")).read_bytes()
+    await until(lambda: held, "the write is with the disk")
     assert not write.done()
-    assert log.view().index == 1
-    allowed.set()
-    assert (await _soon(write)).index == 2
+    assert log.view().index == 2
+    held[0]()
+    assert (await _soon(write)).index == 3
+    assert b"web-1" in next((tmp_path / "log").glob("log-*")).read_bytes()
     await log.close()
 
 

@@ -17,8 +17,8 @@ from tests.support.sim_disk import SimDisk, SimFile
 CONFIG = Config.of(["a", "b", "c"])
 
 
-def _open(disk: SimDisk, segment_bytes: int = 600) -> tuple[Wal, Recovered]:
-    wal = Wal(disk, segment_bytes)
+def _open(disk: SimDisk, segment_bytes: int = 600, reserve_bytes: int = 1500) -> tuple[Wal, Recovered]:
+    wal = Wal(disk, segment_bytes, reserve_bytes)
     found = wal.recover()
     base = found.snapshot.index if found.snapshot else 0
     assert found.after.index == base
@@ -79,6 +79,7 @@ def _lost_after_crashes(seed: int, make: Make) -> bool:
     """Whether something acknowledged was missing or changed after one of several crashes."""
     draw = random.Random(seed)
     disk = SimDisk()
+    disk.reserves = seed % 2 == 1
     for _ in range(6):
         acknowledged, last = _work(disk, draw, make)
         disk = disk.crash(draw)
@@ -304,9 +305,11 @@ def test_a_damaged_snapshot_is_fatal() -> None:
         _open(disk)
 
 
-def test_trap_20_a_full_disk_refuses_the_write_and_keeps_the_rest() -> None:
+@pytest.mark.parametrize("reserves", [False, True])
+def test_trap_20_a_full_disk_refuses_the_write_and_keeps_the_rest(reserves: bool) -> None:
     for capacity in range(40, 900, 13):
         disk = SimDisk()
+        disk.reserves = reserves
         wal, _ = _open(disk)
         disk.capacity_bytes = disk.used_bytes() + capacity
         index = 0
