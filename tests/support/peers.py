@@ -14,6 +14,7 @@ DEBIAN_PACKAGES = {
     "nghttp": "nghttp2-client",
     "nghttpd": "nghttp2-server",
     "etcd": "etcd-server",
+    "strace": "strace",
     "etcdctl": "etcd-client",
     "prometheus": "prometheus",
     "promtool": "prometheus",
