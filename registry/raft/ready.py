@@ -34,7 +34,7 @@ class Soft(NamedTuple):
     leader: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Read:
     """A confirmed read: the state at `index`, or any later one, is linearizable for it."""
 
@@ -42,7 +42,7 @@ class Read:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ready:
     number: int
     messages_first: tuple[Message, ...]

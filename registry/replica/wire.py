@@ -15,16 +15,13 @@ def to_pb(message: raft.Message) -> pb.Message:
     out = pb.Message(term=message.term)
     match message:
         case raft.Append():
-            entries = [pb.Entry(term=it.term, kind=it.kind, data=it.data) for it in message.entries]
-            out.append.CopyFrom(
-                pb.Append(
-                    prev_index=message.prev_index,
-                    prev_term=message.prev_term,
-                    entries=entries,
-                    commit=message.commit,
-                    round=message.round,
-                )
-            )
+            into = out.append  # filled in place: setting a finished message would copy its entries
+            into.prev_index, into.prev_term = message.prev_index, message.prev_term
+            into.commit, into.round = message.commit, message.round
+            add = into.entries.add
+            for it in message.entries:
+                add(term=it.term, kind=it.kind, data=it.data)
+            into.SetInParent()
         case raft.AppendReply():
             out.append_reply.CopyFrom(
                 pb.AppendReply(
@@ -128,13 +125,14 @@ def _election_from_pb(message: pb.Message, kind: str, ends: tuple[str, str, int]
     raise PeerRefused(f"a Raft message of unknown kind ({kind}); run the same version on every server")
 
 
+_KINDS = {int(kind): kind for kind in raft.EntryKind}
+
+
 def _kind(number: int) -> raft.EntryKind:
-    try:
-        return raft.EntryKind(number)
-    except ValueError:
-        raise PeerRefused(
-            f"a log entry of unknown kind ({number}); run the same version everywhere"
-        ) from None
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise PeerRefused(f"a log entry of unknown kind ({number}); run the same version everywhere")
+    return kind
 
 
 def meta_to_pb(meta: raft.SnapshotMeta) -> pb.SnapshotMeta:
