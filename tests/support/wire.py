@@ -15,6 +15,8 @@ DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = 0, 1, 2, 3, 4
 PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 5, 6, 7, 8, 9
 END_STREAM, END_HEADERS, PADDED, PRIORITISED = 1, 4, 8, 32
 
+FRAME_BYTES = 16_384  # what everybody takes
+
 Header = tuple[str, str]
 GRPC: tuple[Header, ...] = (
     (":method", "POST"),
@@ -135,8 +137,13 @@ class Wire(asyncio.Protocol):
             self.transport.write(data)
 
     def headers(self, sid: int, fields: Sequence[Header] = GRPC, *, end: bool = False) -> None:
-        flags = END_HEADERS | (END_STREAM if end else 0)
-        self.send(frame(HEADERS, flags, sid, self.block(fields)))
+        block = self.block(fields)
+        first, rest = block[:FRAME_BYTES], block[FRAME_BYTES:]
+        flags = (END_STREAM if end else 0) | (0 if rest else END_HEADERS)
+        self.send(frame(HEADERS, flags, sid, first))
+        while rest:
+            part, rest = rest[:FRAME_BYTES], rest[FRAME_BYTES:]
+            self.send(frame(CONTINUATION, 0 if rest else END_HEADERS, sid, part))
 
     def block(self, fields: Sequence[Header]) -> bytes:
         return bytes(self._encoder.encode(list(fields)))

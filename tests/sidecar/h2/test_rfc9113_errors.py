@@ -8,83 +8,17 @@ from sidecar.h2.errors import ErrorCode
 from tests.support.switch import Plain
 from tests.support.waiting import until
 from tests.support.wire import (
-    CONTINUATION,
     DATA,
     END_HEADERS,
-    GOAWAY,
     GRPC,
     HEADERS,
-    PADDED,
-    PING,
     PREFACE,
-    PRIORITY,
-    PUSH_PROMISE,
-    RST_STREAM,
-    SETTINGS,
     WINDOW_UPDATE,
     Header,
     frame,
     settings,
     u32,
 )
-
-P, F, S = ErrorCode.PROTOCOL_ERROR, ErrorCode.FRAME_SIZE_ERROR, ErrorCode.STREAM_CLOSED
-FC, C = ErrorCode.FLOW_CONTROL_ERROR, ErrorCode.COMPRESSION_ERROR
-
-CONNECTION_ERRORS = {
-    "6.1 DATA on stream 0": (frame(DATA, 0, 0, b"x"), P),
-    "5.1 DATA on an idle stream": (frame(DATA, 0, 1, b"x"), P),
-    "6.2 HEADERS on stream 0": (frame(HEADERS, END_HEADERS, 0, b""), P),
-    "5.1.1 HEADERS on an even stream": (frame(HEADERS, END_HEADERS, 2, b"\x82\x86\x84"), P),
-    "6.2 padding longer than HEADERS": (frame(HEADERS, END_HEADERS | PADDED, 1, b"\x09\x82"), P),
-    "4.3 a block that does not decode": (frame(HEADERS, END_HEADERS, 1, b"\xff\xff\xff\xff\x7f"), C),
-    "6.3 PRIORITY on stream 0": (frame(PRIORITY, 0, 0, bytes(5)), P),
-    "6.3 PRIORITY of 4 bytes": (frame(PRIORITY, 0, 1, bytes(4)), F),
-    "6.4 RST_STREAM on an idle stream": (frame(RST_STREAM, 0, 1, u32(8)), P),
-    "6.4 RST_STREAM of 3 bytes": (frame(RST_STREAM, 0, 1, bytes(3)), F),
-    "6.5 SETTINGS on a stream": (frame(SETTINGS, 0, 1, b""), P),
-    "6.5 SETTINGS of 5 bytes": (frame(SETTINGS, 0, 0, bytes(5)), F),
-    "6.5 SETTINGS acknowledgement with a payload": (frame(SETTINGS, 1, 0, bytes(6)), F),
-    "6.5.2 ENABLE_PUSH 2": (settings((2, 2)), P),
-    "6.5.2 INITIAL_WINDOW_SIZE 2^31": (settings((4, 2**31)), FC),
-    "6.5.2 MAX_FRAME_SIZE 16383": (settings((5, 16_383)), P),
-    "6.6 PUSH_PROMISE from a client": (frame(PUSH_PROMISE, END_HEADERS, 1, u32(2)), P),
-    "6.7 PING on a stream": (frame(PING, 0, 1, bytes(8)), P),
-    "6.7 PING of 7 bytes": (frame(PING, 0, 0, bytes(7)), F),
-    "6.8 GOAWAY on a stream": (frame(GOAWAY, 0, 1, bytes(8)), P),
-    "6.8 GOAWAY of 7 bytes": (frame(GOAWAY, 0, 0, bytes(7)), F),
-    "6.9 WINDOW_UPDATE of 0": (frame(WINDOW_UPDATE, 0, 0, u32(0)), P),
-    "6.9 WINDOW_UPDATE of 3 bytes": (frame(WINDOW_UPDATE, 0, 0, bytes(3)), F),
-    "6.9 WINDOW_UPDATE on an idle stream": (frame(WINDOW_UPDATE, 0, 1, u32(1)), P),
-    "6.9.1 connection window over 2^31-1": (frame(WINDOW_UPDATE, 0, 0, u32(2**31 - 1)), FC),
-    "6.10 CONTINUATION after nothing": (frame(CONTINUATION, END_HEADERS, 1, b""), P),
-    "6.10 a block interrupted": (frame(HEADERS, 0, 1, b"\x82") + frame(PING, 0, 0, bytes(8)), P),
-    "6.10 a block continued elsewhere": (frame(HEADERS, 0, 1, b"\x82") + frame(CONTINUATION, 4, 3, b""), P),
-    "4.2 a frame over the size": (frame(DATA, 0, 1, bytes(16_385)), F),
-}
-
-
-@pytest.mark.parametrize("sent, code", CONNECTION_ERRORS.values(), ids=CONNECTION_ERRORS.keys())
-async def test_connection_errors(plain: Plain, sent: bytes, code: ErrorCode) -> None:
-    """Section 5.4.1."""
-    caller = await plain.caller()
-    caller.send(sent)
-    await caller.goaway(code)
-
-
-@pytest.mark.parametrize(
-    "first",
-    [
-        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-        PREFACE + frame(PING, 0, 0, bytes(8)),
-        PREFACE + frame(SETTINGS, 1),
-    ],
-    ids=["HTTP/1.1", "PING first", "acknowledgement first"],
-)
-async def test_what_is_no_preface(plain: Plain, first: bytes) -> None:
-    """Section 3.4."""
-    caller = await plain.caller(first)
-    await caller.goaway(ErrorCode.PROTOCOL_ERROR)
 
 
 def _with(*changed: Header, without: str = "") -> list[Header]:
@@ -174,18 +108,6 @@ async def test_stream_windows(plain: Plain) -> None:
     await app.asked(2)
     caller.send(frame(WINDOW_UPDATE, 0, 3, u32(2**31 - 1)))
     assert (await caller.over(3)).reset == ErrorCode.FLOW_CONTROL_ERROR
-
-
-async def test_unknown_frames_and_flags_are_ignored(plain: Plain) -> None:
-    """Sections 4.1 and 5.5."""
-    caller = await plain.caller()
-    caller.send(frame(0xBE, 0xFF, 7, b"?"))
-    caller.send(frame(HEADERS, END_HEADERS | 0x40, 0x8000_0001, caller.block(GRPC)))
-    caller.send(frame(DATA, 0xF0 & ~PADDED, 0x8000_0001, b"reserved bit"))
-    app = await plain.app.wire()
-    sid = (await app.asked())[0]
-    caller.data(1, b"", end=True)
-    assert (await app.over(sid)).data == b"reserved bit"
 
 
 async def test_frames_in_pieces(plain: Plain) -> None:

@@ -34,6 +34,7 @@ FLOODS = {
 
 @pytest.mark.parametrize("sent", FLOODS.values(), ids=FLOODS.keys())
 async def test_floods_end_the_connection(plain: Plain, sent: bytes) -> None:
+    """RFC 9113 section 10.5; CVE-2019-9512, 9513 and 9515, CVE-2024-27316."""
     caller = await plain.caller()
     caller.acknowledge = False
     caller.send(sent)
