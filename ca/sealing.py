@@ -59,6 +59,7 @@ class Keyring:
     def __init__(self, keys: Sequence[OperatorKey]) -> None:
         if not keys:
             raise KeyUnusable("operator key: none is given")
+        self.keys = tuple(keys)
         self._first = keys[0]
         self._by_fingerprint = {key.fingerprint: key for key in keys}
 

@@ -33,6 +33,7 @@ from .catalog.model import Cluster, Node
 from .catalog.state import State
 from .data_keys import Keys, cluster_keys, file_keys, memory_keys
 from .errors import Conflict, NotReady
+from .identity.admission import Admission
 from .identity.credentials import Credentials
 from .identity.issuer import Issuer
 from .identity.management import ManagementToken
@@ -67,6 +68,14 @@ KEY_RECHECK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
+class AclSettings:
+    """Access control: what is decided where no rule matches, and the operator's own token, if any."""
+
+    default_allow: bool = False
+    management: ManagementToken | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """What a member of a cluster has besides; hosts are without port, ports may be 0 for free ones."""
 
@@ -76,7 +85,6 @@ class ClusterSettings:
     client_address: str  # where sidecars (gRPC) and clients (HTTPS) are listened to
     https_port: int
     files: ServerFiles
-    management: ManagementToken
     bootstrap_expect: int
     retry_join: tuple[str, ...]
 
@@ -94,6 +102,7 @@ class Settings:
     default_allow: bool
     operator_key_file: Path | None = None  # what seals the CA's key; None: see ca/operator_key.py
     cluster: ClusterSettings | None = None  # None: everything on this machine, on loopback
+    acl: AclSettings | None = None  # None: everybody may do everything
     consensus: str = ""  # URL of the etcd that keeps the log (replica/etcd/address.py); "": Raft
 
 
@@ -110,6 +119,7 @@ class Registry:
         self.rotation: Rotation
         self.identity: Face
         self.leaves: ServiceLeaves
+        self.admission: Admission | None
         self.http = ""  # host:port
         self.https = ""
         self.grpc = ""
@@ -146,7 +156,7 @@ class Registry:
             await _ensure_cluster(self._writer, settings.datacenter)
             await self.rotation.ensure(settings.leaf_ttl)
             keys.forget_adopted()
-        presence, runner = await self._serve(_node(self.node, settings, self.log))
+        presence, runner = await self._serve(_node(self.node, settings, self.log), keys)
         if settings.cluster is None:
             await presence.tell()
             self._begin_work(presence, runner)
@@ -164,7 +174,7 @@ class Registry:
         root = server_root(keys.server_root, keys.server, self.settings.datacenter, self._clock, os.urandom)
         return ServerIdentity(root, keys.server, SERVER_HOSTS, self._clock, os.urandom)
 
-    async def _serve(self, node: Node) -> tuple[Presence, Runner]:
+    async def _serve(self, node: Node, keys: Keys) -> tuple[Presence, Runner]:
         """Makes the rooms that take calls, and takes all ports."""
         self.agent = agent = Agent(self._writer, node, port_free)
         draw = random.SystemRandom().random
@@ -181,8 +191,9 @@ class Registry:
             lambda: self.identity.root_pem,
             lambda state: grpc_addresses(state, self.grpc),
         )
-        management = self.settings.cluster.management if self.settings.cluster else None
-        server = GrpcServer(self.mesh, Registration(agent, runner, credentials, management))
+        self.admission = self._admission(keys)
+        registration = Registration(agent, runner, credentials, self.log.view, self.admission)
+        server = GrpcServer(self.mesh, registration)
         self._closers.append(server.close)
         grpc_port = self._bind(server)
         self.leaves = ServiceLeaves(self.log, self.issuer, self._clock)
@@ -199,12 +210,26 @@ class Registry:
             default_allow=self.settings.default_allow,
             server_address="" if self.settings.cluster else self.grpc,
             members=self._members,
-            management=management,
+            admission=self.admission,
             to_leader=to_leader,
         )
         await self._listen(parts)
         await server.start()
         return self._presence(node, grpc_port), runner
+
+    def _admission(self, keys: Keys) -> Admission | None:
+        """None: whoever reaches this machine's loopback may do everything."""
+        acl = self.settings.acl
+        if acl is None:
+            return None
+        return Admission(
+            keyring=keys.operator,
+            datacenter=self.settings.datacenter,
+            default_allow=acl.default_allow,
+            management=acl.management,
+            now_ms=lambda: int(self._clock.wall() * 1000),
+            entropy=os.urandom,
+        )
 
     def _to_leader(self) -> ToLeader | None:
         cluster = self.settings.cluster
@@ -278,7 +303,9 @@ class Registry:
     def _begin_work(self, presence: Presence, runner: Runner) -> None:
         self._watch(presence.keep, "presence")
         self.tasks.spawn(runner.run(), "checks")
-        self.tasks.spawn(Duties(self.log, self._writer, self._members).run(), "duties of the leader")
+        self.tasks.spawn(
+            Duties(self.log, self._writer, self._members, self.admission).run(), "duties of the leader"
+        )
         self.tasks.spawn(self.rotation.run(), "rotation of the CA")
 
     def _watch(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:

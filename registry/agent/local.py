@@ -8,12 +8,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+from ..acl.caller import Caller
 from ..catalog import commands
 from ..catalog.feature_level import SERVER_SERVICE
 from ..catalog.model import Check, Node, Service, instance_key
 from ..catalog.state import State
 from .check_definition import CheckSpec, with_floor
 from .errors import InvalidDefinition, NoPortLeft, NotTtl, UnknownCheck, UnknownService
+from .permission import may_write_check, may_write_service
 from .service_definition import Home, ServiceSpec, parse_service
 from .sidecar_service import PORTS, expand, sidecar_id
 from .writer import Writer
@@ -60,27 +62,31 @@ class Agent:
             )
         return row
 
-    async def register(self, definition: bytes, *, replace_checks: bool = False) -> str:
+    async def register(self, definition: bytes, caller: Caller, *, replace_checks: bool = False) -> str:
         """Registers a service and its sidecar, all or nothing; checks that exist keep their status.
 
         Answers the key of the instance, which its sidecar's credential is bound to.
-        Raises Undecodable, InvalidDefinition, NoPortLeft, and what Log.propose raises.
+        Raises Undecodable, InvalidDefinition, NoPortLeft, PermissionDenied, and what Log.propose raises.
         """
         spec = parse_service(definition, self.home)
         if spec.service.id == SERVER_SERVICE:
             raise InvalidDefinition(f'Invalid service ID "{SERVER_SERVICE}": it is the registry\'s own')
         if spec.sidecar is None:
-            await self._propose([spec], replace_checks)
+            await self._propose([spec], caller, replace_checks)
         else:
             # A port is taken once the catalog has it: two registrations must not choose at once.
             async with self._choosing_port:
                 proxy = expand(spec, self._sidecar_port(spec))
-                await self._propose([spec, proxy], replace_checks)
+                await self._propose([spec, proxy], caller, replace_checks)
         return spec.service.instance_key
 
-    async def _propose(self, specs: list[ServiceSpec], replace_checks: bool) -> None:
+    async def _propose(self, specs: list[ServiceSpec], caller: Caller, replace_checks: bool) -> None:
         view = self._view()
         rows = [spec.service for spec in specs]
+        for row in rows:
+            may_write_service(caller, row)
+            if old := view.services.get((row.node, row.id)):  # an id is not taken from another service
+                may_write_service(caller, old)
         checks = [self._continued(view, check) for spec in specs for check in spec.checks]
         replaced = [row.id for row in rows] if replace_checks else []
         await self._writer.propose(
@@ -108,34 +114,46 @@ class Agent:
             f"no port left for a sidecar between {PORTS[0]} and {PORTS[-1]}: give SidecarService.Port"
         )
 
-    async def deregister(self, service_id: str) -> None:
-        """Removes an instance and its sidecar. Raises UnknownService, and what Log.propose raises."""
-        self.service(service_id)
+    async def deregister(self, service_id: str, caller: Caller) -> None:
+        """Removes an instance and its sidecar.
+
+        Raises UnknownService, PermissionDenied, and what Log.propose raises.
+        """
+        may_write_service(caller, self.service(service_id))
         ids = [service_id]
         sidecar = self._view().services.get((self.node.name, sidecar_id(service_id)))
         if sidecar and sidecar.proxy and sidecar.proxy.destination_service_id == service_id:
             ids.append(sidecar.id)
         await self._writer.propose(lambda stamp: commands.deregister_services(stamp, self.node.name, ids))
 
-    async def register_check(self, spec: CheckSpec) -> None:
+    async def register_check(self, spec: CheckSpec, caller: Caller) -> None:
         """Adds a check to a service of this node, or to the node itself.
 
-        Raises InvalidDefinition, UnknownService, and what Log.propose raises.
+        Raises InvalidDefinition, UnknownService, PermissionDenied, and what Log.propose raises.
         """
         if not spec.name:
             raise InvalidDefinition("Missing check name")
         if spec.service_id and (self.node.name, spec.service_id) not in self._service_keys():
             raise UnknownService(f'ServiceID "{spec.service_id}" does not exist')
         row = spec.row(self.node.name, spec.service_id, spec.name, spec.name)
+        self._permit_check(row, caller)
         row = self._continued(self._view(), replace(row, definition=with_floor(row.definition)))
         await self._writer.propose(lambda stamp: commands.register(stamp, self.node, (), [row]))
+
+    def _permit_check(self, row: Check, caller: Caller) -> None:
+        if row.service_id:
+            may_write_service(caller, self.service(row.service_id))
+        else:
+            may_write_check(caller, row)
+        if old := self._view().checks.get((row.node, row.id)):
+            may_write_check(caller, old)
 
     def _service_keys(self) -> set[tuple[str, str]]:
         return {(row.node, row.id) for row in self.services()}
 
-    async def deregister_check(self, check_id: str) -> None:
-        """Raises UnknownCheck, and what Log.propose raises."""
-        self.check(check_id)
+    async def deregister_check(self, check_id: str, caller: Caller) -> None:
+        """Raises UnknownCheck, PermissionDenied, and what Log.propose raises."""
+        may_write_check(caller, self.check(check_id))
         await self._writer.propose(lambda stamp: commands.deregister_check(stamp, self.node.name, check_id))
 
     def ttl_check(self, check_id: str) -> Check:

@@ -10,6 +10,7 @@ from weft.aio import Tasks
 from weft.clock import Clock
 from weft.errors import WeftError
 
+from ..acl.caller import EVERYBODY
 from ..catalog import watches
 from ..catalog.model import CRITICAL, PASSING, WARNING, Check
 from ..errors import CommandRefused
@@ -169,7 +170,7 @@ class Runner:
         }
         for service_id in sorted(due):
             try:
-                await self._agent.deregister(service_id)
+                await self._agent.deregister(service_id, EVERYBODY)
                 log.warning("service removed: critical for too long", service=service_id)
             except (UnknownService, CommandRefused):
                 continue

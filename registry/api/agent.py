@@ -2,12 +2,15 @@
 
 from weft import __version__
 
+from ..acl.access import Access
 from ..agent.check_definition import read_check
 from ..agent.errors import UnknownCheck, UnknownService
 from ..agent.fields import Fields, decode_object, read_whole
+from ..agent.permission import may_write_check
 from ..agent.runner import MARKS
 from ..catalog.model import STATUSES
 from ..errors import NotFound as RowNotFound
+from . import reads
 from .errors import BadRequest, NotFound
 from .handling import Call, CallHandler
 from .respond import JSON_TYPE, Reply
@@ -45,7 +48,8 @@ async def self_(call: Call) -> Reply:
 
 
 async def services(call: Call) -> Reply:
-    shown = {row.id: agent_service(row) for row in call.parts.agent.services()}
+    rows = call.sieve.keep(call.parts.agent.services(), reads.service)
+    shown = {row.id: agent_service(row) for row in rows}
     return call.json({key: row for key, row in shown.items() if call.keeps(row)})
 
 
@@ -56,19 +60,21 @@ async def service(call: Call) -> Reply:
         row = call.parts.agent.service(name)
     except UnknownService:
         raise NotFound(f"unknown service ID: {name}") from None
+    call.caller.require("service", row.name, Access.READ)
     return call.json(agent_service(row))
 
 
 async def checks(call: Call) -> Reply:
     latest = call.parts.runner.latest
-    shown = {row.id: check(latest(row)) for row in call.parts.agent.checks()}
+    rows = call.sieve.keep(call.parts.agent.checks(), reads.check)
+    shown = {row.id: check(latest(row)) for row in rows}
     return call.json({key: row for key, row in shown.items() if call.keeps(row)})
 
 
 async def register_service(call: Call) -> Reply:
     """Empty, as in Consul; with `?credential` the credential of the instance, shown this once."""
     replace = call.query.boolean("replace-existing-checks")
-    key = await call.parts.agent.register(call.body, replace_checks=replace)
+    key = await call.parts.agent.register(call.body, call.caller, replace_checks=replace)
     call.parts.runner.sync()
     if not call.query.flag("credential"):
         return Reply()
@@ -77,7 +83,7 @@ async def register_service(call: Call) -> Reply:
 
 
 async def deregister_service(call: Call) -> Reply:
-    await call.parts.agent.deregister(call.needed("Missing service ID"))
+    await call.parts.agent.deregister(call.needed("Missing service ID"), call.caller)
     call.parts.runner.sync()
     return Reply()
 
@@ -86,13 +92,13 @@ async def register_check(call: Call) -> Reply:
     spec = read_whole(decode_object(call.body), "", read_check)
     if spec is None:
         raise BadRequest("Missing check name")
-    await call.parts.agent.register_check(spec)
+    await call.parts.agent.register_check(spec, call.caller)
     call.parts.runner.sync()
     return Reply()
 
 
 async def deregister_check(call: Call) -> Reply:
-    await call.parts.agent.deregister_check(call.needed("Missing check ID"))
+    await call.parts.agent.deregister_check(call.needed("Missing check ID"), call.caller)
     call.parts.runner.sync()
     return Reply()
 
@@ -121,6 +127,7 @@ def _update(fields: Fields) -> tuple[str, str]:
 
 async def _report(call: Call, status: str, output: str) -> None:
     check_id = call.needed("Missing check ID")
+    may_write_check(call.caller, call.parts.agent.check(check_id))
     try:
         await call.parts.runner.report(check_id, status, output)
     except RowNotFound:

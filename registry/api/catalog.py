@@ -3,6 +3,7 @@
 from ..catalog import watches
 from ..catalog.model import ServiceEntry
 from ..catalog.state import Read
+from . import reads
 from .handling import Answer, Call, Reading, answer, keeps_all
 from .health import has_meta, selected
 from .respond import Reply
@@ -16,7 +17,8 @@ async def datacenters(call: Call) -> Reply:
 def nodes(reading: Reading) -> Answer:
     found = reading.state.list_nodes()
     meta = reading.query.node_meta()
-    shown = (node(row) for row in found.rows if has_meta(row, meta))
+    rows = reading.sieve.keep(found.rows, reads.node)
+    shown = (node(row) for row in rows if has_meta(row, meta))
     return answer(found, [row for row in shown if reading.keeps(row)])
 
 
@@ -26,7 +28,9 @@ def node_services(reading: Reading) -> Answer:
     if found.rows is None:
         return answer(found, None)
     row, services = found.rows
-    shown = {each.id: health_service(each) for each in services}
+    if not reading.sieve.keep([row], reads.node):
+        return answer(found, None)
+    shown = {each.id: health_service(each) for each in reading.sieve.keep(services, reads.service)}
     kept = {key: each for key, each in shown.items() if reading.keeps(each)}
     return answer(found, {"Node": node(row), "Services": kept})
 
@@ -35,10 +39,11 @@ def services(reading: Reading) -> Answer:
     """Service names with the union of their tags."""
     meta = reading.query.node_meta()
     found = reading.state.service_names()
+    names = reading.sieve.keep(found.rows, reads.service_name)
     if not meta and reading.keeps is keeps_all:
-        return answer(found, {name: list(tags) for name, tags in found.rows.items()})
+        return answer(found, {name: list(found.rows[name]) for name in names})
     tags: dict[str, set[str]] = {}
-    for name in found.rows:
+    for name in names:
         for row in reading.state.service_nodes(name).rows:
             if has_meta(row.node, meta) and reading.keeps(catalog_service(row)):
                 tags.setdefault(name, set()).update(row.service.tags)
@@ -55,5 +60,6 @@ def connect(reading: Reading) -> Answer:
 
 
 def _rows(reading: Reading, found: Read[tuple[ServiceEntry, ...]]) -> Answer:
-    shown = map(catalog_service, selected(found.rows, reading.query))
+    rows = reading.sieve.keep(found.rows, reads.entry)
+    shown = map(catalog_service, selected(rows, reading.query))
     return answer(found, [row for row in shown if reading.keeps(row)])

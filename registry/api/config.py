@@ -1,5 +1,6 @@
 """`/v1/config*`: config entries."""
 
+from ..acl.access import Access
 from ..catalog import commands
 from ..catalog.apply import dry_run
 from ..catalog.model import SERVICE_INTENTIONS, ConfigEntry, Indexes
@@ -10,6 +11,7 @@ from ..config_entries.schema import show
 from ..errors import Conflict
 from ..intentions.entry import Seen, entries_of, entry_of
 from ..intentions.precedence import precedence
+from .config_permission import may, require
 from .errors import BadRequest, CasInvalid, EntryUnreadable, NotFound
 from .handling import Answer, Call, Reading, answer
 from .query import INDEX_MAX, Query
@@ -25,6 +27,7 @@ async def put(call: Call) -> Reply:
         entry = parse(call.body)
     except UnreadableEntry as error:
         raise EntryUnreadable(str(error)) from None
+    require(call.caller, entry.kind, entry.name, Access.WRITE)
     body, expected = encoded(entry), _cas(call.query)
     return call.json(await _propose(call, lambda stamp: commands.set_config_entry(stamp, body, expected)))
 
@@ -34,6 +37,7 @@ async def delete(call: Call) -> Reply:
     kind, name = _kind_and_name(call.name)
     if not name:
         raise NotFound(KIND_OR_BOTH)
+    require(call.caller, kind, name, Access.WRITE)
     expected = _cas(call.query)
     done = await _propose(call, lambda stamp: commands.delete_config_entry(stamp, kind, name, expected))
     return call.json({} if expected is None else done)
@@ -61,6 +65,7 @@ def get(reading: Reading) -> Answer:
 
 
 def _one(reading: Reading, kind: str, name: str) -> Answer:
+    require(reading.caller, kind, name, Access.READ)
     if kind == SERVICE_INTENTIONS:
         seen = entry_of(reading.state, name)
         shown = _intentions(seen.rows) if seen.rows else None
@@ -77,9 +82,11 @@ def _missing(index: int, keys: tuple[tuple[str, ...], ...], kind: str, name: str
 def _all(reading: Reading, kind: str) -> Answer:
     if kind == SERVICE_INTENTIONS:
         seen = entries_of(reading.state)
-        return answer(seen, [row for row in map(_intentions, seen.rows) if reading.keeps(row)])
+        all_seen = reading.sieve.keep(seen.rows, lambda it, row: may(it, kind, row.entry.name, Access.READ))
+        return answer(seen, [row for row in map(_intentions, all_seen) if reading.keeps(row)])
     found = reading.state.config_entries_of(kind)
-    return answer(found, [row for row in map(_entry, found.rows) if reading.keeps(row)])
+    rows = reading.sieve.keep(found.rows, lambda it, row: may(it, kind, row.entry.name, Access.READ))
+    return answer(found, [row for row in map(_entry, rows) if reading.keeps(row)])
 
 
 def _entry(row: ConfigEntry) -> Json:

@@ -2,6 +2,7 @@
 
 ApiError            expected: the caller's request
 ├── BadRequest      400
+├── AclDisabled     401
 ├── Forbidden       403
 ├── NotFound        404
 ├── WrongMethod     405
@@ -23,6 +24,13 @@ class ApiError(UsageError):
 
 class BadRequest(ApiError):
     """Expected. A parameter, a path segment or the body is wrong."""
+
+
+class AclDisabled(ApiError):
+    """Expected. There is no access control here; py-consul and others go by the status."""
+
+    def __init__(self) -> None:
+        super().__init__("ACL support disabled")
 
 
 class Forbidden(ApiError):

@@ -6,14 +6,15 @@ from typing import Any, TypeAlias
 
 from weft.clock import Clock
 
+from ..acl.caller import Caller, Sieve
 from ..agent.local import Agent
 from ..agent.runner import Runner
 from ..agent.writer import Entropy, Writer
 from ..catalog.state import Read, State
 from ..catalog.watches import WatchKey
 from ..filter.expression import Row
+from ..identity.admission import Admission
 from ..identity.credentials import Credentials
-from ..identity.management import ManagementToken
 from ..identity.service_leaves import ServiceLeaves
 from ..operator.forward import ToLeader
 from ..operator.servers import Members
@@ -39,7 +40,7 @@ class Parts:
     default_allow: bool  # what is decided where no intention matches
     server_address: str  # host:port that status/leader names; "" names who leads the log
     members: Members | None = None  # None where the consensus engine keeps its own
-    management: ManagementToken | None = None  # None: everybody on this machine may do everything
+    admission: Admission | None = None  # None: everybody on this machine may do everything
     to_leader: ToLeader | None = None  # None where this is the only server
 
     @property
@@ -60,6 +61,8 @@ class Reading:
     query: Query
     name: str  # the last segment of the path, where the route has one
     parts: Parts
+    caller: Caller
+    sieve: Sieve  # of lists: keeps what the caller may read
     keeps: Callable[[Row], bool] = keeps_all  # `?filter=`, asked about rows as they are answered
     body: bytes = b""  # of a read by POST
 
@@ -95,6 +98,8 @@ class Call:
     headers: Mapping[str, str]
     body: bytes
     parts: Parts
+    caller: Caller
+    sieve: Sieve  # of lists: keeps what the caller may read
     upload: AsyncIterator[bytes] | None = None  # the body of a route that takes it in blocks
     keeps: Callable[[Row], bool] = keeps_all  # as in Reading
 

@@ -1,7 +1,10 @@
 """`/v1/health/*`: instances with their checks."""
 
+from collections.abc import Iterable
+
 from ..catalog.model import PASSING, STATUSES, Check, Node, ServiceEntry
 from ..catalog.state import Read
+from . import reads
 from .errors import BadRequest
 from .handling import Answer, Reading, answer
 from .query import Query
@@ -18,12 +21,12 @@ def connect(reading: Reading) -> Answer:
 
 def _entries(reading: Reading, found: Read[tuple[ServiceEntry, ...]]) -> Answer:
     passing = reading.query.boolean("passing")
-    rows = selected(found.rows, reading.query)
+    rows = selected(reading.sieve.keep(found.rows, reads.entry), reading.query)
     shown = (health_entry(row) for row in rows if not passing or row.status == PASSING)
     return answer(found, [row for row in shown if reading.keeps(row)])
 
 
-def selected(rows: tuple[ServiceEntry, ...], query: Query) -> list[ServiceEntry]:
+def selected(rows: Iterable[ServiceEntry], query: Query) -> list[ServiceEntry]:
     """Rows that have every `?tag=` and every `?node-meta=`."""
     tags = {tag.lower() for tag in query.all("tag")}
     meta = query.node_meta()
@@ -56,4 +59,5 @@ def state_checks(reading: Reading) -> Answer:
 
 
 def _checks(reading: Reading, found: Read[tuple[Check, ...]]) -> Answer:
-    return answer(found, [row for row in map(check, found.rows) if reading.keeps(row)])
+    rows = reading.sieve.keep(found.rows, reads.check)
+    return answer(found, [row for row in map(check, rows) if reading.keeps(row)])

@@ -3,11 +3,13 @@
 import uuid
 from dataclasses import replace
 
+from ..acl.access import Access
 from ..agent.fields import Fields, decode_object, read_whole
 from ..catalog import commands
 from ..catalog.model import Intention
 from ..config_entries.service_intentions import encoded_permissions, permissions_of
 from ..intentions import match as matching
+from . import reads
 from .errors import BadRequest, MissingParameter
 from .handling import Answer, Call, Reading, answer
 from .query import Query
@@ -39,11 +41,13 @@ _ECHOED = (
 
 def list_all(reading: Reading) -> Answer:
     found = matching.list_all(reading.state)
-    return answer(found, [row for row in map(intention, found.rows) if reading.keeps(row)])
+    rows = reading.sieve.keep(found.rows, reads.intention)
+    return answer(found, [row for row in map(intention, rows) if reading.keeps(row)])
 
 
 def get_exact(reading: Reading) -> Answer:
     source, destination = _pair(reading.query)
+    reading.caller.require_intention(destination, Access.READ)
     found = reading.state.intention(source, destination)
     if found.rows is None:
         return Answer(None, found.index, found.keys, missing=NOT_FOUND)
@@ -53,6 +57,7 @@ def get_exact(reading: Reading) -> Answer:
 async def put_exact(call: Call) -> Reply:
     """Creates or replaces one intention. The query string names the pair, the body the action."""
     source, destination = _pair(call.query)
+    call.caller.require_intention(destination, Access.WRITE)
     row = read_whole(decode_object(call.body), "", lambda fields: _read(fields, source, destination))
     entropy = call.parts.entropy(16)
     fresh = replace(row, id=str(uuid.UUID(bytes=entropy, version=4)))
@@ -63,6 +68,7 @@ async def put_exact(call: Call) -> Reply:
 async def delete_exact(call: Call) -> Reply:
     """Removing what is not there is no error, as in Consul."""
     source, destination = _pair(call.query)
+    call.caller.require_intention(destination, Access.WRITE)
     await call.parts.writer.propose(lambda stamp: commands.delete_intention(stamp, source, destination))
     return call.json(True)
 
@@ -70,6 +76,7 @@ async def delete_exact(call: Call) -> Reply:
 def check(reading: Reading) -> Answer:
     """Whether a call would be allowed."""
     source, destination = _pair(reading.query)
+    reading.caller.require("service", destination, Access.READ)
     if reading.query.text("source-type") not in ("", "consul"):
         raise BadRequest('Invalid source-type: use "consul"')
     allow = reading.parts.default_allow
@@ -87,6 +94,8 @@ def match(reading: Reading) -> Answer:
     looks = {"source": matching.match_source, "destination": matching.match_destination}
     if by not in looks:
         raise BadRequest("'by' parameter must be one of 'source' or 'destination'")
+    for name in names:
+        reading.caller.require_intention(_service(name), Access.READ)
     found = {name: looks[by](reading.state, _service(name)) for name in names}
     return Answer(
         {name: [intention(row) for row in each.rows] for name, each in found.items()},

@@ -5,6 +5,7 @@ from weft import __version__
 from ..operator.errors import EngineHasNoMembers
 from ..operator.servers import VERSION_META, Members, Server, servers
 from ..raft.errors import ChangeRefused
+from . import reads
 from .errors import BadRequest, NoSuchPeer
 from .handling import Call
 from .respond import Reply
@@ -74,7 +75,8 @@ async def transfer_leader(call: Call) -> Reply:
 
 async def members(call: Call) -> Reply:
     """Members of the cluster, each of them a server; agents join none."""
-    shown = (_member(call, server) for server in known_servers(call))
+    rows = call.sieve.keep(known_servers(call), lambda may, server: reads.node_name(may, server.name))
+    shown = (_member(call, server) for server in rows)
     return call.json([row for row in shown if call.keeps(row)])
 
 

@@ -13,6 +13,7 @@ from ca.errors import CsrRefused, IssueRefused
 from weft.errors import UsageError, WeftError
 from weft.spiffe import InvalidSpiffeId
 
+from ..acl.caller import PermissionDenied
 from ..agent.errors import (
     InvalidDefinition,
     NoPortLeft,
@@ -32,10 +33,11 @@ from ..errors import (
 )
 from ..errors import NotFound as RowNotFound
 from ..filter.errors import InvalidFilter
-from ..identity.errors import SignTooOften, TokenRefused, TokenUnknown, Unauthenticated
+from ..identity.errors import SignTooOften, TokenUnknown, Unauthenticated
 from ..operator.errors import ArchiveInvalid, EngineHasNoMembers
 from ..raft.errors import ChangeRefused
 from .errors import (
+    AclDisabled,
     BadRequest,
     BodyTooLarge,
     CasInvalid,
@@ -84,6 +86,7 @@ _ANSWERS: tuple[tuple[type[WeftError], int, str], ...] = (
     (UnknownCheck, 404, "{}"),
     (NotTtl, 500, "{}"),
     (BadRequest, 400, "{}"),
+    (AclDisabled, 401, "{}"),
     (Forbidden, 403, "{}"),
     (NotFound, 404, "{}"),
     (WrongMethod, 405, "{}"),
@@ -99,7 +102,7 @@ _ANSWERS: tuple[tuple[type[WeftError], int, str], ...] = (
     (Conflict, 409, "{}"),
     (CredentialRefused, 403, "Permission denied: {}"),
     (Unauthenticated, 403, "Permission denied: {}"),
-    (TokenRefused, 403, "{}"),
+    (PermissionDenied, 403, "{}"),
     (TokenUnknown, 403, "{}"),
     (ArchiveInvalid, 400, "Invalid snapshot: {}"),
     (ChangeRefused, 500, "{}"),

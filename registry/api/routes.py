@@ -5,11 +5,8 @@ ids may hold them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import Enum, auto
 
 from ..filter import rows
-from ..filter.fields import Struct
 from . import (
     agent,
     autopilot,
@@ -24,111 +21,85 @@ from . import (
     snapshot,
     status,
 )
+from .acl import routes as acl
 from .errors import NotFound, WrongMethod
-from .handling import CallHandler, ReadHandler
+from .permission import (
+    ACL_WRITE,
+    AGENT_READ,
+    INSIDE,
+    OPEN,
+    OPERATOR_READ,
+    OPERATOR_WRITE,
+    SERVICE_READ,
+    SERVICE_WRITE,
+    SIEVED,
+)
+from .route import Needs, Route
+from .route import ask as _ask
+from .route import at_leader as _at_leader
+from .route import by as _by
+from .route import read as _read
+from .route import write as _write
 
 WITHOUT_V1 = "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'\n"
 UNKNOWN = "Invalid URL path: not a recognized HTTP API endpoint\n"
 
 
-class Needs(Enum):
-    """What serving a route takes."""
-
-    NOTHING = auto()  # answered from what this agent knows
-    STATE = auto()  # a consistent view of the catalog: index headers, may block
-    BODY = auto()  # the request's body, and a leader that takes writes
-    UPLOAD = auto()  # the same with a body that is taken in blocks
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    method: str
-    path: str
-    handler: ReadHandler | CallHandler
-    needs: Needs
-    is_open: bool = False  # answered without the management token: health, and what certificates to trust
-    at_leader: bool = False  # other servers ask the leader, unless the client says ?stale
-    filters: Struct | None = None  # fields that `?filter=` may ask for; None: there is no such parameter
-
-
-def _read(path: str, handler: ReadHandler) -> Route:
-    return Route("GET", path, handler, Needs.STATE)
-
-
-def _ask(path: str, handler: CallHandler) -> Route:
-    return Route("GET", path, handler, Needs.NOTHING)
-
-
-def _write(method: str, path: str, handler: CallHandler) -> Route:
-    return Route(method, path, handler, Needs.BODY)
-
-
-def _open(route: Route) -> Route:
-    return replace(route, is_open=True)
-
-
-def _at_leader(route: Route) -> Route:
-    return replace(route, at_leader=True)
-
-
-def _by(fields: Struct, route: Route) -> Route:
-    return replace(route, filters=fields)
-
-
 ROUTES: tuple[Route, ...] = (
-    _open(_ask("/", status.index)),
-    _by(rows.CHECK, _ask("/v1/agent/checks", agent.checks)),
-    _write("PUT", "/v1/agent/check/deregister/:id", agent.deregister_check),
-    _write("PUT", "/v1/agent/check/fail/:id", agent.mark("fail")),
-    _write("PUT", "/v1/agent/check/pass/:id", agent.mark("pass")),
-    _write("PUT", "/v1/agent/check/register", agent.register_check),
-    _write("PUT", "/v1/agent/check/update/:id", agent.update_check),
-    _write("PUT", "/v1/agent/check/warn/:id", agent.mark("warn")),
-    _at_leader(_ask("/v1/agent/connect/ca/leaf/:service", connect_ca.leaf)),
-    _open(_read("/v1/agent/connect/ca/roots", connect_ca.roots)),
-    _by(rows.MEMBER, _ask("/v1/agent/members", operator.members)),
-    _ask("/v1/agent/self", agent.self_),
-    _ask("/v1/agent/service/:id", agent.service),
-    _write("PUT", "/v1/agent/service/deregister/:id", agent.deregister_service),
-    _write("PUT", "/v1/agent/service/register", agent.register_service),
-    _by(rows.SERVICE, _ask("/v1/agent/services", agent.services)),
-    _by(rows.CATALOG_SERVICE, _read("/v1/catalog/connect/:service", catalog.connect)),
-    _ask("/v1/catalog/datacenters", catalog.datacenters),
-    _by(rows.SERVICE, _read("/v1/catalog/node/:node", catalog.node_services)),
-    _by(rows.NODE, _read("/v1/catalog/nodes", catalog.nodes)),
-    _by(rows.CATALOG_SERVICE, _read("/v1/catalog/service/:service", catalog.service)),
-    _by(rows.CATALOG_SERVICE, _read("/v1/catalog/services", catalog.services)),
-    _write("PUT", "/v1/config", config.put),
-    _by(rows.CONFIG_ENTRY, _read("/v1/config/:kind", config.get)),
-    _write("DELETE", "/v1/config/:kind", config.delete),
-    _read("/v1/connect/ca/configuration", ca_configuration.show),
-    _write("PUT", "/v1/connect/ca/configuration", ca_configuration.change),
-    _open(_read("/v1/connect/ca/roots", connect_ca.roots)),
-    _by(rows.INTENTION, _read("/v1/connect/intentions", intentions.list_all)),
-    _read("/v1/connect/intentions/check", intentions.check),
-    _read("/v1/connect/intentions/exact", intentions.get_exact),
-    _write("PUT", "/v1/connect/intentions/exact", intentions.put_exact),
-    _write("DELETE", "/v1/connect/intentions/exact", intentions.delete_exact),
-    _read("/v1/connect/intentions/match", intentions.match),
-    _read("/v1/discovery-chain/:service", discovery_chain.get),
-    Route("POST", "/v1/discovery-chain/:service", discovery_chain.get, Needs.STATE),
-    _by(rows.CHECK, _open(_read("/v1/health/checks/:service", health.service_checks))),
-    _by(rows.HEALTH_ENTRY, _open(_read("/v1/health/connect/:service", health.connect))),
-    _by(rows.CHECK, _open(_read("/v1/health/node/:node", health.node_checks))),
-    _by(rows.HEALTH_ENTRY, _open(_read("/v1/health/service/:service", health.service))),
-    _by(rows.CHECK, _open(_read("/v1/health/state/:state", health.state_checks))),
-    _ask("/v1/operator/autopilot/configuration", autopilot.show),
-    _write("PUT", "/v1/operator/autopilot/configuration", autopilot.change),
-    _at_leader(_ask("/v1/operator/autopilot/health", autopilot.health)),
-    _at_leader(_ask("/v1/operator/autopilot/state", autopilot.state)),
-    _at_leader(_ask("/v1/operator/raft/configuration", operator.configuration)),
-    _write("DELETE", "/v1/operator/raft/peer", operator.remove_peer),
-    _write("POST", "/v1/operator/raft/transfer-leader", operator.transfer_leader),
-    _write("PUT", "/v1/operator/raft/transfer-leader", operator.transfer_leader),
-    _ask("/v1/snapshot", snapshot.save),
-    Route("PUT", "/v1/snapshot", snapshot.put, Needs.UPLOAD),
-    _open(_ask("/v1/status/leader", status.leader)),
-    _open(_ask("/v1/status/peers", status.peers)),
+    _ask("/", status.index, OPEN),
+    *acl.ROUTES,
+    _by(rows.CHECK, _ask("/v1/agent/checks", agent.checks, SIEVED)),
+    _write("PUT", "/v1/agent/check/deregister/:id", agent.deregister_check, INSIDE),
+    _write("PUT", "/v1/agent/check/fail/:id", agent.mark("fail"), INSIDE),
+    _write("PUT", "/v1/agent/check/pass/:id", agent.mark("pass"), INSIDE),
+    _write("PUT", "/v1/agent/check/register", agent.register_check, INSIDE),
+    _write("PUT", "/v1/agent/check/update/:id", agent.update_check, INSIDE),
+    _write("PUT", "/v1/agent/check/warn/:id", agent.mark("warn"), INSIDE),
+    _at_leader(_ask("/v1/agent/connect/ca/leaf/:service", connect_ca.leaf, SERVICE_WRITE)),
+    _read("/v1/agent/connect/ca/roots", connect_ca.roots, OPEN),
+    _by(rows.MEMBER, _ask("/v1/agent/members", operator.members, SIEVED)),
+    _ask("/v1/agent/self", agent.self_, AGENT_READ),
+    _ask("/v1/agent/service/:id", agent.service, INSIDE),
+    _write("PUT", "/v1/agent/service/deregister/:id", agent.deregister_service, INSIDE),
+    _write("PUT", "/v1/agent/service/register", agent.register_service, INSIDE),
+    _by(rows.SERVICE, _ask("/v1/agent/services", agent.services, SIEVED)),
+    _by(rows.CATALOG_SERVICE, _read("/v1/catalog/connect/:service", catalog.connect, SIEVED)),
+    _ask("/v1/catalog/datacenters", catalog.datacenters, OPEN),
+    _by(rows.SERVICE, _read("/v1/catalog/node/:node", catalog.node_services, SIEVED)),
+    _by(rows.NODE, _read("/v1/catalog/nodes", catalog.nodes, SIEVED)),
+    _by(rows.CATALOG_SERVICE, _read("/v1/catalog/service/:service", catalog.service, SIEVED)),
+    _by(rows.CATALOG_SERVICE, _read("/v1/catalog/services", catalog.services, SIEVED)),
+    _write("PUT", "/v1/config", config.put, INSIDE),
+    _by(rows.CONFIG_ENTRY, _read("/v1/config/:kind", config.get, SIEVED)),
+    _write("DELETE", "/v1/config/:kind", config.delete, INSIDE),
+    _read("/v1/connect/ca/configuration", ca_configuration.show, OPERATOR_READ),
+    _write("PUT", "/v1/connect/ca/configuration", ca_configuration.change, OPERATOR_WRITE),
+    _read("/v1/connect/ca/roots", connect_ca.roots, OPEN),
+    _by(rows.INTENTION, _read("/v1/connect/intentions", intentions.list_all, SIEVED)),
+    _read("/v1/connect/intentions/check", intentions.check, INSIDE),
+    _read("/v1/connect/intentions/exact", intentions.get_exact, INSIDE),
+    _write("PUT", "/v1/connect/intentions/exact", intentions.put_exact, INSIDE),
+    _write("DELETE", "/v1/connect/intentions/exact", intentions.delete_exact, INSIDE),
+    _read("/v1/connect/intentions/match", intentions.match, INSIDE),
+    _read("/v1/discovery-chain/:service", discovery_chain.get, SERVICE_READ),
+    Route("POST", "/v1/discovery-chain/:service", discovery_chain.get, Needs.STATE, SERVICE_READ),
+    _by(rows.CHECK, _read("/v1/health/checks/:service", health.service_checks, SIEVED)),
+    _by(rows.HEALTH_ENTRY, _read("/v1/health/connect/:service", health.connect, SIEVED)),
+    _by(rows.CHECK, _read("/v1/health/node/:node", health.node_checks, SIEVED)),
+    _by(rows.HEALTH_ENTRY, _read("/v1/health/service/:service", health.service, SIEVED)),
+    _by(rows.CHECK, _read("/v1/health/state/:state", health.state_checks, SIEVED)),
+    _ask("/v1/operator/autopilot/configuration", autopilot.show, OPERATOR_READ),
+    _write("PUT", "/v1/operator/autopilot/configuration", autopilot.change, OPERATOR_WRITE),
+    _at_leader(_ask("/v1/operator/autopilot/health", autopilot.health, OPERATOR_READ)),
+    _at_leader(_ask("/v1/operator/autopilot/state", autopilot.state, OPERATOR_READ)),
+    _at_leader(_ask("/v1/operator/raft/configuration", operator.configuration, OPERATOR_READ)),
+    _write("DELETE", "/v1/operator/raft/peer", operator.remove_peer, OPERATOR_WRITE),
+    _write("POST", "/v1/operator/raft/transfer-leader", operator.transfer_leader, OPERATOR_WRITE),
+    _write("PUT", "/v1/operator/raft/transfer-leader", operator.transfer_leader, OPERATOR_WRITE),
+    _ask("/v1/snapshot", snapshot.save, ACL_WRITE),
+    Route("PUT", "/v1/snapshot", snapshot.put, Needs.UPLOAD, ACL_WRITE),
+    _ask("/v1/status/leader", status.leader, OPEN),
+    _ask("/v1/status/peers", status.peers, OPEN),
 )
 
 

@@ -6,6 +6,7 @@ Every error of a request ends in `respond.refuse`; nothing here writes a query s
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import IO, NamedTuple, cast
 
 import structlog
@@ -13,18 +14,22 @@ from aiohttp import web
 
 from weft.errors import PortTaken
 
+from ..acl.caller import EVERYBODY, Caller, Sieve
 from ..catalog.state import State
 from ..errors import NotReady
 from ..filter.expression import Row, filter_of
+from ..identity.admission import caller_of
 from ..identity.management import token_of
 from ..operator.forward import FORWARDED
 from . import blocking
 from .errors import BadRequest, BodyTooLarge
 from .guard import check_caller
 from .handling import Answer, Call, CallHandler, Parts, ReadHandler, Reading, keeps_all
+from .permission import How
 from .query import Consistency, Query
 from .respond import Reply, compressed, json_reply, refuse
-from .routes import ROUTES, Needs, Route, Table
+from .route import Needs, Route
+from .routes import ROUTES, Table
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +48,7 @@ class Asked(NamedTuple):
     headers: Mapping[str, str]
     keeps: Callable[[Row], bool]
     body: bytes
+    secret: str  # of the token
 
 
 class Api:
@@ -92,7 +98,7 @@ class Api:
         reply = compressed(reply, request.headers.get("Accept-Encoding", ""))
         headers = {**reply.headers, "Content-Type": reply.content_type, "Vary": "Accept-Encoding"}
         if request.path.startswith("/v1/"):
-            headers["X-Consul-Default-ACL-Policy"] = "deny" if self._parts.management else "allow"
+            headers["X-Consul-Default-ACL-Policy"] = self._default_policy
         if reply.file:
             return await _send_file(request, reply.file, headers)
         return web.Response(status=reply.status, body=reply.body, headers=headers)
@@ -108,23 +114,34 @@ class Api:
             return Reply(headers={"Allow": ",".join(("OPTIONS", *sorted(methods)))})
         route, name = self._table.route(request.method, path)
         query = Query(request.rel_url.query)
-        self._admit(route, query, request.headers)
+        secret = token_of(query.text("token"), request.headers)
+        caller = self._admit(route, name, secret, self._parts.log.view())
         query.check_scope(self._parts.datacenter)
         keeps = _filter(route, query)
         if self._is_for_leader(route, query):
             return await self._ask_leader(request)
         if route.needs is Needs.STATE:
             body = await _body(request) if route.method == "POST" else b""
-            return await self._read(route, Asked(name, query, request.headers, keeps, body))
+            return await self._read(route, Asked(name, query, request.headers, keeps, body, secret))
         body = await _body(request) if route.needs is Needs.BODY else b""
         handler = cast(CallHandler, route.handler)
         upload = _blocks(request) if route.needs is Needs.UPLOAD else None
-        return await handler(Call(query, name, request.headers, body, self._parts, upload, keeps))
+        sieve = Sieve(caller)
+        call = Call(query, name, request.headers, body, self._parts, caller, sieve, upload, keeps)
+        return _noted(await handler(call), caller, sieve)
 
-    def _admit(self, route: Route, query: Query, headers: Mapping[str, str]) -> None:
-        """Raises TokenRefused, TokenUnknown."""
-        if self._parts.management and not route.is_open:
-            self._parts.management.check(token_of(query.text("token"), headers))
+    @property
+    def _default_policy(self) -> str:
+        admission = self._parts.admission
+        return "deny" if admission and not admission.default_allow else "allow"
+
+    def _admit(self, route: Route, name: str, secret: str, state: State) -> Caller:
+        """Raises TokenUnknown, PermissionDenied. An open route is open to every token, known or not."""
+        if route.guard.how is How.OPEN:
+            return EVERYBODY
+        caller = caller_of(self._parts.admission, state, secret)
+        route.guard.check(caller, name, self._parts.agent.node.name)
+        return caller
 
     def _is_for_leader(self, route: Route, query: Query) -> bool:
         leader = self._parts.to_leader
@@ -140,17 +157,25 @@ class Api:
         return Reply(found.status, found.body, headers.pop("Content-Type", ""), headers)
 
     async def _read(self, route: Route, asked: "Asked") -> Reply:
+        """The token is resolved anew for each look: what is parked answers by the rules of its end."""
         handler, query = cast(ReadHandler, route.handler), asked.query
         wish = blocking.Wish(
             query.consistency(asked.headers), query.max_stale_s(), query.index(), query.wait_s()
         )
 
+        caller = EVERYBODY
+        sieve = Sieve(caller)
+
         def look(state: State) -> Answer:
-            return handler(Reading(state, query, asked.name, self._parts, asked.keeps, asked.body))
+            nonlocal caller, sieve
+            caller = self._admit(route, asked.name, asked.secret, state)
+            sieve = Sieve(caller)
+            reading = Reading(state, query, asked.name, self._parts, caller, sieve, asked.keeps, asked.body)
+            return handler(reading)
 
         draw, monotonic = self._parts.draw, self._parts.clock.monotonic
         found, sure = await blocking.read(self._parts.log, look, wish, draw=draw, monotonic=monotonic)
-        return self._reply(found, query, sure)
+        return _noted(self._reply(found, query, sure), caller, sieve)
 
     def _reply(self, found: Answer, query: Query, consistency: Consistency) -> Reply:
         status = self._parts.log.status()
@@ -176,6 +201,13 @@ def _filter(route: Route, query: Query) -> Callable[[Row], bool]:
     if route.filters is None:
         raise BadRequest("Filter expressions are not supported by this endpoint: leave out ?filter=")
     return filter_of(text, route.filters)
+
+
+def _noted(reply: Reply, caller: Caller, sieve: Sieve) -> Reply:
+    """Tells that a list is not all there is; the anonymous are not told (Consul's rule)."""
+    if not sieve.left_out or caller.is_anonymous:
+        return reply
+    return replace(reply, headers={**reply.headers, "X-Consul-Results-Filtered-By-ACLs": "true"})
 
 
 async def _blocks(request: web.BaseRequest) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from weft.pb.catalog.v1 import command_pb2 as pb
 
 from ..errors import REFUSALS, Code, CommandRefused, UnknownCommand
-from . import authority, codec, config_entries, expiry, operator, registrations, rules, trust
+from . import access, authority, codec, config_entries, expiry, operator, registrations, rules, trust
 from .commands import COMMAND_VERSION, REQUEST_ID_BYTES
 from .draft import Draft
 from .state import Answered, State
@@ -108,6 +108,9 @@ _HANDLERS: dict[str, Callable[[Draft, Any], str]] = {
     "reseal_key": authority.reseal_key,
     "record_service_leaf": trust.record_service_leaf,
     "configure_autopilot": operator.configure_autopilot,
+    "set_acl": access.set_acl,
+    "delete_acl": access.delete_acl,
+    "bootstrap_acl": access.bootstrap_acl,
 }
 
 

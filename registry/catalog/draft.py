@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..acl.tables import AclTables
 from . import watches
 from .model import (
     SERVICE_INTENTIONS,
@@ -370,6 +371,11 @@ class Draft:
         known = self.state.autopilot.indexes.create
         self._change(autopilot=with_indexes(row, Indexes(known or self.index, self.index)))
         self.touched.add(watches.AUTOPILOT)
+
+    def set_acl(self, tables: AclTables) -> None:
+        """Takes tokens, policies and what belongs to them as a whole."""
+        self._change(acl=tables)
+        self.touched.add(watches.ACL)
 
     def put_parts(self, rows: Iterable[RestorePart]) -> None:
         """Replaces what was collected for a restore."""

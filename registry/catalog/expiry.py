@@ -16,14 +16,15 @@ def due(state: State, now_ms: int) -> bool:
     oldest = (
         next((key[0] for key, _ in state.leaves_by_expiry.items()), now_ms + 1),
         next((key[0] for key, _ in state.revocations.items()), now_ms + 1),
+        next((key[0] for key, _ in state.acl.tokens_by_expiry.items()), now_ms + 1),
         next((key[0] + limits.TOMBSTONE_KEPT_MS for key, _ in state.tombstones.items()), now_ms + 1),
     )
     return min(oldest) <= now_ms
 
 
 def expire(draft: Draft, command: pb.Expire) -> str:
-    """Drops expired leaves and revocations and old tombstones. "more" when a batch was cut."""
-    counts = (_leaves(draft), _revocations(draft), _tombstones(draft))
+    """Drops expired leaves, revocations and tokens and old tombstones. "more" when a batch was cut."""
+    counts = (_leaves(draft), _revocations(draft), _tokens(draft), _tombstones(draft))
     return MORE if max(counts) == limits.EXPIRED_PER_COMMAND_MAX else ""
 
 
@@ -40,6 +41,17 @@ def _revocations(draft: Draft) -> int:
     gone = [key for key, row in first if row.not_after_ms <= draft.now_ms]
     if gone:
         draft.drop_revocations(gone)
+    return len(gone)
+
+
+def _tokens(draft: Draft) -> int:
+    tables = draft.state.acl
+    first = islice(tables.tokens_by_expiry.values(), limits.EXPIRED_PER_COMMAND_MAX)
+    gone = [token for token in first if token.expires_ms <= draft.now_ms]
+    for token in gone:
+        tables = tables.without_token(token.accessor_id)
+    if gone:
+        draft.set_acl(tables)
     return len(gone)
 
 

@@ -3,6 +3,7 @@
 from operator import attrgetter
 from typing import NamedTuple
 
+from ..acl.model import AuthMethod, BindingRule, Policy, Role, Token
 from .columns import SERIAL, Kind
 from .model import (
     NO_INDEXES,
@@ -53,6 +54,12 @@ class Outcome(NamedTuple):
     value: str = ""
 
 
+class AclHead(NamedTuple):
+    """What there is of the access control list besides its rows."""
+
+    bootstrap_index: int
+
+
 def _outcome(item: tuple[bytes, Answered]) -> Outcome:
     request_id, it = item
     return Outcome(request_id, it.time_ms, it.index, it.code, it.message, it.value)
@@ -72,6 +79,12 @@ _ALL = (
     Kind("authority", Authority),
     Kind("autopilot", AutopilotConfig),
     Kind("restore_part", RestorePart, rows_max=1),
+    Kind("acl_head", AclHead, take=tuple),
+    Kind("acl_token", Token, unshared=("accessor_id", "secret")),
+    Kind("acl_policy", Policy, unshared=("id", "rules")),
+    Kind("acl_role", Role, unshared=("id",)),
+    Kind("acl_auth_method", AuthMethod),
+    Kind("acl_binding_rule", BindingRule, unshared=("id",)),
     Kind("watch_index", Moving, take=tuple),
     Kind("answered", Outcome, take=_outcome),
 )

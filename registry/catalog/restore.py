@@ -10,6 +10,8 @@ from typing import Any
 
 from weft.pb.catalog.v1 import state_pb2 as pb
 
+from ..acl.model import AuthMethod, BindingRule, Policy, Role, Token
+from ..acl.tables import AclTables
 from ..config_entries.errors import InvalidEntry
 from ..config_entries.kinds import decoded
 from ..errors import LogCorrupt
@@ -128,6 +130,9 @@ class Tables:
     def __init__(self) -> None:
         self._shared = Shared()
         self._connected = _Second()
+        self._codes = _Second()  # of tokens
+        self._expiries = _Second()
+        self._acl_bootstrap_index = 0
         self._moved = Loader[Moved]()
         self._moved_last: Key = ()
         self._moved_at: dict[tuple[int, int], Moved] = {}
@@ -148,6 +153,11 @@ class Tables:
             ),
             "revocation": _Table(Revocation, ("not_after_ms", "trust_domain", "serial")),
             "root": _Table(CaRoot, ("id",)),
+            "acl_token": _Table(Token, ("accessor_id",)),
+            "acl_policy": _Table(Policy, ("id",), ("name",)),
+            "acl_role": _Table(Role, ("id",), ("name",)),
+            "acl_auth_method": _Table(AuthMethod, ("name",)),
+            "acl_binding_rule": _Table(BindingRule, ("id",)),
             "restore_part": _Table(RestorePart, ("part",)),
         }
 
@@ -169,10 +179,20 @@ class Tables:
             case "answered":
                 ids, *rest = columns
                 self._answers += zip(ids, map(Answered, *rest), strict=True)
+            case "acl_head":
+                *_, self._acl_bootstrap_index = columns[0]
             case table:
                 rows = self._tables[table].add(kind, columns)
                 if table == "service":
                     self._connect(rows)
+                elif table == "acl_token":
+                    self._find(rows)
+
+    def _find(self, rows: list[Token]) -> None:
+        coded = [row for row in rows if row.secret.code]
+        self._codes.add([(row.secret.code,) for row in coded], coded)
+        ending = [row for row in rows if row.expires_ms]
+        self._expiries.add([(row.expires_ms, row.accessor_id) for row in ending], ending)
 
     def _connect(self, rows: list[Service]) -> None:
         meshed = [(row.connects_to, row) for row in rows if row.proxy or row.connect_native]
@@ -222,6 +242,18 @@ class Tables:
             leaves_by_expiry=trees["leaf 2"],
             revocations=trees["revocation"],
             roots=trees["root"],
+            acl=AclTables(
+                bootstrap_index=self._acl_bootstrap_index,
+                tokens=trees["acl_token"],
+                tokens_by_code=(yield from self._codes.tree()),
+                tokens_by_expiry=(yield from self._expiries.tree()),
+                policies=trees["acl_policy"],
+                policies_by_name=trees["acl_policy 2"],
+                roles=trees["acl_role"],
+                roles_by_name=trees["acl_role 2"],
+                auth_methods=trees["acl_auth_method"],
+                binding_rules=trees["acl_binding_rule"],
+            ),
             restoring=trees["restore_part"],
             moved=self._moved.tree(),
         )

@@ -15,7 +15,7 @@ from weft.pb.catalog.v1 import state_pb2 as pb
 from ..errors import LogCorrupt
 from . import codec
 from .columns import read_run
-from .kinds import KINDS, Moving
+from .kinds import KINDS, AclHead, Moving
 from .restore import Tables
 from .state import State
 
@@ -47,6 +47,12 @@ def encode(state: State) -> Iterator[bytes]:
         "authority": [state.authority] if state.authority else [],
         "autopilot": [state.autopilot] if state.autopilot.indexes.create else [],
         "restore_part": state.restoring.values(),
+        "acl_head": [AclHead(state.acl.bootstrap_index)] if state.acl.bootstrap_index else [],
+        "acl_token": state.acl.tokens.values(),
+        "acl_policy": state.acl.policies.values(),
+        "acl_role": state.acl.roles.values(),
+        "acl_auth_method": state.acl.auth_methods.values(),
+        "acl_binding_rule": state.acl.binding_rules.values(),
         "watch_index": _moving(state),
         "answered": state.answers.items(),
     }

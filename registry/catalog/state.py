@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Generic, TypeVar
 
+from ..acl.tables import AclTables
 from ..config_entries.entry import Entry
 from . import watches
 from .answers import Answered as Answered
@@ -82,6 +83,7 @@ class State:
     leaves_by_expiry: Tree[LeafRecord] = field(default_factory=Tree)  # not_after_ms, instance key, serial
     revocations: Tree[Revocation] = field(default_factory=Tree)  # not_after_ms, trust domain, serial
     roots: Tree[CaRoot] = field(default_factory=Tree)  # id
+    acl: AclTables = field(default_factory=AclTables)
     restoring: Tree[RestorePart] = field(default_factory=Tree)  # part
     moved: Tree[Moved] = field(default_factory=Tree)  # watch key
     tombstones: Tree[None] = field(default_factory=Tree)  # time_ms, then the parts of a watch key

@@ -15,6 +15,7 @@ ROOTS: WatchKey = ("roots",)  # trust bundles
 AUTHORITY: WatchKey = ("authority",)  # the CA's settings, key and rotation
 REVOCATIONS: WatchKey = ("revocations",)  # leaves to refuse
 AUTOPILOT: WatchKey = ("autopilot",)  # what the leader does about servers that are gone
+ACL: WatchKey = ("acl",)  # tokens, policies, roles, auth methods and binding rules
 EVERYTHING: WatchKey = ("*",)  # touched when another state has taken the place of this one
 
 

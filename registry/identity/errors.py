@@ -2,7 +2,6 @@
 
 IdentityError
 ├── Unauthenticated   expected: no credential, or not one in force
-├── TokenRefused      expected: no token where one is needed
 ├── TokenUnknown      expected: a token that is not known
 ├── SignTooOften      expected: certificate requests over the rate
 ├── ServerCertificateUnusable  expected: the server's own certificate, key or root (ConfigError)
@@ -18,10 +17,6 @@ class IdentityError(WeftError):
 
 class Unauthenticated(IdentityError, UsageError):
     """Expected. The message never says which half was wrong."""
-
-
-class TokenRefused(IdentityError, UsageError):
-    """Expected. The text is Consul's, which clients compare."""
 
 
 class TokenUnknown(IdentityError, UsageError):

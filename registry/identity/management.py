@@ -1,16 +1,16 @@
-"""The management token: until there are access-control lists, whoever holds it may do everything (trap 1).
+"""The management token that an operator gives to every server: whoever holds it may do everything.
 
-Only health and roots are answered without it. `weft dev` has none: it listens on loopback.
+It is a row of the access control list like others, written by the leader, and it works before that and
+without a leader, so that nobody is locked out of a cluster that has trouble. `weft dev` needs none.
 """
 
 import hashlib
 import hmac
 import re
+import uuid
 from collections.abc import Mapping
 
 from weft.errors import ConfigError
-
-from .errors import TokenRefused, TokenUnknown
 
 TOKEN_CHARS_MIN = 16  # a UUID has 36
 TOKEN_CHARS_MAX = 256
@@ -18,14 +18,10 @@ METADATA_KEY = "x-consul-token"
 """gRPC call metadata that carries the token, as Consul's own gRPC interfaces have it."""
 
 _TOKEN = re.compile(rf"[!-~]{{{TOKEN_CHARS_MIN},{TOKEN_CHARS_MAX}}}")
-_ANONYMOUS = (
-    "Permission denied: anonymous token lacks permission 'operator:write'. "
-    "The anonymous token is used implicitly when a request does not specify a token."
-)
 
 
 class ManagementToken:
-    """Knows a digest of the token, and compares in constant time. Raises ConfigError on a weak token."""
+    """Compares digests in constant time. Raises ConfigError on a weak token."""
 
     def __init__(self, token: str) -> None:
         if not _TOKEN.fullmatch(token):
@@ -33,14 +29,21 @@ class ManagementToken:
                 f"management token: use {TOKEN_CHARS_MIN} to {TOKEN_CHARS_MAX} printable characters "
                 "without spaces; make one with: uuidgen"
             )
+        self._token = token
         self._digest = _digest(token)
 
-    def check(self, token: str) -> None:
-        """Raises TokenRefused without a token, TokenUnknown with a wrong one."""
-        if not token:
-            raise TokenRefused(_ANONYMOUS)
-        if not hmac.compare_digest(_digest(token), self._digest):
-            raise TokenUnknown("ACL not found")
+    def is_it(self, token: str) -> bool:
+        return hmac.compare_digest(_digest(token), self._digest)
+
+    @property
+    def secret(self) -> str:
+        """For the log, where it is sealed."""
+        return self._token
+
+    @property
+    def accessor_id(self) -> str:
+        """The same on every server, so that they all write one row."""
+        return str(uuid.UUID(bytes=_digest("accessor\0" + self._token)[:16], version=4))
 
 
 def token_of(query_token: str, headers: Mapping[str, str]) -> str:

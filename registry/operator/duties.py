@@ -16,10 +16,12 @@ from weft.pb.catalog.v1.command_pb2 import Command
 
 from ..agent.check_definition import NODE_ALIVE_ID
 from ..agent.writer import Writer
-from ..catalog import commands, expiry
+from ..catalog import acl_commands, commands, expiry
+from ..catalog.acl_commands import Mode
 from ..catalog.commands import Stamp
 from ..catalog.model import CRITICAL, PASSING
 from ..errors import CommandRefused
+from ..identity.admission import Admission
 from ..replica.port import Log
 from .autopilot import FAILED_AFTER_S, removable
 from .servers import Members, Server, registered, servers
@@ -35,10 +37,13 @@ SILENT_OUTPUT = "The leader does not hear this server"
 class Duties:
     """`members` is None where the consensus engine keeps its own."""
 
-    def __init__(self, replica: Log, writer: Writer, members: Members | None) -> None:
+    def __init__(
+        self, replica: Log, writer: Writer, members: Members | None, admission: Admission | None = None
+    ) -> None:
         self._log = replica
         self._writer = writer
         self._members = members
+        self._admission = admission
         self._rounds = 0
 
     async def run(self) -> None:
@@ -50,11 +55,19 @@ class Duties:
             if not self._log.status().is_leader:
                 continue
             try:
+                await self._write_management_token()
                 await self._look_after_servers()
                 if self._rounds % every == 0:
                     await self._expire()
             except WeftError as error:
                 log.warning("a duty of the leader is put off", reason=str(error))
+
+    async def _write_management_token(self) -> None:
+        """The operator's token as a row, so that it is listed, and can be told by its accessor."""
+        state = self._log.view()
+        row = self._admission.management_row(state) if self._admission and state.cluster else None
+        if row is not None:
+            await self._refusable(lambda stamp: acl_commands.set_acl(stamp, [row], Mode.CREATE))
 
     async def _expire(self) -> None:
         """`apply` itself never looks at a clock."""

@@ -1,5 +1,6 @@
 """weft.registration.v1: registration over gRPC, with the model and the checks of the HTTP API."""
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -7,10 +8,14 @@ import grpc
 from weft.pb.registration.v1 import registration_pb2 as pb
 from weft.pb.registration.v1 import registration_pb2_grpc
 
+from ..acl.caller import Caller
 from ..agent.local import Agent
+from ..agent.permission import may_write_service
 from ..agent.runner import Runner
+from ..catalog.state import State
+from ..identity.admission import Admission, caller_of
 from ..identity.credentials import Credentials
-from ..identity.management import METADATA_KEY, ManagementToken
+from ..identity.management import METADATA_KEY
 from .respond import abort
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -24,24 +29,23 @@ class Registration(registration_pb2_grpc.RegistrationServicer):
         agent: Agent,
         runner: Runner,
         credentials: Credentials,
-        management: ManagementToken | None = None,
+        view: Callable[[], State],
+        admission: Admission | None = None,
     ) -> None:
-        self._management = management
+        self._view = view
+        self._admission = admission
         self._agent = agent
         self._runner = runner
         self._credentials = credentials
 
-    def _admit(self, context: Context) -> None:
-        """Raises TokenRefused, TokenUnknown."""
-        if self._management:
-            found = dict(context.invocation_metadata() or ())
-            token = found.get(METADATA_KEY, "")
-            self._management.check(token if isinstance(token, str) else "")
+    def _caller(self, context: Context) -> Caller:
+        """Raises TokenUnknown."""
+        token = dict(context.invocation_metadata() or ()).get(METADATA_KEY, "")
+        return caller_of(self._admission, self._view(), token if isinstance(token, str) else "")
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         try:
-            self._admit(context)
-            key = await self._agent.register(request.definition_json)
+            key = await self._agent.register(request.definition_json, self._caller(context))
             self._runner.sync()
             credential = await self._credentials.mint(key)
         except Exception as error:
@@ -58,8 +62,7 @@ class Registration(registration_pb2_grpc.RegistrationServicer):
 
     async def Deregister(self, request: pb.DeregisterRequest, context: Context) -> pb.DeregisterResponse:
         try:
-            self._admit(context)
-            await self._agent.deregister(request.service_id)
+            await self._agent.deregister(request.service_id, self._caller(context))
             self._runner.sync()
         except Exception as error:
             await abort(context, error)
@@ -69,8 +72,7 @@ class Registration(registration_pb2_grpc.RegistrationServicer):
         self, request: pb.RevokeCredentialRequest, context: Context
     ) -> pb.RevokeCredentialResponse:
         try:
-            self._admit(context)
-            self._agent.service(request.service_id)
+            may_write_service(self._caller(context), self._agent.service(request.service_id))
             await self._credentials.revoke(self._agent.instance_key(request.service_id))
         except Exception as error:
             await abort(context, error)

@@ -7,9 +7,10 @@ import structlog
 
 from weft.errors import Unavailable, UsageError, WeftError
 
+from ..acl.caller import PermissionDenied
 from ..agent.errors import NoPortLeft, UnknownCheck, UnknownService
 from ..errors import Conflict, CredentialRefused, DiskFull, NotFound
-from ..identity.errors import SignTooOften, TokenRefused, TokenUnknown, Unauthenticated
+from ..identity.errors import SignTooOften, TokenUnknown, Unauthenticated
 from .session import TooManyStreams
 
 log = structlog.get_logger(__name__)
@@ -19,7 +20,7 @@ Code = grpc.StatusCode
 _STATUSES: tuple[tuple[type[WeftError], grpc.StatusCode], ...] = (
     (Unauthenticated, Code.UNAUTHENTICATED),
     (CredentialRefused, Code.UNAUTHENTICATED),
-    (TokenRefused, Code.PERMISSION_DENIED),
+    (PermissionDenied, Code.PERMISSION_DENIED),
     (TokenUnknown, Code.PERMISSION_DENIED),
     (SignTooOften, Code.RESOURCE_EXHAUSTED),
     (TooManyStreams, Code.RESOURCE_EXHAUSTED),

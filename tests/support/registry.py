@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import grpc
 
-from registry.process import Registry, Settings
+from registry.process import AclSettings, Registry, Settings
 from weft.credential import Credential
 from weft.pb.mesh.v1 import mesh_pb2_grpc
 from weft.pb.registration.v1 import registration_pb2_grpc
@@ -90,9 +90,10 @@ async def running_registry(
     default_allow: bool = True,
     leaf_ttl: timedelta | None = timedelta(hours=72),
     node_name: str = "n1",
+    acl: AclSettings | None = None,
 ) -> AsyncIterator[Client]:
     """Starts a registry and ends it."""
-    settings = Settings(data_dir, 0, 0, "dc1", node_name, leaf_ttl, default_allow)
+    settings = Settings(data_dir, 0, 0, "dc1", node_name, leaf_ttl, default_allow, acl=acl)
     registry = await Registry.start(settings)
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_S)) as http:

@@ -83,6 +83,14 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str | None) ->
     show_default=True,
     help="What is decided about a call that no intention names.",
 )
+@click.option("--acl", is_flag=True, help="Guard everything by tokens; make the first: weft acl bootstrap")
+@click.option(
+    "--acl-default-policy",
+    type=click.Choice(["allow", "deny"]),
+    default="deny",
+    show_default=True,
+    help="With --acl: what is decided where no rule of a token matches.",
+)
 @click.option(
     "--consensus",
     default="",
@@ -112,6 +120,8 @@ def command(
     leaf_ttl: timedelta | None,
     operator_key_file: Path | None,
     default_intention: str,
+    acl: bool,
+    acl_default_policy: str,
     consensus: str,
     ready_file: Path | None,
     log_level: str,
@@ -120,7 +130,7 @@ def command(
 
     Listens on 127.0.0.1 only. SIGINT and SIGTERM end it.
     """
-    from registry.process import Settings
+    from registry.process import AclSettings, Settings
 
     from .. import logs
     from .running import serve
@@ -135,6 +145,7 @@ def command(
         leaf_ttl=leaf_ttl,
         default_allow=default_intention == "allow",
         operator_key_file=operator_key_file,
+        acl=AclSettings(default_allow=acl_default_policy == "allow") if acl else None,
         consensus=consensus,
     )
     serve(settings, _tell, ready_file)

@@ -16,8 +16,7 @@ from .consul_api import read_token
 from .names import datacenter_name
 
 if TYPE_CHECKING:
-    from registry.identity.management import ManagementToken
-    from registry.process import ClusterSettings, Registry, Settings
+    from registry.process import AclSettings, ClusterSettings, Registry, Settings
 
 SERVER_PORT = 8300
 EPILOG = """
@@ -153,7 +152,14 @@ def _port(flag: str, default: int, what: str) -> Callable[[FC], FC]:
     "--management-token-file",
     type=_FILE,
     metavar="FILE",
-    help="Whoever has this token may do everything; without it only health and roots are answered.",
+    help="Whoever has this token may do everything. Without one, make the first with: weft acl bootstrap",
+)
+@click.option(
+    "--acl-default-policy",
+    type=click.Choice(["allow", "deny"]),
+    default="deny",
+    show_default=True,
+    help="What is decided where no rule of a token matches; the same on every server.",
 )
 @click.option(
     "--default-intention",
@@ -206,6 +212,7 @@ def settings_of(given: dict[str, Any]) -> "Settings":
         default_allow=given["default_intention"] == "allow",
         operator_key_file=given["operator_key_file"],
         cluster=_cluster(given),
+        acl=_acl(given),
         consensus=given["consensus"],
     )
 
@@ -230,7 +237,6 @@ def _cluster(given: dict[str, Any]) -> "ClusterSettings":
             server_name(given["datacenter"]),
             SystemClock(),
         ),
-        management=_management(given["management_token"], given["management_token_file"]),
         bootstrap_expect=given["bootstrap_expect"],
         retry_join=given["retry_join"],
     )
@@ -244,15 +250,18 @@ def _advertised(bind: str, advertise: str) -> str:
     return advertise or bind
 
 
-def _management(token: str | None, file: Path | None) -> "ManagementToken":
+def _acl(given: dict[str, Any]) -> "AclSettings":
     from registry.identity.management import ManagementToken
+    from registry.process import AclSettings
 
-    if bool(token) == bool(file):
-        raise ConfigError(
-            "give one of --management-token-file and --management-token: until there are access-control "
-            "lists, it is what guards the registry; make one with: uuidgen"
-        )
-    return ManagementToken(read_token(file) if file else token or "")
+    token, file = given["management_token"], given["management_token_file"]
+    if token and file:
+        raise ConfigError("give one of --management-token-file and --management-token, not both")
+    secret = read_token(file) if file else token
+    return AclSettings(
+        default_allow=given["acl_default_policy"] == "allow",
+        management=ManagementToken(secret) if secret else None,
+    )
 
 
 def _tell(registry: "Registry") -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from registry.api.errors import NotFound, WrongMethod
+from registry.api.permission import How
 from registry.api.routes import ROUTES, Needs, Table
 from tests.support.registry import Client
 
@@ -30,12 +31,26 @@ def test_reads_change_nothing_and_writes_take_a_body() -> None:
     assert by_post == {"/v1/discovery-chain/:service"}
 
 
-def test_trap_01_only_health_and_roots_are_answered_without_the_management_token() -> None:
-    """The leader, too, is health of a kind; nothing that is open changes anything."""
+OPEN = {
+    "/",
+    "/v1/acl/bootstrap",  # who may call it is what it decides: once
+    "/v1/acl/login",  # the bearer's token is what it judges
+    "/v1/acl/replication",
+    "/v1/agent/connect/ca/roots",
+    "/v1/catalog/datacenters",
+    "/v1/connect/ca/roots",
+    "/v1/status/leader",
+    "/v1/status/peers",
+}
+
+
+def test_trap_01_only_these_are_answered_without_asking_the_access_control_list() -> None:
+    assert {route.path for route in ROUTES if route.guard.how is How.OPEN} == OPEN
+
+
+def test_a_guard_that_asks_before_says_what_for() -> None:
     for route in ROUTES:
-        may = route.path == "/" or route.path.startswith(("/v1/health/", "/v1/status/"))
-        assert route.is_open == (may or route.path.endswith("/ca/roots")), route.path
-        assert not route.is_open or route.method == "GET"
+        assert (route.guard.how is How.BEFORE) == bool(route.guard.resource), route.path
 
 
 def test_an_unknown_path_is_told_from_one_without_v1() -> None:

@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.catalog import commands, snapshot
+from registry.acl.tables import AclTables
+from registry.catalog import acl_commands, commands, snapshot
 from registry.catalog.answers import Answers
 from registry.catalog.apply import apply, ensure_known
 from registry.catalog.model import Upstream
@@ -21,6 +22,7 @@ from registry.catalog.tree import Tree
 from registry.config_entries.schema import canonical_json
 from registry.errors import LogCorrupt, UnknownCommand
 from registry.intentions.entry import entries_of, entry_of
+from tests.support.acl import acl_bootstrap, acl_id, acl_rows
 from tests.support.catalog import World, check, digest, intention, node, proxy, root, service, stamp
 from weft.pb.catalog.v1 import command_pb2 as pb
 
@@ -94,6 +96,14 @@ _commands = st.one_of(
     st.builds(lambda it, epoch: commands.set_roots(stamp(), [root(it)], epoch), _names, st.integers(0, 3)),
     st.builds(lambda time: commands.expire(stamp(time)), _times),
     st.builds(
+        lambda n, time, end: acl_commands.set_acl(stamp(time), acl_rows(n, time + end)),
+        st.integers(1, 9), _times, st.sampled_from([0, 60_000, 10**7]),
+    ),
+    st.builds(lambda n: acl_commands.delete_acl(stamp(), token=acl_id(n)), st.integers(1, 9)),
+    st.builds(lambda n: acl_commands.delete_acl(stamp(), policy=acl_id(n)), st.integers(1, 9)),
+    st.builds(lambda n: acl_commands.delete_acl(stamp(), auth_method=f"m{n}"), st.integers(1, 9)),
+    st.builds(lambda n: acl_commands.bootstrap_acl(stamp(), acl_bootstrap(n)), st.integers(1, 9)),
+    st.builds(
         lambda entry, index: commands.set_config_entry(stamp(), canonical_json(entry), index), _entries, _cas
     ),
     st.builds(
@@ -106,6 +116,8 @@ _commands = st.one_of(
 def _content(state: State) -> dict[str, object]:
     """Every field, trees as the lists of what they hold."""
     fields = {name: getattr(state, name) for name in State.__dataclass_fields__}
+    fields |= {f"acl.{name}": getattr(state.acl, name) for name in AclTables.__dataclass_fields__}
+    del fields["acl"]
     return {name: list(it.items()) if isinstance(it, Tree | Answers) else it for name, it in fields.items()}
 
 

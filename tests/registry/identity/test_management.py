@@ -1,8 +1,9 @@
 """The management token, and where a request carries it."""
 
+import uuid
+
 import pytest
 
-from registry.identity.errors import TokenRefused, TokenUnknown
 from registry.identity.management import ManagementToken, token_of
 from weft.errors import ConfigError
 
@@ -11,12 +12,17 @@ SECRET = "0e8a1e0b-7a4f-4c3b-9d6e-1f2a3b4c5d6e"
 
 def test_only_the_token_itself_passes() -> None:
     token = ManagementToken(SECRET)
-    token.check(SECRET)
-    with pytest.raises(TokenRefused, match="anonymous token lacks permission"):
-        token.check("")
-    for wrong in (SECRET[:-1], SECRET + "0", SECRET.upper()):
-        with pytest.raises(TokenUnknown, match=r"^ACL not found$"):
-            token.check(wrong)
+    assert token.is_it(SECRET)
+    for wrong in ("", SECRET[:-1], SECRET + "0", SECRET.upper()):
+        assert not token.is_it(wrong)
+
+
+def test_every_server_gives_it_the_same_accessor_which_is_not_the_secret() -> None:
+    accessor = ManagementToken(SECRET).accessor_id
+    assert accessor == ManagementToken(SECRET).accessor_id
+    assert uuid.UUID(accessor).version == 4
+    assert accessor != ManagementToken(SECRET + "0").accessor_id
+    assert accessor != SECRET
 
 
 @pytest.mark.parametrize("weak", ["", "short", "a" * 257, "has a space in it, and is long", "ümlaut" * 4])

@@ -94,7 +94,7 @@ def test_a_file_with_the_token_is_for_its_owner_only(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ((), "give one of --management-token-file and --management-token"),
+        (("--management-token", TOKEN, "--management-token-file", "f"), "not both"),
         (("--management-token", "short"), "use 16 to 256 printable characters"),
         (("--management-token", TOKEN, "--bind", "0.0.0.0"), "say with --advertise"),
         (("--management-token", TOKEN), "--tls-ca"),

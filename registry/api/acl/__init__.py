@@ -1,0 +1,1 @@
+"""`/v1/acl/*`: tokens, policies, roles, auth methods and binding rules."""

@@ -1,0 +1,49 @@
+"""What the route table is made of."""
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from ..filter.fields import Struct
+from .handling import CallHandler, ReadHandler
+from .permission import Guard
+
+
+class Needs(Enum):
+    """What serving a route takes."""
+
+    NOTHING = auto()  # answered from what this agent knows
+    STATE = auto()  # a consistent view of the catalog: index headers, may block
+    BODY = auto()  # the request's body, and a leader that takes writes
+    UPLOAD = auto()  # the same with a body that is taken in blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    path: str
+    handler: ReadHandler | CallHandler
+    needs: Needs
+    guard: Guard
+    at_leader: bool = False  # other servers ask the leader, unless the client says ?stale
+    filters: Struct | None = None  # fields that `?filter=` may ask for; None: there is no such parameter
+
+
+def read(path: str, handler: ReadHandler, guard: Guard) -> Route:
+    return Route("GET", path, handler, Needs.STATE, guard)
+
+
+def ask(path: str, handler: CallHandler, guard: Guard) -> Route:
+    return Route("GET", path, handler, Needs.NOTHING, guard)
+
+
+def write(method: str, path: str, handler: CallHandler, guard: Guard) -> Route:
+    return Route(method, path, handler, Needs.BODY, guard)
+
+
+def at_leader(route: Route) -> Route:
+    return replace(route, at_leader=True)
+
+
+def by(fields: Struct, route: Route) -> Route:
+    """Rows of the list may be filtered by these fields."""
+    return replace(route, filters=fields)
