@@ -100,9 +100,11 @@ def test_trap_01_a_cluster_answers_roots_and_status_only_without_a_token(cluster
         ("PUT", REGISTER),
         ("DELETE", "/v1/operator/raft/peer?id=x"),
     ):
-        status, _, text = server.call(method, path, token="")
+        body = {"Name": "web"} if method == "PUT" else None
+        status, _, text = server.call(method, path, body, token="")
         assert (status, text.startswith(b"Permission denied: anonymous token")) == (403, True), path
-        assert server.call(method, path, token="not-the-token-at-all")[::2] == (403, b"ACL not found"), path
+        unknown = server.call(method, path, body, token="not-the-token-at-all")
+        assert unknown[::2] == (403, b"ACL not found"), path
 
 
 def test_a_credential_names_every_server_and_a_leaf_comes_from_any(cluster: Cluster) -> None:
