@@ -48,6 +48,9 @@ def _settle(nodes: list[Node], storages: list[MemoryStorage]) -> int:
                 node.advance(ready)
                 for message in (*ready.messages_first, *ready.messages):
                     by_name[message.to].step(message)
+            if not busy and node.commit_untold:
+                node.tell_commit()
+                busy = True
     return applied
 
 

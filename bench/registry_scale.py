@@ -224,7 +224,9 @@ class Scale:
                 if index:
                     woken.tell(service)
                 index = found.index
-            await self.log.wait(found.keys, state.index, _PARKED_S)
+            keys, state_index = found.keys, state.index
+            del state, found
+            await self.log.wait(keys, state_index, _PARKED_S)
 
 
 class Woken:

@@ -58,4 +58,6 @@ async def read(
         left_s = deadline - monotonic()
         if not wish.after_index or found.index > wish.after_index or left_s <= 0:
             return found, sure
-        await log.wait(found.keys, state.index, left_s)
+        keys, index = found.keys, state.index
+        del state, found  # or each parked query would keep a version of the catalog alive
+        await log.wait(keys, index, left_s)

@@ -93,6 +93,10 @@ class State:
         """A copy that nobody else holds. (copy.copy goes by the pickle protocol: ten times the time.)"""
         return State(*_fields(self))
 
+    def nodes_of_rows(self) -> list[object]:
+        """What holds the rows of all tables (`Tree.leaves`)."""
+        return [leaf for it in _fields(self) if isinstance(it, Tree) for leaf in it.leaves()]
+
     def index_of(self, key: WatchKey) -> int:
         """When what the key covers last changed, deletions included; at least 1."""
         found = self.moved.get(key)

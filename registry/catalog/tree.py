@@ -98,6 +98,10 @@ class Tree(Generic[V]):
         root, height = _join(path, (keys, values), self._height)
         return Tree(root, height, self._size - 1)
 
+    def leaves(self) -> list[object]:
+        """What holds the entries. Whoever keeps it can give a great tree up a little at a time."""
+        return list(_leaves(self._root, self._height, ()))
+
     def items(self, start: Key = ()) -> Iterator[tuple[Key, V]]:
         """Entries in key order, from the first key that is not below `start`."""
         for keys, values in _leaves(self._root, self._height, start):

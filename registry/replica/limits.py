@@ -39,6 +39,11 @@ APPLY_SLICE_S = 0.001
 """Entries are applied for this long before the event loop runs again: it is the election timer, answers leave
 meanwhile, and what they bring about can begin."""
 
+FREED_LEAVES = 64
+FREED_AFTER_S = 1.0
+"""A state that a restore replaced is freed so many leaves (1,500 rows) at a time, 1 ms, once who is reading
+it has answered."""
+
 COMMIT_DELAY_S = 0.002
 """How long a commit index waits for entries that carry it to the followers. A client that writes again at
 once needs less; whoever reads a follower without asking the leader sees a write this much later."""

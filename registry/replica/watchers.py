@@ -29,7 +29,7 @@ class Watchers:
     async def wait(self, keys: Collection[WatchKey], timeout_s: float) -> bool:
         """True when one of the keys moved, False when the time was out. Raises what `close` was given."""
         if self._closed:
-            raise self._closed
+            raise self._closed.with_traceback(None)  # else it would grow with each who waits
         loop = asyncio.get_running_loop()
         woken: _Waiting = loop.create_future()
         alarm = loop.call_later(timeout_s, _wake, woken, False)
@@ -41,7 +41,7 @@ class Watchers:
             alarm.cancel()
             self._forget(keys, woken)
         if self._closed:
-            raise self._closed
+            raise self._closed.with_traceback(None)  # else it would grow with each who waits
         return moved
 
     def _forget(self, keys: Iterable[WatchKey], woken: _Waiting) -> None:

@@ -1,12 +1,14 @@
 """Long work, in between of which the event loop has its turn."""
 
 import asyncio
+import gc
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from registry.catalog import commands, snapshot
+from registry.catalog.model import Service
 from registry.catalog.operator import digest_of
 from registry.catalog.state import State
 from registry.raft.config import NOBODY
@@ -99,3 +101,35 @@ async def test_slices_are_cut_by_the_clock() -> None:
     parts = list(snapshot.slices([b"a", b"b", b"c", b"d", b"e"], lambda: next(ticks), 2))
     assert [len(part) for part in parts] == [2, 2, 1]
     assert [len(part) for part in snapshot.slices(snapshot.encode(state), lambda: 0.0, 1.0)] == [1]
+
+
+async def test_trap_24_a_state_that_was_replaced_is_freed_a_little_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And is freed: a version of the catalog is many megabytes."""
+    monkeypatch.setattr(limits, "FREED_AFTER_S", 0.0)
+    monkeypatch.setattr(limits, "FREED_LEAVES", 1)
+    records = _saved()
+    log = await Replica.in_memory()
+    try:
+        await log.propose(commands.restore(stamp(), b"a" * 16, 0, records, digest_of(records)))
+        old = {id(row) for row in log.view().services.values()}
+        assert len(old) == 800
+
+        def left() -> int:
+            return sum(type(it) is Service and id(it) in old for it in gc.get_objects())
+
+        gc.unfreeze()  # what is frozen is not listed
+        assert left() == 800
+        await log.propose(commands.restore(stamp(), b"b" * 16, 0, records, digest_of(records)))
+        gc.unfreeze()
+        seen = [left()]  # each look goes through the whole heap: only as many as are needed
+        async with asyncio.timeout(60):
+            while seen[-1] > 0:
+                await asyncio.sleep(0)
+                seen.append(left())
+                if len(set(seen)) > 5:
+                    monkeypatch.setattr(limits, "FREED_LEAVES", 1000)
+        assert len(set(seen)) > 5
+    finally:
+        await log.close()
