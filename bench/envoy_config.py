@@ -16,7 +16,7 @@ _TLS = f"{_TYPES}.extensions.transport_sockets.tls.v3"
 
 
 def outbound(port: int, peer_port: int, leaf: Leaf, root: str, peer_uri: str) -> Json:
-    """The caller's proxy: plaintext in, mTLS out; balancing, ejection, one retry."""
+    """The caller's proxy: plaintext in, mTLS out; balancing, ejection, two retries within a budget."""
     upstream = _cluster("peer", peer_port) | {
         "lb_policy": "LEAST_REQUEST",
         "outlier_detection": {
@@ -25,6 +25,12 @@ def outbound(port: int, peer_port: int, leaf: Leaf, root: str, peer_uri: str) ->
             "base_ejection_time": "30s",
             "max_ejection_time": "300s",
             "max_ejection_percent": 50,
+            "failure_percentage_threshold": 85,
+            "failure_percentage_minimum_hosts": 1,
+            "enforcing_failure_percentage": 100,
+        },
+        "circuit_breakers": {
+            "thresholds": [{"retry_budget": {"budget_percent": {"value": 20.0}, "min_retry_concurrency": 3}}]
         },
         "transport_socket": {
             "name": "tls",
@@ -35,7 +41,9 @@ def outbound(port: int, peer_port: int, leaf: Leaf, root: str, peer_uri: str) ->
             },
         },
     }
-    route = {"retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 1}}
+    route = {
+        "retry_policy": {"retry_on": "connect-failure,refused-stream,reset,unavailable", "num_retries": 2}
+    }
     return _bootstrap(_listener(port, _http("outbound", "peer", [], route)), upstream)
 
 

@@ -13,6 +13,31 @@ from .pair import Pair
 from .processes import Child, free_port, listening
 
 _CALLER, _CALLEE = "bench-caller", "bench-callee"
+# As `bench.envoy_config` has it: retries within a budget, instances ejected by rows and shares of failures.
+_ENTRIES: tuple[dict[str, Any], ...] = (
+    {"Kind": "service-defaults", "Name": _CALLEE, "Protocol": "grpc"},
+    {
+        "Kind": "service-defaults",
+        "Name": _CALLER,
+        "UpstreamConfig": {
+            "Defaults": {"PassiveHealthCheck": {"Interval": "1s", "MaxFailures": 5, "FailurePercent": 85}}
+        },
+    },
+    {
+        "Kind": "service-router",
+        "Name": _CALLEE,
+        "Routes": [
+            {
+                "Match": {"HTTP": {"PathPrefix": "/"}},
+                "Destination": {
+                    "NumRetries": 2,
+                    "RetryOn": ["connect-failure", "refused-stream", "reset", "unavailable"],
+                    "RetryBudget": {"Percent": 20, "Min": 3},
+                },
+            }
+        ],
+    },
+)
 _HTTP_TIMEOUT_S = 10.0
 _WEFT = (sys.executable, "-m", "weft")  # from this checkout, whether installed or not
 
@@ -31,6 +56,8 @@ def start(stack: ExitStack, directory: Path, backend_port: int) -> Pair:
     caller = _register(http, directory, _service(_CALLER, free_port(), free_port(), [upstream]))
     allow = f"{http}/v1/connect/intentions/exact?source={_CALLER}&destination={_CALLEE}"
     _put(allow, {"Action": "allow"})
+    for entry in _ENTRIES:
+        _put(f"{http}/v1/config", entry)
     second = _sidecar(stack, directory, "weft-second", callee)
     first = _sidecar(stack, directory, "weft-first", caller)
     second.wait_until(listening(peer_port), "it listened")
