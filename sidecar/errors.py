@@ -16,7 +16,8 @@ WeftError
     ├── RequestsFull            a circuit breaker: too many requests are under way to the destination
     ├── PendingFull             too many requests wait for a connection already
     ├── UpstreamLost            the connection broke while the request was under way
-    └── AppUnreachable          our own application does not accept connections
+    ├── AppUnreachable          our own application does not accept connections
+    └── NotParsed               bytes of an unknown protocol where rules read requests
 """
 
 from weft.errors import Unavailable, UsageError, WeftError
@@ -86,6 +87,10 @@ class PendingFull(RequestRefused):
 
 class UpstreamLost(RequestRefused):
     """Expected. The connection to the instance broke with the request under way."""
+
+
+class NotParsed(RequestRefused):
+    """Expected. What cannot be read cannot be judged, so it does not pass."""
 
 
 class AppUnreachable(RequestRefused):

@@ -8,5 +8,11 @@ MIRRORED = Event(
     ("destination", "target", "outcome"),
 )
 
-EVENTS: tuple[Event, ...] = (MIRRORED,)
+TCP_BYTES = Event(
+    "weft_tcp_bytes",
+    "Bytes of TCP streams, by the way that they went.",
+    ("direction", "source", "destination", "way"),
+)
+
+EVENTS: tuple[Event, ...] = (MIRRORED, TCP_BYTES)
 """In the order of /metrics and of docs/metrics.md."""

@@ -49,6 +49,9 @@ ANSWERS: Mapping[type[errors.RequestRefused], Answer] = MappingProxyType(
         errors.RequestsFull: Answer(503, UNAVAILABLE, "weft: too many requests under way", "requests_full"),
         errors.PendingFull: Answer(503, UNAVAILABLE, "weft: too many pending requests", "pending_full"),
         errors.UpstreamLost: Answer(502, UNAVAILABLE, "weft: connection to instance lost", "upstream_lost"),
+        errors.NotParsed: Answer(
+            403, PERMISSION_DENIED, "weft: only HTTP is let through here, as rules read it", "not_parsed"
+        ),
         errors.AppUnreachable: Answer(
             503, UNAVAILABLE, "weft: application unreachable", "app_unreachable", reset_code=REFUSED_STREAM
         ),

@@ -59,6 +59,8 @@ class Inbound:
     app: Address
     rules: tuple[Rule, ...] = ()
     default_allow: bool = False
+    app_protocol: Protocol = Protocol.HTTP2
+    parsed_only: bool = False  # rules read requests: bytes that do not parse are refused, never spliced
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ It has the face of `h2.decoder.Decoder`, with a whole head as the "block": HTTP/
 heads, so equal octets always say the same, and the memo is never void.
 """
 
-from ..h2.block import NO_EXTRA, Block, Extra, Field, Head
+from ..h2.block import NO_EXTRA, Block, Field, Head, extra_of
 from ..h2.errors import StreamFault
 from ..h2.fields import is_name, is_value, request_head, response_head, trailers_head
 from ..h2.memos import Section
@@ -86,7 +86,7 @@ class Decoder:
         if literals:
             if message.head.size + sum([LITERAL_BYTES + len(x) for x in literals]) > LIST_MAX:
                 raise BadMessage(f"the fields are over {LIST_MAX} bytes", 431)
-            message = message.beside(Extra(b"".join(literals)))
+            message = message.beside(extra_of(b"".join(literals)))
         else:
             self._section.keep_block(raw, message)
         self._last_raw, self._last = raw, message

@@ -15,6 +15,7 @@ from .fields import (
     bundle_roots,
     check_count,
     listen_address,
+    protocol_of,
     proxy_identity,
     rule_of,
     serial_of,
@@ -44,6 +45,8 @@ def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> 
         app=app_address(proxy),
         rules=_rules(_single(sorted_out, "intentions").intentions),
         default_allow=_single(sorted_out, "intentions").intentions.default_allow,
+        app_protocol=protocol_of("proxy", proxy.app_protocol),
+        parsed_only=_reads_requests(_single(sorted_out, "intentions").intentions),
     )
     upstreams = _upstreams(sorted_out)
     targets = _targets(sorted_out)
@@ -91,6 +94,13 @@ def _rules(intentions: mesh_pb2.Intentions) -> tuple[Rule, ...]:
     check_count("intentions", "rules", len(intentions.rules), RULES_MAX)
     ranked = sorted(intentions.rules, key=lambda rule: rule.precedence, reverse=True)
     return tuple(rule_of(rule) for rule in ranked)
+
+
+def _reads_requests(intentions: mesh_pb2.Intentions) -> bool:
+    """Whether any rule can be decided only by looking into a request."""
+    return intentions.HasField("jwt") or any(
+        rule.permissions or rule.HasField("jwt") for rule in intentions.rules
+    )
 
 
 def _bundles(

@@ -18,8 +18,7 @@ KEY_ID_BYTES_MAX = 64  # a SHA-512; RFC 5280, 4.2.1.2 suggests SHA-1
 SERIAL_BYTES_MAX = 20  # RFC 5280 section 4.1.2.2
 UNIX_PATH_BYTES_MAX = 107  # sun_path of Linux, less its terminating NUL
 SOCKET_MODES = range(0o1000)
-PROTOCOLS = frozenset(("grpc", "http2"))
-UPSTREAM_PROTOCOLS: dict[int, Protocol] = {
+PROTOCOLS: dict[int, Protocol] = {
     mesh_pb2.PROTOCOL_UNSPECIFIED: Protocol.UNKNOWN,
     mesh_pb2.PROTOCOL_TCP: Protocol.TCP,
     mesh_pb2.PROTOCOL_HTTP: Protocol.HTTP,
@@ -66,10 +65,6 @@ def socket_address(resource: str, path: str, mode: int = 0) -> Address:
 
 def app_address(proxy: mesh_pb2.Proxy) -> Address:
     """Where the application behind this proxy is."""
-    if proxy.protocol not in PROTOCOLS:
-        raise InvalidResource(
-            "proxy", f"protocol {proxy.protocol[:80]!r} is not served here; use one of {sorted(PROTOCOLS)}"
-        )
     if proxy.app_socket_path:
         return socket_address("proxy", proxy.app_socket_path)
     return peer_address("proxy", proxy.app_address, proxy.app_port)
@@ -77,9 +72,9 @@ def app_address(proxy: mesh_pb2.Proxy) -> Address:
 
 def protocol_of(resource: str, value: int) -> Protocol:
     """Raises InvalidResource where a newer registry says what we cannot do."""
-    if value not in UPSTREAM_PROTOCOLS:
+    if value not in PROTOCOLS:
         raise InvalidResource(resource, f"protocol {value} is unknown to this version; upgrade the sidecar")
-    return UPSTREAM_PROTOCOLS[value]
+    return PROTOCOLS[value]
 
 
 def proxy_identity(proxy: mesh_pb2.Proxy) -> SpiffeId:

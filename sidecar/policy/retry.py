@@ -29,6 +29,7 @@ class FailureKind(Enum):
     CONNECT_FAILED = ("connect_failed", True)  # no connection, or none that spoke SETTINGS
     REFUSED_STREAM = ("refused_stream", True)  # RFC 9113 section 8.7
     ABOVE_GOAWAY = ("above_goaway", True)  # RFC 9113 section 6.8: above the last stream id
+    STALE = ("stale", True)  # a kept-alive HTTP/1.1 connection broke before a byte of the answer
     CONNECTION_LOST = ("connection_lost", False)
     RESET = ("reset", False)  # RST_STREAM with any other code
     TIMED_OUT = ("timed_out", False)  # the attempt, not the request
@@ -44,6 +45,7 @@ _WORDS: dict[FailureKind, frozenset[RetryOn]] = {
     FailureKind.CONNECT_FAILED: _NO_ANSWER | {RetryOn.CONNECT_FAILURE, RetryOn.UNAVAILABLE},
     FailureKind.REFUSED_STREAM: _NO_ANSWER | {RetryOn.REFUSED_STREAM, RetryOn.UNAVAILABLE},
     FailureKind.ABOVE_GOAWAY: _NO_ANSWER | {RetryOn.REFUSED_STREAM, RetryOn.UNAVAILABLE},
+    FailureKind.STALE: _NO_ANSWER | {RetryOn.CONNECT_FAILURE, RetryOn.UNAVAILABLE},
     FailureKind.CONNECTION_LOST: _NO_ANSWER | {RetryOn.UNAVAILABLE},
     FailureKind.RESET: _NO_ANSWER,
     FailureKind.TIMED_OUT: _NO_ANSWER | {RetryOn.DEADLINE_EXCEEDED},

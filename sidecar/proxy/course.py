@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .upstream import Upstream
 
 _LATE = ANSWERS[DeadlineExceeded]
+_OF_THE_CONNECTION = (FailureKind.ABOVE_GOAWAY, FailureKind.STALE)  # the instance is not to blame
 IDLE_LOOKS = 4  # an idle limit is noticed at most this share of it late
 
 
@@ -147,6 +148,8 @@ def shorten(exchange: Exchange, now: float) -> None:
 def answered(exchange: Exchange, course: Course, block: Block) -> Block:
     """The head of an answer is passed on: as which, and what ends with it."""
     course.try_ends = NEVER
+    if exchange.block.head.protocol and block.head.status < 300:  # a tunnel lasts as long as it is used
+        course.deadline = NEVER
     if course.mirrors is not None:
         course.mirrors.send(exchange)
         course.mirrors = None
@@ -188,10 +191,10 @@ def try_again(
     endpoint = plan.pool.pick_again(exchange, failed)
     if endpoint is None:
         # The one that failed may serve us on another connection; or later, where the policy says so.
-        if plan.retry is None and why is not FailureKind.ABOVE_GOAWAY:
+        if plan.retry is None and why not in _OF_THE_CONNECTION:
             return False
         endpoint = failed
-    free = free and endpoint is not None and (not endpoint.failing or why is FailureKind.ABOVE_GOAWAY)
+    free = free and endpoint is not None and (not endpoint.failing or why in _OF_THE_CONNECTION)
     if not free and not _has_budget(exchange):
         return False
     if ask_only:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import structlog
 
@@ -18,6 +19,7 @@ from ..identity import TlsContexts
 from ..snapshot import Snapshot, Target, Upstream
 from ..telemetry import PoolSeries, Telemetry
 from . import watch
+from .app import AnyPool, App
 from .course import expired
 from .dial import Mesh, Plain
 from .downstream import Downstream
@@ -53,17 +55,16 @@ class Engine:
     ) -> None:
         self.snapshot = snapshot
         self._tls = tls
-        self._telemetry = telemetry
+        self.telemetry = telemetry
         self._clock = clock
         self._rng = rng
         self._tasks = Tasks()
         self.outbox = Outbox(clock.monotonic, asyncio.get_running_loop().call_soon)
         self.outbox.relieve = self._relieve
-        self.app = self._pool(
-            "the application", Plain(), telemetry.pool("the application"), errors.AppUnreachable
-        )
+        self.apps = App(self._app_pool)
+        self.app = self.apps.http2
         self.inbound = InboundSide(
-            self.outbox, self.app, telemetry, own=snapshot.identity, tls=lambda: self._tls, clock=clock
+            self.outbox, self.apps, telemetry, own=snapshot.identity, tls=lambda: self._tls, clock=clock
         )
         self._inbound_listener = Listener(snapshot.inbound.listen, self.inbound.accept)
         self.mirror = Mirror(self.outbox, telemetry, snapshot.identity.service)
@@ -112,8 +113,8 @@ class Engine:
     async def drain(self, grace_s: float) -> None:
         """Accepts no more, lets open streams end for up to `grace_s` seconds, then closes everything."""
         self._close_listeners()
-        for conn in self._downstreams():
-            conn.drain()
+        for side in list(self._sides()):
+            side.drain()
         self.outbox.flush()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
@@ -131,6 +132,8 @@ class Engine:
         for sink in self._sinks():
             sink.end_all()
         await self._tasks.close()
+        for side in self._sides():
+            side.cut_silent()
         for conn in self._connections():
             conn.abort()
         await asyncio.sleep(0)  # connection_lost is called in the next turn
@@ -138,8 +141,7 @@ class Engine:
     # --- configuration -------------------------------------------------------------------------------
 
     def _apply(self, snapshot: Snapshot) -> None:
-        app = snapshot.inbound.app
-        self.app.configure([Endpoint(str(app), app)])
+        self.apps.configure(snapshot.inbound.app, snapshot.inbound.app_protocol)
         self.inbound.configure(snapshot.inbound)
         old_pools = self._apply_targets(snapshot)
         for name in self.outbound.keys() - snapshot.upstreams.keys():
@@ -149,7 +151,7 @@ class Engine:
             if side is None:
                 default = self.pools[upstream.default_target]
                 source = snapshot.identity.service
-                side = Outbound(self.outbox, default, self._telemetry, source, self.mirror)
+                side = Outbound(self.outbox, default, self.telemetry, source, self.mirror)
                 self.outbound[name] = side
             side.configure(upstream, self.pools)
         for pool in old_pools:  # last: what waits there is answered by nobody's new rules
@@ -192,7 +194,7 @@ class Engine:
         if prober := self._probers.pop(target_id, None):
             prober.close()
         self._leaving_pools.add(pool)
-        self._telemetry.forget_pool(pool.series)
+        self.telemetry.forget_pool(pool.series)
         return pool
 
     def _drop(self, name: str) -> None:
@@ -200,14 +202,25 @@ class Engine:
         self._unbound.pop(name, None)
         if listener := self._listeners.pop(name, None):
             listener.close()
-        for conn in side.connections:
-            conn.drain()
+        side.drain()
         self._leaving.add(side)
 
     def _mesh_pool(self, target: Target) -> Pool:
         dialer = Mesh(target.spiffe_id, lambda: self._tls, self._clock)
-        series = self._telemetry.pool(target.service, target.id)
+        series = self.telemetry.pool(target.service, target.id)
         return self._pool(target.name, dialer, series, errors.ConnectFailed)
+
+    def _app_pool(self, kind: type[AnyPool], **more: Any) -> AnyPool:
+        return kind(
+            "the application",
+            Plain(),
+            outbox=self.outbox,
+            tasks=self._tasks,
+            series=self.telemetry.pool("the application"),
+            draw=self._rng.random,
+            no_connection=errors.AppUnreachable,
+            **more,
+        )
 
     def _pool(
         self,
@@ -301,6 +314,7 @@ class Engine:
 
     def _pools(self) -> Iterator[Pool]:
         yield self.app
+        yield from self.apps.others
         yield from self.pools.values()
         yield from self._leaving_pools
 

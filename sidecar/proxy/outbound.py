@@ -1,5 +1,6 @@
 """The face towards our own application: a loopback listener for each upstream, and its routes."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,13 +17,16 @@ from ..policy.upstreams import named_targets
 from ..respond import ANSWERS
 from ..snapshot import Upstream
 from ..telemetry import Direction, Series, Telemetry
-from ..traffic import Route, Split, TextKind
+from ..traffic import Protocol, Route, Split, TextKind
+from .detect import Spoken
 from .downstream import Downstream
 from .exchange import Plan
+from .http1_downstream import Http1Downstream
 from .mirror import Mirror
 from .pool import Pool
 from .side import Side, is_grpc
 from .start import SPLIT_SALT, Choice, Copied, Start, source_of
+from .tcp import TcpDownstream
 
 _NO_ROUTE = ANSWERS[NoRoute]
 
@@ -74,10 +78,29 @@ class Outbound(Side):
         self._source = source
         self._mirror = mirror or Mirror(outbox, telemetry, source)
         self._configured: object = None
+        self._protocol = Protocol.HTTP2
+        self._parsed_only = False  # routes read requests: bytes that do not parse are refused
         self._unrouted = telemetry.series(self.direction, source, pool.name)
         branch = Branch(pool, self._unrouted, None, None)
         whole = Route("", (Split(1, ""),))
         self._ways = [Way(whole, Matcher(None), (branch,), Shares((1,)), (), Budget(NO_POLICY))]
+
+    def accept(self) -> asyncio.BaseProtocol:
+        if self._protocol is Protocol.TCP:
+            return TcpDownstream(self.outbox, self)
+        if self._protocol in (Protocol.UNKNOWN, Protocol.HTTP):
+            return self.sniff(self._choose)
+        return super().accept()
+
+    def _choose(self, found: Spoken) -> asyncio.Protocol | None:
+        if found is Spoken.HTTP2:
+            return Downstream(self.outbox, self)
+        if found is Spoken.HTTP1 or self._protocol is Protocol.HTTP:
+            return Http1Downstream(self.outbox, self)
+        if self._parsed_only:
+            self.counted.refuse("not_parsed")
+            return None
+        return TcpDownstream(self.outbox, self)
 
     def configure(self, upstream: Upstream, pools: Mapping[str, Pool]) -> None:
         """New routes, and the pools that they lead to."""
@@ -87,6 +110,12 @@ class Outbound(Side):
             return
         self._configured = used
         self.pool = pools[upstream.default_target]
+        self.authority = upstream.name.encode()
+        self._protocol = upstream.protocol
+        self._parsed_only = any(route.match is not None for route in upstream.routes)
+        self._unrouted = self.telemetry.series(
+            self.direction, self._source, upstream.name, "", upstream.default_target
+        )
         self._ways = [self._way(upstream, route, pools) for route in upstream.routes]
         self.epoch = object()
         self.read(self._names())
@@ -127,6 +156,8 @@ class Outbound(Side):
     # --- deciding ------------------------------------------------------------------------------------
 
     def decide(self, conn: Downstream, head: Head) -> Plan:
+        if head.method == b"CONNECT":  # a stream of bytes has nothing that a route could read
+            return Plan(head.fields, self.pool, self._unrouted, grpc=False, head_only=False)
         for way in self._ways:
             if way.matcher.matches(head):
                 return self._planned(conn, way, head)

@@ -6,6 +6,7 @@ proven caller, and the snapshot; nothing else may be read here.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from ..errors import MalformedRequest
 from ..h2.block import Head
@@ -13,6 +14,7 @@ from ..h2.errors import ErrorCode
 from ..h2.outbox import Outbox
 from ..respond import ANSWERS
 from ..telemetry import Direction, Telemetry
+from .detect import Sniffer, Spoken
 from .downstream import PROMOTED, Downstream
 from .exchange import Plan
 from .pool import Pool
@@ -36,12 +38,18 @@ class Side:
         self.epoch: object = object()  # memos of plans are void when it changes
         self.reads = PROMOTED  # fields that plans depend on: decoded into the head, whatever a caller does
         self.connections: set[Downstream] = set()
+        self.authority = b""  # of HTTP/1.0 requests, which need not say it, and of streams of bytes
+        self.sniffing: set[Sniffer] = set()  # connections that have not said yet what they speak
         self.emptied: asyncio.Event | None = None  # set when the last connection has gone
         self.counted = telemetry.connections(self.direction, self.peer_kind)
 
     def accept(self) -> asyncio.BaseProtocol:
         """A protocol for a connection that is being accepted."""
         return Downstream(self.outbox, self)
+
+    def sniff(self, choose: Callable[[Spoken], asyncio.Protocol | None]) -> asyncio.BaseProtocol:
+        """A protocol for a connection that must first say what it speaks."""
+        return Sniffer(choose, self.sniffing)
 
     def admit(self, conn: Downstream) -> bool:
         """May this connection be served? Decided before a byte of it is read."""
@@ -72,6 +80,17 @@ class Side:
             self.reads = reads
             for conn in self.connections:
                 conn.decoder.promote(reads)
+
+    def drain(self) -> None:
+        """Every connection ends once what it carries has."""
+        self.cut_silent()
+        for conn in list(self.connections):
+            conn.drain()
+
+    def cut_silent(self) -> None:
+        """Ends connections that have said nothing."""
+        for sniffer in list(self.sniffing):
+            sniffer.abort()
 
     async def empty(self) -> None:
         """Waits until no connection is left."""

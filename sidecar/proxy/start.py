@@ -79,7 +79,7 @@ class Start:
         if hashed.cookie is not None:
             course.key = hash64(self._cookie(hashed.cookie, course))
         self._limit(exchange, course)
-        if self._copied and (to := self._drawn()):
+        if self._copied and not exchange.block.head.protocol and (to := self._drawn()):
             course.mirrors = Mirrors(self._mirror, to)
         if pool.requests_max:
             if pool.requests >= pool.requests_max:

@@ -112,7 +112,7 @@ REFUSED: dict[str, tuple[Callable[[Resources], None], str]] = {
     "other service": (_set("proxy", "service", "admin"), "is not that of"),
     "bad identity": (_set("proxy", "spiffe_id", "spiffe://x"), "bad SPIFFE id"),
     "bad key": (_set("proxy", "instance_key", "web"), "is not <datacenter>/<node>/<service id>"),
-    "tcp": (_set("proxy", "protocol", "tcp"), "protocol 'tcp' is not served here"),
+    "unknown protocol": (_set("proxy", "app_protocol", 9), "protocol 9 is unknown to this version"),
     "no public port": (_set("proxy", "public_port", 0), "port 0"),
     "port too high": (_set("proxy", "app_port", 65536), "port 65536"),
     "name to listen on": (_set("proxy", "public_address", "localhost"), "is not an IP address"),

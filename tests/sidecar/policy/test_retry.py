@@ -5,7 +5,7 @@ import pytest
 from sidecar.policy.retry import Budget, FailureKind, backoff_s, is_retriable, may_retry
 from sidecar.traffic import RetryOn, RetryPolicy
 
-SAFE = [FailureKind.CONNECT_FAILED, FailureKind.REFUSED_STREAM, FailureKind.ABOVE_GOAWAY]
+SAFE = [FailureKind.CONNECT_FAILED, FailureKind.REFUSED_STREAM, FailureKind.ABOVE_GOAWAY, FailureKind.STALE]
 UNSAFE = [FailureKind.CONNECTION_LOST, FailureKind.RESET, FailureKind.TIMED_OUT]
 
 

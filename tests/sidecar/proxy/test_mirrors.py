@@ -40,7 +40,7 @@ class Mirrored:
 
     def counted(self) -> dict[str, int]:
         """Copies by outcome."""
-        found = self.engine._telemetry.all_counts[mirror.MIRRORED]
+        found = self.engine.telemetry.all_counts[mirror.MIRRORED]
         return {labels[-1]: count.value for labels, count in found.items() if count.value}
 
     def close(self) -> None:

@@ -78,7 +78,7 @@ class World:
         assert self.engine.outbox.held == 0
         assert all(way.budget.running == 0 for way in side._ways)
         assert self.pool.requests == 0 and self.pool.series.pending == 0
-        assert all(series.active == 0 for series in self.engine._telemetry.all_series.values())
+        assert all(series.active == 0 for series in self.engine.telemetry.all_series.values())
         assert all(endpoint.active == 0 for endpoint in self.pool.endpoints.values())
 
     def close(self) -> None:

@@ -161,7 +161,7 @@ async def test_a_split_divides_by_weight_and_edits_by_its_own_headers(versions: 
     assert 60 <= count[b"v2"] <= 140, count
     assert {head.get("x-canary") for head in versions.v2.heads} == {"yes"}
     assert {head.get("x-canary") for head in versions.v1.heads} == {None}
-    series = versions.engine._telemetry.all_series
+    series = versions.engine.telemetry.all_series
     assert {call.target: found.requests for call, found in series.items() if call.route == "r"} == {
         V1: count[b"v1"], V2: count[b"v2"],
     }  # fmt: skip
@@ -182,7 +182,7 @@ async def test_requests_are_counted_by_route_and_target(versions: Versions) -> N
     calls = await versions.calls(to(V2, HttpMatch(TextKind.EXACT, "/a")), to(V1))
     for path in ("/a", "/b", "/a"):
         await calls.make(get(path))
-    found = versions.engine._telemetry.all_series
+    found = versions.engine.telemetry.all_series
     counts = {(call.route, call.target): it.requests for call, it in found.items() if it.requests}
     assert counts == {("v2", V2): 2, ("v1", V1): 1}
 

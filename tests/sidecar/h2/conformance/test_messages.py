@@ -54,7 +54,6 @@ REQUESTS: dict[str, list[Header]] = {
     "8.3.1 * but not of OPTIONS": request((":path", "*")),
     "8.3.1 userinfo in the authority": request((":authority", "me@orders")),
     "8.3.1 Host unlike :authority": request(("host", "elsewhere")),
-    "8.5 CONNECT, which is not offered": [(":method", "CONNECT"), (":authority", "orders:80")],
     "8.5 CONNECT with a path": request((":method", "CONNECT")),
     "10.3 a request within a value": request(("x-v", "a\r\nx-smuggled: b")),
     "10.3 a request within the method": request((":method", "GET / HTTP/1.1\r\n")),
@@ -98,6 +97,20 @@ async def test_malformed_requests(server: Link) -> None:
     assert wrong == []
     app, _ = await server.request(caller, 2 * len(REQUESTS) + 1)
     assert server.app.requests() == 1 and not caller.goaways and not app.goaways
+
+
+async def test_connect(server: Link) -> None:
+    """RFC 9113 section 8.5: not offered to our own application. A peer opens streams of bytes with it, which
+    are refused where the application is declared to speak HTTP; it never hears of them."""
+    caller = await server.caller()
+    caller.headers(1, [(":method", "CONNECT"), (":authority", "orders:80")])
+    heard = await caller.over(1)
+    if server.tls is None:
+        assert heard.reset == P and not heard.blocks
+    else:
+        assert heard.blocks[0][":status"] == "403"
+    await server.request(caller, 3)
+    assert server.app.requests() == 1 and len(server.app.wires) == 1
 
 
 async def test_malformed_responses(client: Link) -> None:
