@@ -6,6 +6,7 @@ RegistryError
 │   ├── NotFound          what the command is about is not there
 │   ├── Conflict          it has changed since the caller read it
 │   ├── ImpossibleChain   config entries would contradict each other
+│   ├── InvalidSession    there is no such session
 │   └── CredentialRefused the credential is withdrawn or another one
 ├── NotReady              expected: no leader, or the log is closed (Unavailable)
 ├── DiskFull              expected: writes are refused until there is space
@@ -50,6 +51,10 @@ class ImpossibleChain(CommandRefused):
     """Expected. With this change, the config entries of a service would contradict each other."""
 
 
+class InvalidSession(CommandRefused):
+    """Expected. A lock is asked for by a session that does not exist (any more)."""
+
+
 class CredentialRefused(CommandRefused):
     """Expected. The credential is not (or no longer) the one of that instance."""
 
@@ -83,6 +88,7 @@ class Code(IntEnum):
     CONFLICT = 3
     CREDENTIAL = 4
     CHAIN = 5
+    SESSION = 6
 
 
 REFUSALS: dict[Code, type[CommandRefused]] = {
@@ -91,4 +97,5 @@ REFUSALS: dict[Code, type[CommandRefused]] = {
     Code.CONFLICT: Conflict,
     Code.CREDENTIAL: CredentialRefused,
     Code.CHAIN: ImpossibleChain,
+    Code.SESSION: InvalidSession,
 }

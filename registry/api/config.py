@@ -12,9 +12,8 @@ from ..errors import Conflict
 from ..intentions.entry import Seen, entries_of, entry_of
 from ..intentions.precedence import precedence
 from .config_permission import may, require
-from .errors import BadRequest, CasInvalid, EntryUnreadable, NotFound
+from .errors import BadRequest, EntryUnreadable, NotFound
 from .handling import Answer, Call, Reading, answer
-from .query import INDEX_MAX, Query
 from .respond import Reply
 from .views import Json, rfc3339
 
@@ -28,7 +27,7 @@ async def put(call: Call) -> Reply:
     except UnreadableEntry as error:
         raise EntryUnreadable(str(error)) from None
     require(call.caller, entry.kind, entry.name, Access.WRITE)
-    body, expected = encoded(entry), _cas(call.query)
+    body, expected = encoded(entry), call.query.unsigned("cas")
     return call.json(await _propose(call, lambda stamp: commands.set_config_entry(stamp, body, expected)))
 
 
@@ -38,7 +37,7 @@ async def delete(call: Call) -> Reply:
     if not name:
         raise NotFound(KIND_OR_BOTH)
     require(call.caller, kind, name, Access.WRITE)
-    expected = _cas(call.query)
+    expected = call.query.unsigned("cas")
     done = await _propose(call, lambda stamp: commands.delete_config_entry(stamp, kind, name, expected))
     return call.json({} if expected is None else done)
 
@@ -123,12 +122,3 @@ def _kind_and_name(path: str) -> tuple[str, str]:
         except UnreadableEntry as error:
             raise BadRequest(str(error)) from None
     return kind, name
-
-
-def _cas(query: Query) -> int | None:
-    if not query.flag("cas"):
-        return None
-    text = query.text("cas")
-    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= INDEX_MAX):
-        raise CasInvalid(text)
-    return int(text)

@@ -7,6 +7,7 @@ ApiError            expected: the caller's request
 ├── NotFound        404
 ├── WrongMethod     405
 ├── BodyTooLarge    413
+│   └── ValueTooLarge
 ├── EntryUnreadable   400
 ├── CasInvalid        500, as in Consul
 ├── NoSuchDatacenter  500, as in Consul
@@ -52,8 +53,19 @@ class WrongMethod(ApiError):
 class BodyTooLarge(ApiError):
     """Expected. The body is over its bound."""
 
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"Request body too large, max size: {limit_bytes} bytes")
+    TEXT = "Request body too large, max size: {limit} bytes"
+
+    def __init__(self, limit_bytes: int, size_bytes: int) -> None:
+        super().__init__(self.TEXT.format(limit=limit_bytes, size=size_bytes))
+
+
+class ValueTooLarge(BodyTooLarge):
+    """Expected. The value of a key is over its bound."""
+
+    TEXT = (
+        "Request body({size} bytes) too large, max size: {limit} bytes. See "
+        "https://developer.hashicorp.com/docs/agent/config/config-files#kv_max_value_size."
+    )
 
 
 class MissingParameter(ApiError):
@@ -64,7 +76,7 @@ class MissingParameter(ApiError):
 
 
 class CasInvalid(ApiError):
-    """Expected. `?cas=` is no index; Consul answers 500 here."""
+    """Expected. `?cas=` or `?flags=` is no number; Consul answers 500 here."""
 
     def __init__(self, text: str) -> None:
         super().__init__(f'strconv.ParseUint: parsing "{text[:50]}": invalid syntax')

@@ -1,7 +1,7 @@
 """What a handler gets and gives. Routes say which of the two kinds it is."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from weft.clock import Clock
@@ -81,7 +81,8 @@ class Answer:
     index: int
     keys: tuple[WatchKey, ...]
     content_type: str = ""
-    missing: str = ""  # not empty: 404 with this text, and the index all the same
+    missing: str | None = None  # 404 with this text, and the index all the same
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def answer(found: Read[Any], body: Any) -> Answer:

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from urllib.parse import urlencode
 
 from multidict import MultiMapping
 
 from weft.durations import InvalidDuration, parse_duration_s
 
-from .errors import BadRequest, NoSuchDatacenter
+from .errors import BadRequest, CasInvalid, NoSuchDatacenter
 
 INDEX_MAX = 2**64 - 1
 WAIT_DEFAULT_S = 300.0  # Consul's documented default
@@ -60,6 +61,19 @@ class Query:
         if text and (not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) > INDEX_MAX):
             raise BadRequest("Invalid index")
         return int(text or 0)
+
+    def unsigned(self, name: str) -> int | None:
+        """A number of 64 bits; None where there is no such key. Raises CasInvalid."""
+        text = self._values.get(name)
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= INDEX_MAX):
+            raise CasInvalid(text)
+        return int(text)
+
+    def encoded(self) -> str:
+        """The whole of it, for messages: without the token (trap 28)."""
+        return urlencode([(key, value) for key, value in self._values.items() if key != "token"])
 
     def wait_s(self) -> float:
         """How long to block, in seconds, jitter not included. Raises BadRequest."""

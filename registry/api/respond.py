@@ -28,6 +28,7 @@ from ..errors import (
     DiskFull,
     ImpossibleChain,
     InvalidCommand,
+    InvalidSession,
     NotReady,
     OutcomeUnknown,
 )
@@ -99,6 +100,7 @@ _ANSWERS: tuple[tuple[type[WeftError], int, str], ...] = (
     (InvalidFilter, 500, "Failed to create boolean expression evaluator: {}"),
     (InvalidCommand, 400, "{}"),
     (RowNotFound, 404, "{}"),
+    (InvalidSession, 500, "{}"),
     (Conflict, 409, "{}"),
     (CredentialRefused, 403, "Permission denied: {}"),
     (Unauthenticated, 403, "Permission denied: {}"),

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from ..filter.fields import Struct
+from .errors import BodyTooLarge
 from .handling import CallHandler, ReadHandler
 from .permission import Guard
 
@@ -26,6 +27,7 @@ class Route:
     guard: Guard
     at_leader: bool = False  # other servers ask the leader, unless the client says ?stale
     filters: Struct | None = None  # fields that `?filter=` may ask for; None: there is no such parameter
+    too_large: type[BodyTooLarge] = BodyTooLarge  # what is said to a body over its bound
 
 
 def read(path: str, handler: ReadHandler, guard: Guard) -> Route:

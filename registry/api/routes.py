@@ -17,12 +17,13 @@ from . import (
     discovery_chain,
     health,
     intentions,
+    kv,
     operator,
     snapshot,
     status,
 )
 from .acl import routes as acl
-from .errors import NotFound, WrongMethod
+from .errors import NotFound, ValueTooLarge, WrongMethod
 from .permission import (
     ACL_WRITE,
     AGENT_READ,
@@ -88,6 +89,9 @@ ROUTES: tuple[Route, ...] = (
     _by(rows.CHECK, _read("/v1/health/node/:node", health.node_checks, SIEVED)),
     _by(rows.HEALTH_ENTRY, _read("/v1/health/service/:service", health.service, SIEVED)),
     _by(rows.CHECK, _read("/v1/health/state/:state", health.state_checks, SIEVED)),
+    _read("/v1/kv/:key", kv.get, INSIDE),
+    Route("PUT", "/v1/kv/:key", kv.put, Needs.BODY, INSIDE, too_large=ValueTooLarge),
+    _write("DELETE", "/v1/kv/:key", kv.delete, INSIDE),
     _ask("/v1/operator/autopilot/configuration", autopilot.show, OPERATOR_READ),
     _write("PUT", "/v1/operator/autopilot/configuration", autopilot.change, OPERATOR_WRITE),
     _at_leader(_ask("/v1/operator/autopilot/health", autopilot.health, OPERATOR_READ)),

@@ -123,7 +123,7 @@ class Api:
         if route.needs is Needs.STATE:
             body = await _body(request) if route.method == "POST" else b""
             return await self._read(route, Asked(name, query, request.headers, keeps, body, secret))
-        body = await _body(request) if route.needs is Needs.BODY else b""
+        body = await _body(request, route.too_large) if route.needs is Needs.BODY else b""
         handler = cast(CallHandler, route.handler)
         upload = _blocks(request) if route.needs is Needs.UPLOAD else None
         sieve = Sieve(caller)
@@ -180,13 +180,14 @@ class Api:
     def _reply(self, found: Answer, query: Query, consistency: Consistency) -> Reply:
         status = self._parts.log.status()
         headers = {
+            **found.headers,
             "X-Consul-Index": str(max(found.index, 1)),
             "X-Consul-KnownLeader": "true" if status.leader else "false",
             "X-Consul-LastContact": str(int(status.last_contact_s * 1000)),
             "X-Consul-Effective-Consistency": consistency.value,
             "X-Consul-Query-Backend": "blocking-query",
         }
-        if found.missing:
+        if found.missing is not None:
             return Reply(404, found.missing.encode(), headers=headers)
         if found.content_type:
             return Reply(200, found.body, found.content_type, headers)
@@ -228,13 +229,14 @@ async def _send_file(
     return response
 
 
-async def _body(request: web.BaseRequest) -> bytes:
+async def _body(request: web.BaseRequest, too_large: type[BodyTooLarge] = BodyTooLarge) -> bytes:
     """The body within its bound. Raises BodyTooLarge before it has taken in more."""
-    if (request.content_length or 0) > BODY_BYTES_MAX:
-        raise BodyTooLarge(BODY_BYTES_MAX)
+    size = request.content_length or 0
+    if size > BODY_BYTES_MAX:
+        raise too_large(BODY_BYTES_MAX, size)
     body = bytearray()
     while chunk := await request.content.readany():
         body += chunk
         if len(body) > BODY_BYTES_MAX:
-            raise BodyTooLarge(BODY_BYTES_MAX)
+            raise too_large(BODY_BYTES_MAX, len(body))
     return bytes(body)

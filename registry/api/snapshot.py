@@ -75,6 +75,6 @@ async def _receive(upload: AsyncIterator[bytes] | None, into: IO[bytes]) -> None
         async for block in upload:
             size += len(block)
             if size > ARCHIVE_BYTES_MAX:
-                raise BodyTooLarge(ARCHIVE_BYTES_MAX)
+                raise BodyTooLarge(ARCHIVE_BYTES_MAX, size)
             into.write(block)
     into.seek(0)

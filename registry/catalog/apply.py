@@ -13,7 +13,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from weft.pb.catalog.v1 import command_pb2 as pb
 
 from ..errors import REFUSALS, Code, CommandRefused, UnknownCommand
-from . import access, authority, codec, config_entries, expiry, operator, registrations, rules, trust
+from . import access, authority, codec, config_entries, expiry, kv, operator, registrations, rules, trust
 from .commands import COMMAND_VERSION, REQUEST_ID_BYTES
 from .draft import Draft
 from .state import Answered, State
@@ -41,7 +41,7 @@ def apply(state: State, command: pb.Command, index: int) -> Applied:
 
 
 def apply_steps(state: State, command: pb.Command, index: int) -> Generator[None, None, Applied]:
-    """As `apply`. What is long, a restore, yields after every millisecond or so of work."""
+    """As `apply`. What is long, as a restore, yields after every millisecond or so of work."""
     ensure_known(command)
     now_ms = max(state.time_ms, command.time_ms)
     if known := state.answers.get(command.request_id):
@@ -51,8 +51,8 @@ def apply_steps(state: State, command: pb.Command, index: int) -> Generator[None
     try:
         _check_request_id(command)
         kind = str(command.WhichOneof("body"))
-        if kind == "restore":
-            value = yield from operator.restore(draft, command.restore)
+        if long := _LONG_HANDLERS.get(kind):
+            value = yield from long(draft, getattr(command, kind))
         else:
             value = _HANDLERS[kind](draft, getattr(command, kind))
     except CommandRefused as refusal:
@@ -61,7 +61,8 @@ def apply_steps(state: State, command: pb.Command, index: int) -> Generator[None
     answer = Answered(now_ms, index, code, message, value)
     if len(command.request_id) == REQUEST_ID_BYTES:
         draft.remember(command.request_id, answer)
-    return Applied(draft.finish(), answer, frozenset(draft.touched))
+    next_state = yield from draft.finish()
+    return Applied(next_state, answer, frozenset(draft.touched))
 
 
 def dry_run(state: State, command: pb.Command) -> None:
@@ -111,6 +112,10 @@ _HANDLERS: dict[str, Callable[[Draft, Any], str]] = {
     "set_acl": access.set_acl,
     "delete_acl": access.delete_acl,
     "bootstrap_acl": access.bootstrap_acl,
+}
+_LONG_HANDLERS: dict[str, Callable[[Draft, Any], Generator[None, None, str]]] = {
+    "restore": operator.restore,
+    "change_kv": kv.change,
 }
 
 

@@ -88,7 +88,8 @@ class Shared:
 class Kind:
     """One table's rows: its fields are those of the class `row`, whose annotations say what they hold.
 
-    `take` makes the tuple of a row's fields, `unshared` are those whose values never repeat.
+    `take` makes the tuple of a row's fields, `unshared` are those whose values never repeat, `weigh` counts
+    the octets of a row that may be large.
     """
 
     def __init__(
@@ -100,9 +101,11 @@ class Kind:
         unshared: Iterable[str] = (),
         converted: Mapping[str, Converted] | None = None,
         rows_max: int = ROWS_MAX,
+        weigh: Callable[[Any], int] | None = None,
     ) -> None:
         self.table = table
         self._rows_max = rows_max
+        self._weigh = weigh
         self._hints: dict[str, Any] = get_type_hints(row)
         self.names = tuple(self._hints)
         self._take = take or attrgetter(*self.names)
@@ -121,9 +124,16 @@ class Kind:
 
     def runs(self, rows: Iterable[Any]) -> Iterator[bytes]:
         """Records of the rows, in order; each takes half a millisecond or so."""
+        for part in self._parts(rows):
+            yield from self._run(part)
+
+    def _parts(self, rows: Iterable[Any]) -> Iterator[list[Any]]:
         left = iter(rows)
         while part := list(islice(left, self._rows_max)):
-            yield from self._run(part)
+            if self._weigh and sum(map(self._weigh, part)) > BYTES_MAX:
+                yield from ([row] for row in part)  # else they would be written again for each halving
+            else:
+                yield part
 
     def _run(self, rows: list[Any]) -> Iterator[bytes]:
         record = self._write(rows)

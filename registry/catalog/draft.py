@@ -4,7 +4,7 @@ A draft keeps the tables' indexes in step with each other and collects the watch
 thrown away when the command turns out to be refused: nothing is applied by halves.
 """
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from .model import (
     Indexes,
     Intention,
     IntentionDefaults,
+    KeyValue,
     LeafRecord,
     Node,
     RestorePart,
@@ -45,7 +46,12 @@ Row = (
     | CredentialRecord
     | CaRoot
     | Authority
+    | KeyValue
 )
+
+
+TOUCHED_PER_STEP = 64
+"""Watch keys that are moved between two steps: below a millisecond."""
 
 
 @dataclass(slots=True)
@@ -77,16 +83,18 @@ class Draft:
     def _indexes(self, old: Row | None) -> Indexes:
         return Indexes(old.indexes.create, self.index) if old else self.created
 
-    def finish(self) -> State:
-        """The state after the command, with the index of every touched key."""
+    def finish(self) -> Generator[None, None, State]:
+        """The state after the command, with the index of every touched key; steps as `apply_steps`."""
         moved, tombstones = self.state.moved, self.state.tombstones
         now = Moved(self.index, self.now_ms)
-        for key in sorted(self.touched):
+        for count, key in enumerate(sorted(self.touched), 1):
             if tombstones and (old := moved.get(key)):
                 tombstones = tombstones.without((old.time_ms, *key))
             if self.removes and not is_covering(self.state, key):
                 tombstones = tombstones.put((self.now_ms, *key), None)
             moved = moved.put(key, now)
+            if not count % TOUCHED_PER_STEP:
+                yield
         self._change(index=self.index, time_ms=self.now_ms, moved=moved, tombstones=tombstones)
         return self.state
 
@@ -303,6 +311,27 @@ class Draft:
         self.removes = True
         self._change(config_entries=self.state.config_entries.without((row.kind, row.name)))
         self.touched |= {watches.config_kind(row.kind), watches.config_entry(row.kind, row.name)}
+
+    # Keys and values
+
+    def put_kv(self, row: KeyValue) -> KeyValue:
+        """The row as it then is. One that says the same as before moves no index."""
+        old = self.state.kv.get((row.key,))
+        if old and says_same(row, old):
+            return old
+        row = with_indexes(row, self._indexes(old))
+        self._change(kv=self.state.kv.put((row.key,), row))
+        self._touch_kv(row.key)
+        return row
+
+    def drop_kv(self, row: KeyValue) -> None:
+        self.removes = True
+        self._change(kv=self.state.kv.without((row.key,)))
+        self._touch_kv(row.key)
+
+    def _touch_kv(self, key: str) -> None:
+        self.touched.add(watches.kv(key))
+        self.touched.update(watches.kv_directories(key))
 
     # Identity
 

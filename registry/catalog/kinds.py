@@ -15,6 +15,7 @@ from .model import (
     Indexes,
     Intention,
     IntentionDefaults,
+    KeyValue,
     LeafRecord,
     Node,
     RestorePart,
@@ -65,6 +66,10 @@ def _outcome(item: tuple[bytes, Answered]) -> Outcome:
     return Outcome(request_id, it.time_ms, it.index, it.code, it.message, it.value)
 
 
+def _kv_bytes(row: KeyValue) -> int:
+    return len(row.value)
+
+
 _ALL = (
     Kind("node", Node),
     Kind("service", Service),
@@ -72,6 +77,7 @@ _ALL = (
     Kind("intention", Intention),
     Kind("intention_defaults", IntentionDefaults),
     Kind("config_entry", StoredEntry, take=attrgetter(*StoredEntry._fields)),
+    Kind("kv", KeyValue, unshared=("key",), weigh=_kv_bytes),
     Kind("credential", CredentialRecord),
     Kind("leaf", LeafRecord, converted={"serial": SERIAL}),
     Kind("revocation", Revocation, converted={"serial": SERIAL}),

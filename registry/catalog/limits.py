@@ -60,3 +60,12 @@ COMMAND_BYTES_MAX = 4 * 1024 * 1024
 
 OPERATOR_DURATION_MS_MAX = 24 * 60 * 60 * 1000
 """Thresholds about servers: a day without a server's word is no threshold any more."""
+
+KV_KEY_BYTES_MAX = 2048
+"""A key: it must fit a request line, and is held once per directory that it is in."""
+
+KV_VALUE_BYTES_MAX = 512 * 1024
+"""Consul's bound of a value, so that what one takes the other takes."""
+
+KV_WATCHED_DEPTH_MAX = 8
+"""Directories of a key that may be waited for by themselves: a write moves the index of each."""

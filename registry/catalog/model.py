@@ -253,6 +253,18 @@ class ConfigEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyValue:
+    """A value under a key, which clients name as they like. Key: the key."""
+
+    key: str
+    value: bytes = b""
+    flags: int = 0  # 64 bits of the client's own
+    session: str = ""  # who holds the lock; "" is nobody
+    lock_index: int = 0  # how often the lock was taken
+    indexes: Indexes = NO_INDEXES
+
+
+@dataclass(frozen=True, slots=True)
 class CredentialRecord:
     """Proof that a secret was given to one instance. The secret itself is not stored."""
 

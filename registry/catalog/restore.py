@@ -30,6 +30,7 @@ from .model import (
     Indexes,
     Intention,
     IntentionDefaults,
+    KeyValue,
     LeafRecord,
     Node,
     RestorePart,
@@ -147,6 +148,7 @@ class Tables:
             "intention": _Table(Intention, ("destination", "source"), ("source", "destination")),
             "intention_defaults": _Table(IntentionDefaults, ("destination",)),
             "config_entry": _Table(_config_entry, ("kind", "name")),
+            "kv": _Table(KeyValue, ("key",)),
             "credential": _Table(CredentialRecord, ("instance_key",)),
             "leaf": _Table(
                 LeafRecord, ("instance_key", "serial"), ("not_after_ms", "instance_key", "serial")
@@ -237,6 +239,7 @@ class Tables:
             intentions_by_source=trees["intention 2"],
             intention_defaults=trees["intention_defaults"],
             config_entries=trees["config_entry"],
+            kv=trees["kv"],
             credentials=trees["credential"],
             leaves=trees["leaf"],
             leaves_by_expiry=trees["leaf 2"],

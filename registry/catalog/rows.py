@@ -18,6 +18,7 @@ from .model import (
     Indexes,
     Intention,
     IntentionDefaults,
+    KeyValue,
     Node,
     Service,
 )
@@ -25,7 +26,7 @@ from .model import (
 # Kinds of rows; `indexes` is the last field of each.
 _KINDS = (
     *(Node, Service, Check, Intention, IntentionDefaults, ConfigEntry, CredentialRecord, CaRoot),
-    *(Authority, AutopilotConfig),
+    *(Authority, AutopilotConfig, KeyValue),
 )
 _NAMES = {kind: tuple(kind.__dataclass_fields__)[:-1] for kind in _KINDS}
 _VALUES = {kind: attrgetter(*names) for kind, names in _NAMES.items()}
@@ -42,6 +43,7 @@ R = TypeVar(
     CaRoot,
     Authority,
     AutopilotConfig,
+    KeyValue,
 )
 
 

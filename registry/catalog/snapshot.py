@@ -40,6 +40,7 @@ def encode(state: State) -> Iterator[bytes]:
         "intention": state.intentions.values(),
         "intention_defaults": state.intention_defaults.values(),
         "config_entry": state.config_entries.values(),
+        "kv": state.kv.values(),
         "credential": state.credentials.values(),
         "leaf": state.leaves.values(),
         "revocation": state.revocations.values(),

@@ -26,6 +26,7 @@ from .model import (
     CredentialRecord,
     Intention,
     IntentionDefaults,
+    KeyValue,
     LeafRecord,
     Node,
     RestorePart,
@@ -78,6 +79,7 @@ class State:
     intentions_by_source: Tree[Intention] = field(default_factory=Tree)  # source, destination
     intention_defaults: Tree[IntentionDefaults] = field(default_factory=Tree)  # destination
     config_entries: Tree[ConfigEntry] = field(default_factory=Tree)  # kind, name
+    kv: Tree[KeyValue] = field(default_factory=Tree)  # key
     credentials: Tree[CredentialRecord] = field(default_factory=Tree)  # instance key
     leaves: Tree[LeafRecord] = field(default_factory=Tree)  # instance key, serial
     leaves_by_expiry: Tree[LeafRecord] = field(default_factory=Tree)  # not_after_ms, instance key, serial
@@ -188,6 +190,30 @@ class State:
         """What an entry says, for those that keep account of what they read themselves."""
         row = self.config_entries.get((kind, name))
         return row.entry if row else None
+
+    # Keys and values
+
+    def key(self, key: str) -> Read[KeyValue | None]:
+        return self.read(self.kv.get((key,)), watches.kv(key))
+
+    def keys_under(self, prefix: str) -> Read[tuple[KeyValue, ...]]:
+        """Keys that begin with the prefix, in order.
+
+        The index is that of these keys alone, deleted ones included. What is waited for is their directory: a
+        change beside them wakes the reader, who finds the index where it was.
+        """
+        index = self.floor
+        for key, moved in self.moved.items(watches.kv(prefix)):
+            if key[0] != "kv" or not key[1].startswith(prefix):
+                break
+            index = max(index, moved.index)
+        return Read(tuple(self.kv_under(prefix)), index, (watches.kv_directory(prefix),))
+
+    def kv_under(self, prefix: str) -> Iterator[KeyValue]:
+        for (key,), row in self.kv.items((prefix,)):
+            if not key.startswith(prefix):
+                return
+            yield row
 
     # Identity
 

@@ -31,6 +31,10 @@ def is_covering(state: State, key: WatchKey) -> bool:
             if kind_name == SERVICE_INTENTIONS:
                 return _has_any(state.intentions.prefix((entry_name,)))
             return (kind_name, entry_name) in state.config_entries
+        case "kv":
+            return head in state.kv
+        case "kv-directory":
+            return _has_any(state.kv_under(head[0]))
         case "intention-destination":
             return _has_any(state.intentions.prefix(head))
         case "intention-source":

@@ -5,6 +5,8 @@ Each key has an index that moves only when what it covers changes, deletions inc
 
 from typing import TypeAlias
 
+from .limits import KV_WATCHED_DEPTH_MAX
+
 WatchKey: TypeAlias = tuple[str, ...]
 
 NODES: WatchKey = ("nodes",)  # any node's own row
@@ -62,3 +64,22 @@ def config_kind(kind: str) -> WatchKey:
 def config_entry(kind: str, name: str) -> WatchKey:
     """One config entry."""
     return ("config-entry", f"{kind}/{name}")
+
+
+def kv(key: str) -> WatchKey:
+    """One key."""
+    return ("kv", key)
+
+
+def kv_directory(prefix: str) -> WatchKey:
+    """The narrowest directory that holds all keys with this prefix; "a/b" and "a/" have "a/"."""
+    return kv_directories(prefix)[-1]
+
+
+def kv_directories(key: str) -> list[WatchKey]:
+    """The directories that the key is in, the widest first; those further down count as the last one."""
+    found: list[WatchKey] = [("kv-directory", "")]
+    end = 0
+    while len(found) <= KV_WATCHED_DEPTH_MAX and (end := key.find("/", end) + 1):
+        found.append(("kv-directory", key[:end]))
+    return found

@@ -22,6 +22,7 @@ COMMANDS = {
     "catalog": "Look into the catalog: services, nodes, instances.",
     "intention": "Say which service may call which.",
     "config": "Config entries: routing, defaults, permissions, faults, limits.",
+    "kv": "Keys and values.",
     "acl": "Tokens and policies: who may do what.",
     "ca": "The certificate authority: its roots, its settings, a new root.",
     "members": "List the servers of the cluster.",

@@ -60,10 +60,19 @@ class Api:
         return self.call("GET", path, query)
 
     def call(
-        self, method: str, path: str, query: Mapping[str, Any] | None = None, body: object = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        body: object = None,
+        *,
+        raw: bytes | None = None,
     ) -> Any:
-        """The JSON of the answer, None for an empty one. Raises Refused, Unavailable."""
-        data = None if body is None else orjson.dumps(body)
+        """The JSON of the answer, None for an empty one. `raw` is a body that is no JSON.
+
+        Raises Refused, Unavailable.
+        """
+        data = raw if body is None else orjson.dumps(body)
         with self._answer(method, _target(path, query), data) as answer:
             text = _checked(answer).read(ANSWER_BYTES_MAX)
         return orjson.loads(text) if text else None

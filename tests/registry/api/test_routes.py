@@ -71,7 +71,7 @@ async def test_the_listener_answers_from_the_table(client: Client) -> None:
     assert (status, headers["Allow"], body) == (405, "OPTIONS,GET", b"method POST not allowed")
     status, headers, body = await client.call("OPTIONS", "/v1/connect/intentions/exact")
     assert (status, headers["Allow"], body) == (200, "OPTIONS,DELETE,GET,PUT", b"")
-    status, headers, body = await client.call("GET", "/v1/kv/x")
+    status, headers, body = await client.call("GET", "/v1/nothing/x")
     assert (status, body) == (404, b"Invalid URL path: not a recognized HTTP API endpoint\n")
     assert headers["Content-Type"] == "text/plain; charset=utf-8"
     assert (await client.call("GET", "/"))[0] == 200

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.acl.tables import AclTables
-from registry.catalog import acl_commands, commands, snapshot
+from registry.catalog import acl_commands, commands, kv_commands, snapshot
 from registry.catalog.answers import Answers
 from registry.catalog.apply import apply, ensure_known
 from registry.catalog.model import Upstream
@@ -64,7 +64,20 @@ _entries: st.SearchStrategy[dict[str, Any]] = st.one_of(
         _names, st.sampled_from(["tcp", "http"]),
     ),
 )  # fmt: skip
+_keys = st.sampled_from(["", "a", "a/", "a/b", "a/b/c", "ab", "b/ç d", " a", "a/../b"])
+_values = st.sampled_from([b"", b"1", b"\xff" * 99])
+_kv_commands = st.one_of(
+    st.builds(
+        lambda key, value, flags, index: kv_commands.set_kv(
+            stamp(), key, value, flags, expected_index=index
+        ),
+        _keys, _values, st.sampled_from([0, 1, 2**64 - 1]), _cas,
+    ),
+    st.builds(lambda key, index: kv_commands.delete_kv(stamp(), key, expected_index=index), _keys, _cas),
+    st.builds(lambda key: kv_commands.delete_kv_tree(stamp(), key), _keys),
+)  # fmt: skip
 _commands = st.one_of(
+    _kv_commands,
     st.builds(
         lambda time, on, it, name, status: commands.register(
             stamp(time),
@@ -152,6 +165,11 @@ def test_indexes_move_exactly_when_rows_change(steps: list[pb.Command]) -> None:
         lambda state: state.intention("a", "b"),
         lambda state: state.config_entry("service-splitter", "a"),
         lambda state: state.config_entries_of("service-resolver"),
+        lambda state: state.key("a/b"),
+        lambda state: state.keys_under(""),
+        lambda state: state.keys_under("a"),
+        lambda state: state.keys_under("a/b"),
+        lambda state: state.keys_under("a/b/"),
         lambda state: entry_of(state, "a"),
         lambda state: entries_of(state),
     ]
@@ -178,7 +196,11 @@ def test_what_comes_back_is_no_tombstone_any_more() -> None:
     assert _content(snapshot.decode(snapshot.encode(world.state))) == _content(world.state)
 
 
-_wild = st.builds(lambda kind, data: (kind, data), st.sampled_from(range(10, 30)), st.binary(max_size=200))
+_wild = st.builds(
+    lambda kind, data: (kind, data),
+    st.sampled_from([*range(10, 30), *range(40, 60)]),
+    st.binary(max_size=200),
+)
 
 
 @settings(max_examples=400, deadline=None)
