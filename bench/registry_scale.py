@@ -2,11 +2,13 @@
 
     python -m bench.registry_scale INSTANCES READERS REGISTRATIONS
 
-Runs alone in its process and prints one JSON object. The server is the real log of one voter, durable, in a
-temporary directory; readers are the API's own blocking queries, without HTTP around them.
+Runs alone in its process and prints one JSON object, or ends with where it was after `DEADLINE_S`. The server
+is the real log of one voter, durable, in a temporary directory; readers are the API's own blocking queries,
+without HTTP around them.
 """
 
 import asyncio
+import faulthandler
 import gc
 import json
 import os
@@ -42,6 +44,7 @@ CHANGES_PER_S = 100  # while snapshots are written
 BUSY_S = 10.0  # with 100,000 instances, less with less
 PART_RECORDS = 32  # of a snapshot in one command, some hundred KiB
 _PARKED_S = 600.0
+DEADLINE_S = 900.0  # 100,000 instances take one to two minutes
 
 
 def registration(number: int, services: int, port: int = 0) -> tuple[Node, Service, Check]:
@@ -169,11 +172,13 @@ class Scale:
         async with self.stalls.watch("busy"):
             tasks.spawn(self._snapshots(), "snapshots")
             began = time.monotonic()
-            for number in range(int(seconds * CHANGES_PER_S)):
-                await asyncio.sleep(began + number / CHANGES_PER_S - time.monotonic())
-                tasks.spawn(woken.after(self.change, self._watched(number)), "change")
-            await woken.settled()
-            await tasks.close()
+            try:
+                for number in range(int(seconds * CHANGES_PER_S)):
+                    await asyncio.sleep(began + number / CHANGES_PER_S - time.monotonic())
+                    tasks.spawn(woken.after(self.change, self._watched(number)), "change")
+                await woken.settled()
+            finally:
+                await tasks.close()
         return woken.figures("busy_wake_up") | {"busy_changes_per_s": CHANGES_PER_S}
 
     def _watched(self, number: int) -> int:
@@ -299,32 +304,42 @@ def _health(name: str) -> Callable[[State], Answer]:
     return look
 
 
+async def _phases(scale: Scale, readers: int, registrations: int) -> dict[str, Any]:
+    found = await scale.fill()
+    found |= await scale.apply_cost(registrations)
+    async with scale.readers(readers) as woken:
+        found |= await scale.wake_ups(registrations, woken)
+        found |= await scale.busy(min(1.0, scale.instances / 100_000) * BUSY_S, woken)
+        records, about = await scale.snapshot()
+        found |= about | await scale.restore(records)
+        found |= await scale.all_at_once(woken)
+    began = time.monotonic()
+    gc.collect()
+    found["collection_ms"] = round((time.monotonic() - began) * 1e3, 1)
+    return found | {"readers": readers} | scale.stalls.figures()
+
+
 async def measure(instances: int, readers: int, registrations: int) -> dict[str, Any]:
     tasks = Tasks()
     tasks.spawn(Collector().run(), "garbage collection")
     with tempfile.TemporaryDirectory(prefix="weft-scale-") as directory:
         log = await Replica.open(Path(directory) / "data")
+        work = tasks.spawn(_phases(Scale(log, instances), readers, registrations), "phases")
+        stopped = tasks.spawn(log.failed(), "failure")
         try:
-            scale = Scale(log, instances)
-            found = await scale.fill()
-            found |= await scale.apply_cost(registrations)
-            async with scale.readers(readers) as woken:
-                found |= await scale.wake_ups(registrations, woken)
-                found |= await scale.busy(min(1.0, instances / 100_000) * BUSY_S, woken)
-                records, about = await scale.snapshot()
-                found |= about | await scale.restore(records)
-                found |= await scale.all_at_once(woken)
-            began = time.monotonic()
-            gc.collect()
-            found["collection_ms"] = round((time.monotonic() - began) * 1e3, 1)
+            await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done():
+                raise stopped.result()
+            found: dict[str, Any] = work.result()
+            return found
         finally:
             await tasks.close()
             await log.close()
-    return found | {"readers": readers} | scale.stalls.figures()
 
 
 def main() -> None:
     logs.configure("warning")
+    faulthandler.dump_traceback_later(DEADLINE_S, exit=True)
     instances, readers, registrations = map(int, sys.argv[1:])
     print(json.dumps(asyncio.run(measure(instances, readers, registrations))))
 

@@ -130,7 +130,7 @@ class Machine:
         if self.state.index >= index:
             return
         if self._closed:
-            raise self._closed
+            raise self._closed.with_traceback(None)  # else it would grow with each who waits
         self._count += 1
         reached: asyncio.Future[None] = self._loop.create_future()
         heapq.heappush(self._waiting, (index, self._count, reached))

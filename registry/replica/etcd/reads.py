@@ -18,7 +18,7 @@ class Reads:
     async def ask(self) -> int:
         """The log's last index at some moment after this call. Raises NotReady."""
         if self._closed:
-            raise self._closed
+            raise self._closed.with_traceback(None)  # else it would grow with each who asks
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
         self._wake.set()
