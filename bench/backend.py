@@ -1,5 +1,6 @@
 # Hot path: bench W1 (it shares two cores with the proxies it serves)
-"""The application behind the proxies: answers every unary gRPC call with the same message.
+"""The application behind the proxies: answers every unary gRPC call with the same message, or with `--http1`
+every POST over HTTP/1.1.
 
 A process of its own: prints one JSON line with its port, and its request count for each line on stdin;
 ends when stdin ends, so that it cannot outlive its parent. It does not look into request headers, so it
@@ -8,6 +9,7 @@ needs no HPACK decoder; it counts a request when its stream ends.
 
 import asyncio
 import json
+import re
 import sys
 from typing import cast
 
@@ -21,6 +23,11 @@ _TRAILERS = [("grpc-status", "0")]
 _MESSAGE = frames.grpc_message(b"r" * MESSAGE_BYTES)
 _DATA_HEAD = frames.frame(frames.DATA, 0, 0, _MESSAGE)[:5]
 _CREDIT_AT_BYTES = 2**30
+_HTTP1_ANSWER = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % MESSAGE_BYTES
+    + b"r" * MESSAGE_BYTES
+)
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE).search
 
 
 def _heads(blocks: list[bytes]) -> tuple[bytes, bytes, bytes, bytes]:
@@ -122,9 +129,37 @@ class Backend(asyncio.Protocol):
                 self._answer(stream_bytes, out)
 
 
-async def serve() -> None:
+class Http1Backend(asyncio.Protocol):
+    """One connection of HTTP/1.1. Bodies have a content-length, as they left the callers."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._data = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        while (end := self._data.find(b"\r\n\r\n")) >= 0:
+            length = _content_length(self._data[:end])
+            if length is None:
+                sys.exit("a request came without content-length")
+            if len(self._data) < end + 4 + length:
+                return
+            self._data = self._data[end + 4 + length :]
+            self._served.requests += 1
+            self._transport.write(_HTTP1_ANSWER)
+
+
+def _content_length(head: bytes) -> int | None:
+    found = _LENGTH(head)
+    return int(found[1]) if found else None
+
+
+async def serve(protocol: type[Backend] | type[Http1Backend]) -> None:
     loop, served = asyncio.get_running_loop(), Served()
-    server = await loop.create_server(lambda: Backend(served), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: protocol(served), "127.0.0.1", 0)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -133,4 +168,4 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve())
+    uvloop.run(serve(Http1Backend if "--http1" in sys.argv else Backend))

@@ -34,14 +34,14 @@ def version() -> str:
     return f"Envoy {said.split('/')[-4]}"
 
 
-def start(stack: ExitStack, directory: Path, backend_port: int) -> Pair:
+def start(stack: ExitStack, directory: Path, backend_port: int, http1: bool = False) -> Pair:
     """Starts both proxies and waits until they listen. Raises PeerMissing or NotReady."""
     envoy, authority = binary(), Authority(directory, "bench.envoy")
     caller, caller_uri = authority.issue("caller")
     callee, callee_uri = authority.issue("callee")
     port, peer_port, root = free_port(), free_port(), str(authority.root)
-    outbound = envoy_config.outbound(port, peer_port, caller, root, callee_uri)
-    inbound = envoy_config.inbound(peer_port, backend_port, callee, root, caller_uri)
+    outbound = envoy_config.outbound(port, peer_port, caller, root, callee_uri, http1=http1)
+    inbound = envoy_config.inbound(peer_port, backend_port, callee, root, caller_uri, http1=http1)
     second = _run(stack, envoy, directory, "envoy-second", inbound)
     first = _run(stack, envoy, directory, "envoy-first", outbound)
     second.wait_until(listening(peer_port), "it listened")

@@ -15,7 +15,7 @@ _FILTERS = f"{_TYPES}.extensions.filters.http"
 _TLS = f"{_TYPES}.extensions.transport_sockets.tls.v3"
 
 
-def outbound(port: int, peer_port: int, leaf: Leaf, root: str, peer_uri: str) -> Json:
+def outbound(port: int, peer_port: int, leaf: Leaf, root: str, peer_uri: str, *, http1: bool = False) -> Json:
     """The caller's proxy: plaintext in, mTLS out; balancing, ejection, two retries within a budget."""
     upstream = _cluster("peer", peer_port) | {
         "lb_policy": "LEAST_REQUEST",
@@ -44,10 +44,12 @@ def outbound(port: int, peer_port: int, leaf: Leaf, root: str, peer_uri: str) ->
     route = {
         "retry_policy": {"retry_on": "connect-failure,refused-stream,reset,unavailable", "num_retries": 2}
     }
-    return _bootstrap(_listener(port, _http("outbound", "peer", [], route)), upstream)
+    return _bootstrap(_listener(port, _http("outbound", "peer", [], route, http1=http1)), upstream)
 
 
-def inbound(port: int, app_port: int, leaf: Leaf, root: str, allowed_uri: str) -> Json:
+def inbound(
+    port: int, app_port: int, leaf: Leaf, root: str, allowed_uri: str, *, http1: bool = False
+) -> Json:
     """The callee's proxy: mTLS in, RBAC on the caller's SPIFFE id, plaintext to the application."""
     principal = {"authenticated": {"principal_name": {"exact": allowed_uri}}}
     rbac = {
@@ -75,7 +77,7 @@ def inbound(port: int, app_port: int, leaf: Leaf, root: str, allowed_uri: str) -
             "common_tls_context": _tls(leaf, _validation(root)),
         },
     }
-    return _bootstrap(listener, _cluster("app", app_port))
+    return _bootstrap(listener, _cluster("app", app_port, http1=http1))
 
 
 def _bootstrap(listener: Json, cluster: Json) -> Json:
@@ -94,7 +96,7 @@ def _listener(port: int, http: Json) -> Json:
     return {"name": "in", "address": _address(port), "filter_chains": [{"filters": filters}]}
 
 
-def _http(name: str, cluster: str, filters: list[Json], route: Json) -> Json:
+def _http(name: str, cluster: str, filters: list[Json], route: Json, *, http1: bool = False) -> Json:
     router = {
         "name": "router",
         "typed_config": {"@type": f"{_FILTERS}.router.v3.Router", "suppress_envoy_headers": True},
@@ -103,7 +105,7 @@ def _http(name: str, cluster: str, filters: list[Json], route: Json) -> Json:
     return {
         "@type": f"{_TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
-        "codec_type": "HTTP2",
+        "codec_type": "HTTP1" if http1 else "HTTP2",
         "generate_request_id": False,
         "server_header_transformation": "PASS_THROUGH",
         "stream_idle_timeout": "0s",
@@ -112,17 +114,19 @@ def _http(name: str, cluster: str, filters: list[Json], route: Json) -> Json:
     }
 
 
-def _cluster(name: str, port: int) -> Json:
-    http2 = {
+def _cluster(name: str, port: int, *, http1: bool = False) -> Json:
+    options = {
         "@type": f"{_TYPES}.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
+        "explicit_http_config": {f"http{'' if http1 else 2}_protocol_options": {}},
     }
     endpoint = {"endpoint": {"address": _address(port)}}
     return {
         "name": name,
         "type": "STATIC",
         "connect_timeout": "5s",
-        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+        },
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from . import frames
 from .errors import LoadFailed
-from .workloads import METHOD_PATH, Load, Workload, percentile
+from .workloads import HTTP1_PATH, METHOD_PATH, Load, Workload, percentile
 
 _FINISHED = re.compile(r"^finished in ([0-9.]+)(us|ms|s)\b", re.MULTILINE)
 _REQUESTS = re.compile(r"^requests: (\d+) total, .*?(\d+) succeeded", re.MULTILINE)
+_GRPC = ("-H", "te: trailers", "-H", "content-type: application/grpc", "-H", "user-agent: weft-bench")
+_HTTP1 = ("--h1", "-H", "content-type: application/json", "-H", "user-agent: weft-bench")
 _UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
@@ -26,14 +28,15 @@ def version() -> str:
 def run(workload: Workload, port: int, requests: int, directory: Path, timeout_s: float) -> Load:
     """One run. Raises LoadFailed unless every request got a 200."""
     body, log = directory / "request.bin", directory / "h2load.tsv"
-    body.write_bytes(frames.grpc_message(b"q" * workload.message_bytes))
+    message = b"q" * workload.message_bytes
+    body.write_bytes(message if workload.http1 else frames.grpc_message(message))
     log.unlink(missing_ok=True)
     command = [
         "h2load",
         *("-n", str(requests), "-c", str(workload.connections), "-m", str(workload.streams)),
         *("-d", str(body), "--log-file", str(log)),
-        *("-H", "te: trailers", "-H", "content-type: application/grpc", "-H", "user-agent: weft-bench"),
-        f"http://127.0.0.1:{port}{METHOD_PATH}",
+        *(_HTTP1 if workload.http1 else _GRPC),
+        f"http://127.0.0.1:{port}{HTTP1_PATH if workload.http1 else METHOD_PATH}",
     ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)

@@ -17,11 +17,19 @@ def generator_name(workload: Workload) -> str:
 
 def run(workload: Workload, port: int, requests: int, directory: Path, timeout_s: float = 120.0) -> Load:
     """A fixed number of requests against 127.0.0.1:port. Raises LoadFailed if one of them fails."""
-    if workload.message_bytes != MESSAGE_BYTES and not h2load.program():
-        raise LoadFailed("large messages need h2load (Debian: apt install nghttp2-client)")
+    if (workload.message_bytes != MESSAGE_BYTES or workload.http1) and not h2load.program():
+        raise LoadFailed("large messages and HTTP/1.1 need h2load (Debian: apt install nghttp2-client)")
     if h2load.program() and not workload.varying:
         return h2load.run(workload, port, requests, directory, timeout_s)
     return run_own(workload, port, requests, timeout_s)
+
+
+def check(workload: Workload, port: int, requests: int, directory: Path, timeout_s: float = 120.0) -> None:
+    """As `run`; of gRPC each grpc-status is looked at too, which h2load does not."""
+    if workload.http1:
+        run(workload, port, requests, directory, timeout_s)
+    else:
+        run_own(workload, port, requests, timeout_s)
 
 
 def run_own(workload: Workload, port: int, requests: int, timeout_s: float = 120.0) -> Load:

@@ -72,13 +72,13 @@ class Bench:
         self._directory = directory
         self._seconds = seconds
 
-    def wait_for_answer(self, side: Side) -> None:
+    def wait_for_answer(self, side: Side, *, http1: bool = False) -> None:
         """Returns once a call through `side` succeeded. Raises NotReady."""
-        one = Workload("one call", connections=1, streams=1)
+        one = Workload("one call", connections=1, streams=1, http1=http1)
 
         def answers() -> bool:
             try:
-                load.run_own(one, side.port, 1, timeout_s=_FIRST_ANSWER_TIMEOUT_S)
+                load.check(one, side.port, 1, self._directory, timeout_s=_FIRST_ANSWER_TIMEOUT_S)
             except LoadFailed:
                 return False
             return True
@@ -112,9 +112,8 @@ class Bench:
         return int(min(max(requests, _REQUESTS_MIN), _REQUESTS_MAX))
 
     def _preflight(self, workload: Workload, side: Side, requests: int) -> None:
-        """Our own generator looks at each grpc-status, which h2load does not."""
         with self._all_reach_the_backend(side, requests):
-            load.run_own(workload, side.port, requests)
+            load.check(workload, side.port, requests, self._directory)
 
     def _run(self, workload: Workload, side: Side, requests: int) -> Load:
         with self._all_reach_the_backend(side, requests):

@@ -15,7 +15,6 @@ from .processes import Child, free_port, listening
 _CALLER, _CALLEE = "bench-caller", "bench-callee"
 # As `bench.envoy_config` has it: retries within a budget, instances ejected by rows and shares of failures.
 _ENTRIES: tuple[dict[str, Any], ...] = (
-    {"Kind": "service-defaults", "Name": _CALLEE, "Protocol": "grpc"},
     {
         "Kind": "service-defaults",
         "Name": _CALLER,
@@ -42,7 +41,7 @@ _HTTP_TIMEOUT_S = 10.0
 _WEFT = (sys.executable, "-m", "weft")  # from this checkout, whether installed or not
 
 
-def start(stack: ExitStack, directory: Path, backend_port: int) -> Pair:
+def start(stack: ExitStack, directory: Path, backend_port: int, http1: bool = False) -> Pair:
     """Registers caller and callee, allows the call, starts their sidecars. Raises NotReady."""
     http = f"http://127.0.0.1:{free_port()}"
     ready = directory / "weft-dev.json"
@@ -56,7 +55,8 @@ def start(stack: ExitStack, directory: Path, backend_port: int) -> Pair:
     caller = _register(http, directory, _service(_CALLER, free_port(), free_port(), [upstream]))
     allow = f"{http}/v1/connect/intentions/exact?source={_CALLER}&destination={_CALLEE}"
     _put(allow, {"Action": "allow"})
-    for entry in _ENTRIES:
+    protocol = {"Kind": "service-defaults", "Name": _CALLEE, "Protocol": "http" if http1 else "grpc"}
+    for entry in (protocol, *_ENTRIES):
         _put(f"{http}/v1/config", entry)
     second = _sidecar(stack, directory, "weft-second", callee)
     first = _sidecar(stack, directory, "weft-first", caller)

@@ -10,12 +10,13 @@ from .processes import Child
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Plaintext HTTP/2 to `first`, mTLS from there to `second`, plaintext HTTP/2 to the backend."""
+    """Plaintext to `first`, HTTP/2 over mTLS from there to `second`, plaintext to the backend."""
 
     port: int  # where the callers connect
     first: Child
     second: Child
 
 
-# (stack that ends the processes, directory for logs and files, port of the backend)
-Start = Callable[[ExitStack, Path, int], Pair]
+# (stack that ends the processes, directory for logs and files, port of the backend, whether callers and
+# backend speak HTTP/1.1 instead of gRPC)
+Start = Callable[[ExitStack, Path, int, bool], Pair]

@@ -112,7 +112,8 @@ def end_on_signals() -> None:
         signal.signal(number, unwind)
 
 
-def start_backend(stack: ExitStack, logs: Path) -> tuple[Child, int]:
+def start_backend(stack: ExitStack, logs: Path, *, http1: bool = False) -> tuple[Child, int]:
     """The backend and its port."""
-    child = stack.enter_context(Child("backend", [sys.executable, "-m", "bench.backend"], logs, talks=True))
+    command = [sys.executable, "-m", "bench.backend", *(["--http1"] if http1 else [])]
+    child = stack.enter_context(Child("backend", command, logs, talks=True))
     return child, int(child.hear()["port"])

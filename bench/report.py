@@ -50,7 +50,7 @@ def _ratios(ratio: Json) -> Iterator[str]:
 
 
 def print_table(parts: Mapping[str, Json]) -> None:
-    table = Table(title="Pair of proxies with mTLS between, 100-byte unary gRPC, median of rounds")
+    table = Table(title="Pair of proxies with mTLS between, 100-byte messages, median of rounds")
     for column in _COLUMNS:
         table.add_column(column, no_wrap=True)
     for row in rows(parts):

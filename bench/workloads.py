@@ -5,22 +5,28 @@ from dataclasses import dataclass
 MESSAGE_BYTES = 100  # of each unary request and response, before gRPC's five bytes of framing
 MIB = 1024 * 1024
 METHOD_PATH = "/weft.bench.v1.Echo/Unary"
+HTTP1_PATH = "/orders"
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`connections` callers with `streams` unary calls each in flight at all times."""
+    """`connections` callers with `streams` unary gRPC calls each in flight at all times.
+
+    With `http1` they are POSTs over HTTP/1.1, kept alive, and so is what the backend speaks.
+    """
 
     name: str
     connections: int
     streams: int
     varying: bool = False  # every request has its own traceparent and grpc-timeout
     message_bytes: int = MESSAGE_BYTES  # of a request; the answer always has MESSAGE_BYTES
+    http1: bool = False
 
     @property
     def shape(self) -> str:
         size = f" {self.message_bytes // MIB} MiB" if self.message_bytes >= MIB else ""
-        return f"{self.connections}×{self.streams}{' varying' if self.varying else ''}{size}"
+        kind = " HTTP/1.1" if self.http1 else " varying" if self.varying else ""
+        return f"{self.connections}×{self.streams}{kind}{size}"
 
 
 WORKLOADS = {
@@ -31,6 +37,7 @@ WORKLOADS = {
         Workload("W3", connections=10, streams=10, varying=True),
         Workload("W4", connections=4, streams=4, message_bytes=MIB),
         Workload("W6", connections=50, streams=1),
+        Workload("W7", connections=50, streams=1, http1=True),
     )
 }
 

@@ -48,8 +48,8 @@ def test_envoy_refuses_a_caller_that_rbac_does_not_name(
     pytest.importorskip("envoy", reason="needs the bench extra")
     inbound = envoy_config.inbound
 
-    def for_another_caller(*arguments: Any) -> envoy_config.Json:
-        return inbound(*arguments[:-1], "spiffe://bench.envoy/ns/default/dc/dc1/svc/another")
+    def for_another_caller(*arguments: Any, http1: bool) -> envoy_config.Json:
+        return inbound(*arguments[:-1], "spiffe://bench.envoy/ns/default/dc/dc1/svc/another", http1=http1)
 
     monkeypatch.setattr(envoy_config, "inbound", for_another_caller)
     _backend, port = start_backend(stack, tmp_path)

@@ -32,6 +32,15 @@ def test_every_request_reaches_the_backend(backend: tuple[Child, int]) -> None:
     assert child.ask() == {"requests": 500}
 
 
+@pytest.mark.peer("h2load")
+def test_http_1_1(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        child, port = start_backend(stack, tmp_path, http1=True)
+        seen = load.run(Workload("test", connections=3, streams=1, http1=True), port, 300, tmp_path)
+        assert seen.requests == 300 and 0 < seen.p50_ms <= seen.p99_ms
+        assert child.ask() == {"requests": 300}
+
+
 def test_rounds_alternate_and_account_for_every_request(backend: tuple[Child, int], tmp_path: Path) -> None:
     child, port = backend
     told: list[str] = []

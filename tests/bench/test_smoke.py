@@ -16,9 +16,9 @@ def children() -> set[str]:
 def test_weft_and_envoy_side_by_side() -> None:
     pytest.importorskip("envoy", reason="needs the bench extra")
     before, told = children(), list[str]()
-    found = run.compare(["W1", "W3"], ["weft", "envoy"], 1, 0.2, told.append)
-    assert len(told) == 2 * 3
-    for name in ("W1", "W3"):
+    found = run.compare(["W1", "W3", "W7"], ["weft", "envoy"], 1, 0.2, told.append)
+    assert len(told) == 3 * 3
+    for name in ("W1", "W3", "W7"):
         for side in ("weft", "envoy"):
             figures = found[name][side]
             assert {"cpu_us_per_request", "p50_ms", "p99_ms", "rps", "rss_mb"} <= set(figures)

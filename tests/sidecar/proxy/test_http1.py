@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -258,7 +257,6 @@ async def test_drain_answers_what_was_asked_and_takes_no_more() -> None:
 
 
 @pytest.mark.peer("curl")
-@pytest.mark.skipif(shutil.which("curl") is None, reason="apt-get install curl")
 async def test_curl(there: Pair, tmp_path: Any) -> None:
     """Up with 100-continue, down in chunks, HEAD, keep-alive, HTTP/1.0 and HTTP/2 on the same port."""
     url = f"http://127.0.0.1:{there.port}"
