@@ -7,6 +7,7 @@ RegistryError
 │   ├── Conflict          it has changed since the caller read it
 │   ├── ImpossibleChain   config entries would contradict each other
 │   ├── InvalidSession    there is no such session
+│   ├── SessionRefused    its node or a check is missing or not well
 │   └── CredentialRefused the credential is withdrawn or another one
 ├── NotReady              expected: no leader, or the log is closed (Unavailable)
 ├── DiskFull              expected: writes are refused until there is space
@@ -55,6 +56,10 @@ class InvalidSession(CommandRefused):
     """Expected. A lock is asked for by a session that does not exist (any more)."""
 
 
+class SessionRefused(CommandRefused):
+    """Expected. The node or a check that a session depends on is missing, or critical."""
+
+
 class CredentialRefused(CommandRefused):
     """Expected. The credential is not (or no longer) the one of that instance."""
 
@@ -89,6 +94,7 @@ class Code(IntEnum):
     CREDENTIAL = 4
     CHAIN = 5
     SESSION = 6
+    SESSION_REFUSED = 7
 
 
 REFUSALS: dict[Code, type[CommandRefused]] = {
@@ -98,4 +104,5 @@ REFUSALS: dict[Code, type[CommandRefused]] = {
     Code.CREDENTIAL: CredentialRefused,
     Code.CHAIN: ImpossibleChain,
     Code.SESSION: InvalidSession,
+    Code.SESSION_REFUSED: SessionRefused,
 }

@@ -48,6 +48,7 @@ from .operator.duties import Duties
 from .operator.formation import Formation
 from .operator.forward import ToLeader
 from .operator.presence import Presence
+from .operator.renewals import Renewals
 from .operator.servers import grpc_addresses
 from .replica.etcd.engine import EtcdLog, open_etcd
 from .replica.membership import Membership
@@ -196,6 +197,7 @@ class Registry:
         server = GrpcServer(self.mesh, registration)
         self._closers.append(server.close)
         grpc_port = self._bind(server)
+        self.renewals = Renewals(self.log, self._clock.monotonic)
         self.leaves = ServiceLeaves(self.log, self.issuer, self._clock)
         parts = Parts(
             log=self.log,
@@ -204,6 +206,7 @@ class Registry:
             runner=runner,
             credentials=credentials,
             leaves=self.leaves,
+            renewals=self.renewals,
             clock=self._clock,
             draw=draw,
             entropy=os.urandom,
@@ -304,7 +307,8 @@ class Registry:
         self._watch(presence.keep, "presence")
         self.tasks.spawn(runner.run(), "checks")
         self.tasks.spawn(
-            Duties(self.log, self._writer, self._members, self.admission).run(), "duties of the leader"
+            Duties(self.log, self._writer, self._members, self.renewals, self.admission).run(),
+            "duties of the leader",
         )
         self.tasks.spawn(self.rotation.run(), "rotation of the CA")
 

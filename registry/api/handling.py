@@ -17,6 +17,7 @@ from ..identity.admission import Admission
 from ..identity.credentials import Credentials
 from ..identity.service_leaves import ServiceLeaves
 from ..operator.forward import ToLeader
+from ..operator.renewals import Renewals
 from ..operator.servers import Members
 from ..replica.port import Log
 from .errors import BadRequest
@@ -34,6 +35,7 @@ class Parts:
     runner: Runner
     credentials: Credentials
     leaves: ServiceLeaves
+    renewals: Renewals
     clock: Clock
     draw: Callable[[], float]  # in [0, 1)
     entropy: Entropy

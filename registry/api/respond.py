@@ -31,6 +31,7 @@ from ..errors import (
     InvalidSession,
     NotReady,
     OutcomeUnknown,
+    SessionRefused,
 )
 from ..errors import NotFound as RowNotFound
 from ..filter.errors import InvalidFilter
@@ -101,6 +102,7 @@ _ANSWERS: tuple[tuple[type[WeftError], int, str], ...] = (
     (InvalidCommand, 400, "{}"),
     (RowNotFound, 404, "{}"),
     (InvalidSession, 500, "{}"),
+    (SessionRefused, 500, "{}"),
     (Conflict, 409, "{}"),
     (CredentialRefused, 403, "Permission denied: {}"),
     (Unauthenticated, 403, "Permission denied: {}"),

@@ -13,7 +13,19 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from weft.pb.catalog.v1 import command_pb2 as pb
 
 from ..errors import REFUSALS, Code, CommandRefused, UnknownCommand
-from . import access, authority, codec, config_entries, expiry, kv, operator, registrations, rules, trust
+from . import (
+    access,
+    authority,
+    codec,
+    config_entries,
+    expiry,
+    kv,
+    operator,
+    registrations,
+    rules,
+    sessions,
+    trust,
+)
 from .commands import COMMAND_VERSION, REQUEST_ID_BYTES
 from .draft import Draft
 from .state import Answered, State
@@ -112,6 +124,8 @@ _HANDLERS: dict[str, Callable[[Draft, Any], str]] = {
     "set_acl": access.set_acl,
     "delete_acl": access.delete_acl,
     "bootstrap_acl": access.bootstrap_acl,
+    "create_session": sessions.create,
+    "end_session": sessions.end,
 }
 _LONG_HANDLERS: dict[str, Callable[[Draft, Any], Generator[None, None, str]]] = {
     "restore": operator.restore,

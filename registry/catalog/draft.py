@@ -11,6 +11,8 @@ from typing import Any
 from ..acl.tables import AclTables
 from . import watches
 from .model import (
+    CRITICAL,
+    DELETE,
     SERVICE_INTENTIONS,
     Authority,
     AutopilotConfig,
@@ -24,10 +26,12 @@ from .model import (
     IntentionDefaults,
     KeyValue,
     LeafRecord,
+    LockDelay,
     Node,
     RestorePart,
     Revocation,
     Service,
+    Session,
     service_leaf_key,
 )
 from .rows import says_same, with_indexes, with_values
@@ -47,6 +51,7 @@ Row = (
     | CaRoot
     | Authority
     | KeyValue
+    | Session
 )
 
 
@@ -140,6 +145,8 @@ class Draft:
             self.drop_service(row)
         for check in tuple(self.state.checks.prefix((name,))):
             self.drop_check(check)
+        for session in tuple(self.state.sessions_by_node.prefix((name,))):
+            self.end_session(session)
         self.removes = True
         self._change(nodes=self.state.nodes.without((name,)))
         self.touched |= {watches.NODES, watches.node(name)}
@@ -217,15 +224,21 @@ class Draft:
         if says_same(row, old):
             return
         if old and old.service_id != row.service_id:
-            self.drop_check(old)
+            self._unlist_check(old)
         row = with_indexes(row, self._indexes(old))
         self._change(
             checks=self.state.checks.put((row.node, row.id), row),
             checks_by_service=self.state.checks_by_service.put((row.node, row.service_id, row.id), row),
         )
         self._touch_check(row, service)
+        if row.status == CRITICAL:
+            self._end_dependants(row)
 
     def drop_check(self, row: Check) -> None:
+        self._unlist_check(row)
+        self._end_dependants(row)
+
+    def _unlist_check(self, row: Check) -> None:
         self.removes = True
         self._change(
             checks=self.state.checks.without((row.node, row.id)),
@@ -320,18 +333,74 @@ class Draft:
         if old and says_same(row, old):
             return old
         row = with_indexes(row, self._indexes(old))
+        self._unlock(old)
         self._change(kv=self.state.kv.put((row.key,), row))
+        if row.session:
+            self._change(kv_locked=self.state.kv_locked.put((row.session, row.key), row))
         self._touch_kv(row.key)
         return row
 
+    def _unlock(self, old: KeyValue | None) -> None:
+        if old and old.session:
+            self._change(kv_locked=self.state.kv_locked.without((old.session, old.key)))
+
     def drop_kv(self, row: KeyValue) -> None:
         self.removes = True
+        self._unlock(row)
         self._change(kv=self.state.kv.without((row.key,)))
         self._touch_kv(row.key)
 
     def _touch_kv(self, key: str) -> None:
         self.touched.add(watches.kv(key))
         self.touched.update(watches.kv_directories(key))
+
+    # Sessions
+
+    def put_session(self, row: Session) -> None:
+        row = with_indexes(row, self.created)
+        self._change(
+            sessions=self.state.sessions.put((row.id,), row),
+            sessions_by_node=self.state.sessions_by_node.put((row.node, row.id), row),
+        )
+        self._touch_session(row)
+
+    def end_session(self, row: Session) -> None:
+        """Its locks go free, or their keys go, by its behavior."""
+        self.removes = True
+        self._change(
+            sessions=self.state.sessions.without((row.id,)),
+            sessions_by_node=self.state.sessions_by_node.without((row.node, row.id)),
+        )
+        self._touch_session(row)
+        for locked in tuple(self.state.kv_locked.prefix((row.id,))):
+            if row.behavior == DELETE:
+                self.drop_kv(locked)
+            else:
+                self.put_kv(with_values(locked, session=""))
+            if row.lock_delay_ms:
+                self._put_lock_delay(LockDelay(locked.key, self.now_ms + row.lock_delay_ms))
+
+    def _end_dependants(self, check: Check) -> None:
+        for session in tuple(self.state.sessions_by_node.prefix((check.node,))):
+            if session.depends_on(check.id):
+                self.end_session(session)
+
+    def _touch_session(self, row: Session) -> None:
+        self.touched |= {watches.SESSIONS, watches.session(row.id)}
+
+    def _put_lock_delay(self, row: LockDelay) -> None:
+        if old := self.state.lock_delays.get((row.key,)):
+            self.drop_lock_delay(old)
+        self._change(
+            lock_delays=self.state.lock_delays.put((row.key,), row),
+            lock_delays_by_end=self.state.lock_delays_by_end.put((row.until_ms, row.key), row),
+        )
+
+    def drop_lock_delay(self, row: LockDelay) -> None:
+        self._change(
+            lock_delays=self.state.lock_delays.without((row.key,)),
+            lock_delays_by_end=self.state.lock_delays_by_end.without((row.until_ms, row.key)),
+        )
 
     # Identity
 

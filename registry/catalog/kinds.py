@@ -17,10 +17,12 @@ from .model import (
     IntentionDefaults,
     KeyValue,
     LeafRecord,
+    LockDelay,
     Node,
     RestorePart,
     Revocation,
     Service,
+    Session,
 )
 from .state import Answered
 
@@ -78,6 +80,8 @@ _ALL = (
     Kind("intention_defaults", IntentionDefaults),
     Kind("config_entry", StoredEntry, take=attrgetter(*StoredEntry._fields)),
     Kind("kv", KeyValue, unshared=("key",), weigh=_kv_bytes),
+    Kind("session", Session, unshared=("id",)),
+    Kind("lock_delay", LockDelay, unshared=("key",)),
     Kind("credential", CredentialRecord),
     Kind("leaf", LeafRecord, converted={"serial": SERIAL}),
     Kind("revocation", Revocation, converted={"serial": SERIAL}),

@@ -1,6 +1,7 @@
 """Keys and values: what the verbs do, and when a comparison is lost."""
 
 from collections.abc import Generator
+from itertools import islice
 
 from weft.pb.catalog.v1 import kv_pb2 as pb
 
@@ -90,7 +91,22 @@ def _written(op: pb.KvOp, old: KeyValue | None) -> KeyValue:
 
 def _lock(draft: Draft, op: pb.KvOp, old: KeyValue | None) -> bool:
     """Who holds the lock may take it again; it then only changes the value."""
-    raise InvalidSession(f'invalid session "{op.session[:64]}"')
+    if (op.session,) not in draft.state.sessions:
+        raise InvalidSession(f'invalid session "{op.session[:64]}"')
+    row = _written(op, old)
+    if row.session == op.session:
+        draft.put_kv(row)
+        return True
+    delay = draft.state.lock_delays.get((op.key,))
+    if row.session or (delay and delay.until_ms > draft.now_ms):
+        return False
+    held = islice(draft.state.kv_locked.prefix((op.session,)), limits.LOCKS_PER_SESSION_MAX)
+    refuse_unless(
+        sum(1 for _ in held) < limits.LOCKS_PER_SESSION_MAX,
+        f"session: holds {limits.LOCKS_PER_SESSION_MAX} locks already; use more sessions",
+    )
+    draft.put_kv(with_values(row, session=op.session, lock_index=row.lock_index + 1))
+    return True
 
 
 def _unlock(draft: Draft, op: pb.KvOp, old: KeyValue | None) -> bool:

@@ -3,11 +3,12 @@
 from weft.pb.catalog.v1 import kv_pb2 as pb
 from weft.pb.catalog.v1.command_pb2 import Command
 
-from .commands import KV_LEVEL, Stamp
+from .commands import KV_LEVEL, SESSION_LEVEL, Stamp
 
 
 def _change(stamp: Stamp, op: pb.KvOp) -> Command:
-    command = Command(version=KV_LEVEL, time_ms=stamp.time_ms, request_id=stamp.request_id)
+    level = SESSION_LEVEL if op.session else KV_LEVEL
+    command = Command(version=level, time_ms=stamp.time_ms, request_id=stamp.request_id)
     command.change_kv.op.CopyFrom(op)
     return command
 

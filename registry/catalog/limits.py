@@ -69,3 +69,14 @@ KV_VALUE_BYTES_MAX = 512 * 1024
 
 KV_WATCHED_DEPTH_MAX = 8
 """Directories of a key that may be waited for by themselves: a write moves the index of each."""
+
+SESSION_CHECKS_MAX = 64
+"""Checks that one session depends on."""
+
+SESSION_TTL_MS_MIN = 10 * 1000
+SESSION_TTL_MS_MAX = 24 * 60 * 60 * 1000
+LOCK_DELAY_MS_MAX = 60 * 1000
+"""Consul's own bounds."""
+
+LOCKS_PER_SESSION_MAX = 4096
+"""Keys that go free in one step when their session ends: 0.2 s."""

@@ -264,6 +264,35 @@ class KeyValue:
     indexes: Indexes = NO_INDEXES
 
 
+RELEASE, DELETE = "release", "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Who may hold locks, for as long as its node and checks are well. Key: id."""
+
+    id: str
+    node: str
+    name: str = ""
+    lock_delay_ms: int = 15_000  # how long nobody may take a lock that it lost
+    behavior: str = RELEASE  # what becomes of the keys that it has locked
+    ttl: str = ""  # as the client wrote it; "" lives until it is ended
+    node_checks: tuple[str, ...] = ()
+    service_checks: tuple[str, ...] = ()
+    indexes: Indexes = NO_INDEXES
+
+    def depends_on(self, check_id: str) -> bool:
+        return check_id in self.node_checks or check_id in self.service_checks
+
+
+@dataclass(frozen=True, slots=True)
+class LockDelay:
+    """A key whose lock was lost, and until when nobody may take it. Key: the key."""
+
+    key: str
+    until_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class CredentialRecord:
     """Proof that a secret was given to one instance. The secret itself is not stored."""

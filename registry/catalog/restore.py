@@ -32,10 +32,12 @@ from .model import (
     IntentionDefaults,
     KeyValue,
     LeafRecord,
+    LockDelay,
     Node,
     RestorePart,
     Revocation,
     Service,
+    Session,
 )
 from .state import Moved, State
 from .tree import Key, Loader, Tree
@@ -131,6 +133,7 @@ class Tables:
     def __init__(self) -> None:
         self._shared = Shared()
         self._connected = _Second()
+        self._locked = _Second()
         self._codes = _Second()  # of tokens
         self._expiries = _Second()
         self._acl_bootstrap_index = 0
@@ -149,6 +152,8 @@ class Tables:
             "intention_defaults": _Table(IntentionDefaults, ("destination",)),
             "config_entry": _Table(_config_entry, ("kind", "name")),
             "kv": _Table(KeyValue, ("key",)),
+            "session": _Table(Session, ("id",), ("node", "id")),
+            "lock_delay": _Table(LockDelay, ("key",), ("until_ms", "key")),
             "credential": _Table(CredentialRecord, ("instance_key",)),
             "leaf": _Table(
                 LeafRecord, ("instance_key", "serial"), ("not_after_ms", "instance_key", "serial")
@@ -189,6 +194,9 @@ class Tables:
                     self._connect(rows)
                 elif table == "acl_token":
                     self._find(rows)
+                elif table == "kv":
+                    held = [row for row in rows if row.session]
+                    self._locked.add([(row.session, row.key) for row in held], held)
 
     def _find(self, rows: list[Token]) -> None:
         coded = [row for row in rows if row.secret.code]
@@ -240,6 +248,11 @@ class Tables:
             intention_defaults=trees["intention_defaults"],
             config_entries=trees["config_entry"],
             kv=trees["kv"],
+            kv_locked=(yield from self._locked.tree()),
+            sessions=trees["session"],
+            sessions_by_node=trees["session 2"],
+            lock_delays=trees["lock_delay"],
+            lock_delays_by_end=trees["lock_delay 2"],
             credentials=trees["credential"],
             leaves=trees["leaf"],
             leaves_by_expiry=trees["leaf 2"],

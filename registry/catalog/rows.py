@@ -21,12 +21,13 @@ from .model import (
     KeyValue,
     Node,
     Service,
+    Session,
 )
 
 # Kinds of rows; `indexes` is the last field of each.
 _KINDS = (
     *(Node, Service, Check, Intention, IntentionDefaults, ConfigEntry, CredentialRecord, CaRoot),
-    *(Authority, AutopilotConfig, KeyValue),
+    *(Authority, AutopilotConfig, KeyValue, Session),
 )
 _NAMES = {kind: tuple(kind.__dataclass_fields__)[:-1] for kind in _KINDS}
 _VALUES = {kind: attrgetter(*names) for kind, names in _NAMES.items()}
@@ -44,6 +45,7 @@ R = TypeVar(
     Authority,
     AutopilotConfig,
     KeyValue,
+    Session,
 )
 
 

@@ -41,6 +41,8 @@ def encode(state: State) -> Iterator[bytes]:
         "intention_defaults": state.intention_defaults.values(),
         "config_entry": state.config_entries.values(),
         "kv": state.kv.values(),
+        "session": state.sessions.values(),
+        "lock_delay": state.lock_delays.values(),
         "credential": state.credentials.values(),
         "leaf": state.leaves.values(),
         "revocation": state.revocations.values(),

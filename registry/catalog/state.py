@@ -28,11 +28,13 @@ from .model import (
     IntentionDefaults,
     KeyValue,
     LeafRecord,
+    LockDelay,
     Node,
     RestorePart,
     Revocation,
     Service,
     ServiceEntry,
+    Session,
     split_instance_key,
 )
 from .tree import Tree
@@ -80,6 +82,11 @@ class State:
     intention_defaults: Tree[IntentionDefaults] = field(default_factory=Tree)  # destination
     config_entries: Tree[ConfigEntry] = field(default_factory=Tree)  # kind, name
     kv: Tree[KeyValue] = field(default_factory=Tree)  # key
+    kv_locked: Tree[KeyValue] = field(default_factory=Tree)  # session, key
+    sessions: Tree[Session] = field(default_factory=Tree)  # id
+    sessions_by_node: Tree[Session] = field(default_factory=Tree)  # node, id
+    lock_delays: Tree[LockDelay] = field(default_factory=Tree)  # key
+    lock_delays_by_end: Tree[LockDelay] = field(default_factory=Tree)  # until_ms, key
     credentials: Tree[CredentialRecord] = field(default_factory=Tree)  # instance key
     leaves: Tree[LeafRecord] = field(default_factory=Tree)  # instance key, serial
     leaves_by_expiry: Tree[LeafRecord] = field(default_factory=Tree)  # not_after_ms, instance key, serial
@@ -214,6 +221,17 @@ class State:
             if not key.startswith(prefix):
                 return
             yield row
+
+    # Sessions
+
+    def session(self, session_id: str) -> Read[Session | None]:
+        return self.read(self.sessions.get((session_id,)), watches.session(session_id))
+
+    def list_sessions(self) -> Read[tuple[Session, ...]]:
+        return self.read(tuple(self.sessions.values()), watches.SESSIONS)
+
+    def sessions_on(self, node: str) -> Read[tuple[Session, ...]]:
+        return self.read(tuple(self.sessions_by_node.prefix((node,))), watches.SESSIONS)
 
     # Identity
 

@@ -15,6 +15,7 @@ CHECKS: WatchKey = ("checks",)  # any check
 INTENTIONS: WatchKey = ("intentions",)  # any intention
 ROOTS: WatchKey = ("roots",)  # trust bundles
 AUTHORITY: WatchKey = ("authority",)  # the CA's settings, key and rotation
+SESSIONS: WatchKey = ("sessions",)  # any session
 REVOCATIONS: WatchKey = ("revocations",)  # leaves to refuse
 AUTOPILOT: WatchKey = ("autopilot",)  # what the leader does about servers that are gone
 ACL: WatchKey = ("acl",)  # tokens, policies, roles, auth methods and binding rules
@@ -64,6 +65,11 @@ def config_kind(kind: str) -> WatchKey:
 def config_entry(kind: str, name: str) -> WatchKey:
     """One config entry."""
     return ("config-entry", f"{kind}/{name}")
+
+
+def session(session_id: str) -> WatchKey:
+    """One session."""
+    return ("session", session_id)
 
 
 def kv(key: str) -> WatchKey:

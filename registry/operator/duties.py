@@ -16,7 +16,7 @@ from weft.pb.catalog.v1.command_pb2 import Command
 
 from ..agent.check_definition import NODE_ALIVE_ID
 from ..agent.writer import Writer
-from ..catalog import acl_commands, commands, expiry
+from ..catalog import acl_commands, commands, expiry, session_commands
 from ..catalog.acl_commands import Mode
 from ..catalog.commands import Stamp
 from ..catalog.model import CRITICAL, PASSING
@@ -24,6 +24,7 @@ from ..errors import CommandRefused
 from ..identity.admission import Admission
 from ..replica.port import Log
 from .autopilot import FAILED_AFTER_S, removable
+from .renewals import Renewals
 from .servers import Members, Server, registered, servers
 
 log = structlog.get_logger(__name__)
@@ -38,11 +39,17 @@ class Duties:
     """`members` is None where the consensus engine keeps its own."""
 
     def __init__(
-        self, replica: Log, writer: Writer, members: Members | None, admission: Admission | None = None
+        self,
+        replica: Log,
+        writer: Writer,
+        members: Members | None,
+        renewals: Renewals,
+        admission: Admission | None = None,
     ) -> None:
         self._log = replica
         self._writer = writer
         self._members = members
+        self._renewals = renewals
         self._admission = admission
         self._rounds = 0
 
@@ -57,6 +64,7 @@ class Duties:
             try:
                 await self._write_management_token()
                 await self._look_after_servers()
+                await self._end_sessions()
                 if self._rounds % every == 0:
                     await self._expire()
             except WeftError as error:
@@ -68,6 +76,13 @@ class Duties:
         row = self._admission.management_row(state) if self._admission and state.cluster else None
         if row is not None:
             await self._refusable(lambda stamp: acl_commands.set_acl(stamp, [row], Mode.CREATE))
+
+    async def _end_sessions(self) -> None:
+        """Those that nobody has renewed in time."""
+        for row in self._renewals.over(self._log.view()):
+            await self._refusable(
+                partial(session_commands.end_session, session_id=row.id, expected_index=row.indexes.create)
+            )
 
     async def _expire(self) -> None:
         """`apply` itself never looks at a clock."""

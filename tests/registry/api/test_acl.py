@@ -254,9 +254,19 @@ NAMES = {
 ANSWERS_ALL = {"/v1/acl/token/self", "/v1/internal/acl/authorize"}  # about the caller's own token
 
 
+MADE: dict[str, str] = {}
+"""Names of what a test has made, by the beginning of the path: where Consul lets everybody be told that a
+thing is not there."""
+
+
+async def make_session(client: Client, management: str) -> None:
+    made = await make(client, management, "/v1/session/create", {})
+    MADE.update({f"/v1/session/{verb}/": made["ID"] for verb in ("destroy", "renew", "info")})
+
+
 def path_of(route: Route) -> str:
     prefix, colon, _ = route.path.partition(":")
-    found = [name for start, name in NAMES.items() if route.path.startswith(start)]
+    found = [name for start, name in (MADE | NAMES).items() if route.path.startswith(start)]
     return prefix + ((found or ["web"])[0] if colon else "") + QUERIES.get(route.path, "")
 
 
@@ -278,6 +288,7 @@ async def test_every_route_refuses_who_may_not(guarded: Client) -> None:
     register = {"Name": "web", "Check": {"TTL": "10s"}}
     await guarded.call("PUT", "/v1/agent/service/register", register, X_Consul_Token=who.management)
     await guarded.call("PUT", "/v1/config", BODIES["/v1/config"], X_Consul_Token=who.management)
+    await make_session(guarded, who.management)
     for route in GUARDED:
         at = f"{route.method} {route.path}"
         assert (await ask(guarded, route, who.expired)) == (403, b"ACL not found"), at
@@ -301,6 +312,7 @@ async def test_every_route_refuses_who_may_not(guarded: Client) -> None:
 async def test_every_route_lets_management_through(guarded: Client) -> None:
     """As far as permission goes; what it then says is another matter."""
     who = await tokens(guarded)
+    await make_session(guarded, who.management)
     last = [route for route in GUARDED if "deregister" in route.path or route.method == "DELETE"]
     for route in [*(route for route in GUARDED if route not in last), *last]:
         if route.path in ("/v1/acl/logout", "/v1/operator/raft/transfer-leader", "/v1/snapshot"):

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.acl.tables import AclTables
-from registry.catalog import acl_commands, commands, kv_commands, snapshot
+from registry.catalog import acl_commands, commands, kv_commands, session_commands, snapshot
 from registry.catalog.answers import Answers
 from registry.catalog.apply import apply, ensure_known
-from registry.catalog.model import Upstream
+from registry.catalog.model import Session, Upstream
 from registry.catalog.state import State
 from registry.catalog.tree import Tree
 from registry.config_entries.schema import canonical_json
@@ -65,6 +65,7 @@ _entries: st.SearchStrategy[dict[str, Any]] = st.one_of(
     ),
 )  # fmt: skip
 _keys = st.sampled_from(["", "a", "a/", "a/b", "a/b/c", "ab", "b/ç d", " a", "a/../b"])
+_sessions = st.integers(1, 4)
 _values = st.sampled_from([b"", b"1", b"\xff" * 99])
 _kv_commands = st.one_of(
     st.builds(
@@ -75,6 +76,19 @@ _kv_commands = st.one_of(
     ),
     st.builds(lambda key, index: kv_commands.delete_kv(stamp(), key, expected_index=index), _keys, _cas),
     st.builds(lambda key: kv_commands.delete_kv_tree(stamp(), key), _keys),
+    st.builds(
+        lambda time, key, it, value: kv_commands.lock_kv(stamp(time), key, acl_id(it), value),
+        _times, _keys, _sessions, _values,
+    ),
+    st.builds(lambda key, it: kv_commands.unlock_kv(stamp(), key, acl_id(it)), _keys, _sessions),
+    st.builds(
+        lambda it, on, checks, behavior, delay: session_commands.create_session(
+            stamp(), Session(acl_id(it), on, "s", delay, behavior, "10s", checks)
+        ),
+        _sessions, st.sampled_from(["n1", "a"]), st.sampled_from([(), ("n",), ("ca",)]),
+        st.sampled_from(["release", "delete"]), st.sampled_from([0, 15_000, 60_000]),
+    ),
+    st.builds(lambda it: session_commands.end_session(stamp(), acl_id(it)), _sessions),
 )  # fmt: skip
 _commands = st.one_of(
     _kv_commands,
@@ -166,6 +180,9 @@ def test_indexes_move_exactly_when_rows_change(steps: list[pb.Command]) -> None:
         lambda state: state.config_entry("service-splitter", "a"),
         lambda state: state.config_entries_of("service-resolver"),
         lambda state: state.key("a/b"),
+        lambda state: state.session(acl_id(1)),
+        lambda state: state.list_sessions(),
+        lambda state: state.sessions_on("a"),
         lambda state: state.keys_under(""),
         lambda state: state.keys_under("a"),
         lambda state: state.keys_under("a/b"),
