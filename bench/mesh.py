@@ -46,7 +46,7 @@ def start(stack: ExitStack, directory: Path, backend_port: int, http1: bool = Fa
     http = f"http://127.0.0.1:{free_port()}"
     ready = directory / "weft-dev.json"
     dev = [*_WEFT, "dev", "--http-port", http.rpartition(":")[2], "--grpc-port", str(free_port())]
-    dev += ["--default-intention", "deny", "--ready-file", str(ready)]
+    dev += ["--dns-port", "-1", "--default-intention", "deny", "--ready-file", str(ready)]
     registry = stack.enter_context(Child("weft-dev", dev, directory))
     registry.wait_until(ready.exists, "it was ready")
     port, peer_port = free_port(), free_port()

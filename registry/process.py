@@ -32,8 +32,12 @@ from .catalog import commands, watches
 from .catalog.model import Cluster, Node
 from .catalog.state import State
 from .data_keys import Keys, cluster_keys, file_keys, memory_keys
+from .dns.desk import Desk
+from .dns.recursor import Recursors
+from .dns.server import DnsServer
+from .dns.settings import DnsSettings
 from .errors import Conflict, NotReady
-from .identity.admission import Admission
+from .identity.admission import Admission, caller_of
 from .identity.credentials import Credentials
 from .identity.issuer import Issuer
 from .identity.management import ManagementToken
@@ -104,6 +108,7 @@ class Settings:
     operator_key_file: Path | None = None  # what seals the CA's key; None: see ca/operator_key.py
     cluster: ClusterSettings | None = None  # None: everything on this machine, on loopback
     acl: AclSettings | None = None  # None: everybody may do everything
+    dns: DnsSettings | None = None  # None: DNS is not answered
     consensus: str = ""  # URL of the etcd that keeps the log (replica/etcd/address.py); "": Raft
 
 
@@ -124,6 +129,7 @@ class Registry:
         self.http = ""  # host:port
         self.https = ""
         self.grpc = ""
+        self.dns = ""
         self.node = ""
         self._clock = SystemClock()
         self._writer = Writer(replica, self._clock, os.urandom)
@@ -217,6 +223,7 @@ class Registry:
             to_leader=to_leader,
         )
         await self._listen(parts)
+        await self._answer_dns(draw)
         await server.start()
         return self._presence(node, grpc_port), runner
 
@@ -257,6 +264,24 @@ class Registry:
             tls = cluster.files.https_context()
             port = await api.start(cluster.client_address, cluster.https_port, tls)
             self.https = _join(cluster.advertise, port)
+
+    async def _answer_dns(self, draw: Callable[[], float]) -> None:
+        settings, admission = self.settings.dns, self.admission
+        if settings is None:
+            return
+        desk = Desk(
+            settings.choices,
+            self.log.view,
+            lambda state: caller_of(admission, state, settings.token),
+            self._clock.wall,
+            draw,
+            recursion=bool(settings.recursors),
+        )
+        server = DnsServer(desk, Recursors(settings.recursors, os.urandom), self._clock.monotonic)
+        self._closers.append(server.close)
+        cluster = self.settings.cluster
+        port = await server.start(cluster.client_address if cluster else LOOPBACK, settings.port)
+        self.dns = _join(cluster.advertise if cluster else LOOPBACK, port)
 
     def _presence(self, node: Node, grpc_port: int) -> Presence:
         peer_port = int(self.log.address.rpartition(":")[2])

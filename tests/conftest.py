@@ -23,6 +23,9 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
+# Processes that tests start take a free port for DNS, as they are told to for everything else.
+os.environ.setdefault("WEFT_DNS_PORT", "0")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write golden transcripts as they are today")

@@ -67,7 +67,7 @@ class Mesh:
         http = self._ports.take(HTTP_PORT, "HTTP API")
         grpc = self._ports.take(GRPC_PORT, "registry gRPC")
         child = self._processes.start_weft(
-            "registry", "dev", "--http-port", str(http), "--grpc-port", str(grpc),
+            "registry", "dev", "--http-port", str(http), "--grpc-port", str(grpc), "--dns-port", "-1",
             "--default-intention", "deny", "--ready-file", str(ready),
         )  # fmt: skip
         await self._wait(ready.exists, "weft dev to be ready", child)

@@ -87,12 +87,12 @@ def test_trap_2_keys_lie_in_the_data_directory_for_their_owner_only(tmp_path: Pa
 
 def test_trap_1_it_listens_on_loopback_only() -> None:
     with running_dev() as dev:
-        ports = {int(dev.http.split(":")[1]), int(dev.grpc.split(":")[1])}
+        ports = {int(it.split(":")[1]) for it in (dev.http, dev.grpc, dev.dns)}
         listening = [
             line.split()
-            for table in ("/proc/net/tcp", "/proc/net/tcp6")
-            for line in Path(table).read_text().splitlines()[1:]
-            if line.split()[3] == "0A"
+            for table in ("tcp", "tcp6", "udp", "udp6")
+            for line in (Path("/proc/net") / table).read_text().splitlines()[1:]
+            if line.split()[3] == ("0A" if table.startswith("tcp") else "07")
         ]
         found = {line[1].split(":")[0] for line in listening if int(line[1].split(":")[1], 16) in ports}
     loopback = {"0100007F", "0000000000000000FFFF00000100007F"}  # as IPv4, and mapped into IPv6
@@ -119,9 +119,10 @@ def test_sigint_exits_0_and_the_ready_line_names_the_addresses(tmp_path: Path) -
     told = json.loads(ready.read_text())
     assert told["http"] in line
     assert told["grpc"] in line
+    assert told["dns"] in line
 
 
-@pytest.mark.parametrize("flag", ["--http-port", "--grpc-port"])
+@pytest.mark.parametrize("flag", ["--http-port", "--grpc-port", "--dns-port"])
 def test_a_taken_port_is_one_line_that_names_the_flag(flag: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -139,6 +140,14 @@ def test_a_taken_port_is_one_line_that_names_the_flag(flag: str) -> None:
         (("--no-such-flag",), "--no-such-flag"),
         (("--http-port", "99999"), "--http-port"),
         (("--leaf-ttl", "soon"), "--leaf-ttl"),
+        (("--dns-port", "-2"), "--dns-port"),
+        (("--dns-recursor", "example.com"), "--dns-recursor"),
+        (("--dns-recursor", "10.0.0.1:0"), "--dns-recursor"),
+        (("--dns-recursor", "10.0.0.1:1", "--dns-recursor", "[::1]:x"), "--dns-recursor"),
+        (("--dns-port", "5353", "--dns-recursor", "127.0.0.1:5353"), "--dns-recursor"),
+        (("--dns-node-ttl", "1500ms"), "--dns-node-ttl"),
+        (("--dns-service-ttl", "-1s"), "--dns-service-ttl"),
+        (("--dns-token-file", "/no/such/file"), "/no/such/file"),
         (("--leaf-ttl", "1s"), "--leaf-ttl"),
         (("--leaf-ttl", "99999h"), "--leaf-ttl"),
         (("--default-intention", "maybe"), "--default-intention"),

@@ -53,6 +53,7 @@ def test_what_the_readme_says_to_type_works(tmp_path: Path) -> None:
             "PYTHONPATH": str(PROJECT),
             "WEFT_HTTP_PORT": str(http),
             "WEFT_GRPC_PORT": "0",
+            "WEFT_DNS_PORT": "0",
             "WEFT_HTTP_ADDR": f"127.0.0.1:{http}",
         },
         capture_output=True,

@@ -31,6 +31,7 @@ class Dev:
 
     http: str  # host:port
     grpc: str  # host:port, TLS
+    dns: str  # host:port, UDP and TCP
     registry_ca_pem: str
     process: subprocess.Popen[bytes]
 
@@ -90,7 +91,7 @@ def _when_ready(process: subprocess.Popen[bytes], ready: Path, output: str) -> D
             raise AssertionError(f"weft dev is not ready: {Path(output).read_text(errors='replace')}")
         time.sleep(POLL_S)
     told = json.loads(ready.read_text())
-    return Dev(told["http"], told["grpc"], told["registry_ca_pem"], process)
+    return Dev(told["http"], told["grpc"], told["dns"], told["registry_ca_pem"], process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 DEBIAN_PACKAGES = {
+    "dig": "bind9-dnsutils",
     "h2load": "nghttp2-client",
     "nghttp": "nghttp2-client",
     "nghttpd": "nghttp2-server",

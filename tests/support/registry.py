@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import grpc
 
+from registry.dns.settings import DnsSettings
 from registry.process import AclSettings, Registry, Settings
 from weft.credential import Credential
 from weft.pb.mesh.v1 import mesh_pb2_grpc
@@ -91,9 +92,10 @@ async def running_registry(
     leaf_ttl: timedelta | None = timedelta(hours=72),
     node_name: str = "n1",
     acl: AclSettings | None = None,
+    dns: DnsSettings | None = None,
 ) -> AsyncIterator[Client]:
     """Starts a registry and ends it."""
-    settings = Settings(data_dir, 0, 0, "dc1", node_name, leaf_ttl, default_allow, acl=acl)
+    settings = Settings(data_dir, 0, 0, "dc1", node_name, leaf_ttl, default_allow, acl=acl, dns=dns)
     registry = await Registry.start(settings)
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_S)) as http:

@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from .dns import dns_options, dns_settings
 from .names import datacenter_name
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str | None) ->
 @click.option(
     "--grpc-port", type=click.IntRange(0, 65535), default=8502, show_default=True, help="0 takes a free one."
 )
+@dns_options
 @click.option("--datacenter", default="dc1", show_default=True, callback=datacenter_name, metavar="NAME")
 @click.option(
     "--node-name",
@@ -125,6 +127,7 @@ def command(
     consensus: str,
     ready_file: Path | None,
     log_level: str,
+    **dns: Any,
 ) -> None:
     """Run registry, CA and API on this machine, from nothing.
 
@@ -145,6 +148,7 @@ def command(
         leaf_ttl=leaf_ttl,
         default_allow=default_intention == "allow",
         operator_key_file=operator_key_file,
+        dns=dns_settings(dns),
         acl=AclSettings(default_allow=acl_default_policy == "allow") if acl else None,
         consensus=consensus,
     )
@@ -156,5 +160,6 @@ def _tell(registry: "Registry") -> None:
     kept = f"data in {settings.data_dir}" if settings.data_dir else "nothing is kept"
     click.echo(
         f"weft dev is ready: HTTP http://{registry.http}, gRPC {registry.grpc} (TLS), "
+        f"DNS {registry.dns or 'off'}, "
         f"datacenter {settings.datacenter}, node {registry.node}, {kept}"
     )

@@ -74,6 +74,7 @@ def _write(registry: "Registry", ready_file: Path) -> None:
         "http": registry.http,
         "https": registry.https,
         "grpc": registry.grpc,
+        "dns": registry.dns,
         "server": registry.log.address,
         "server_id": registry.log.server_id,
         "node": registry.node,

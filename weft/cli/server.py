@@ -13,6 +13,7 @@ from click.decorators import FC
 from ..errors import ConfigError
 from .config_file import config_file
 from .consul_api import read_token
+from .dns import dns_options, dns_settings
 from .names import datacenter_name
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _port(flag: str, default: int, what: str) -> Callable[[FC], FC]:
 @_port("--http-port", 8500, "Plaintext HTTP, on 127.0.0.1 only")
 @_port("--https-port", 8501, "The same API over TLS")
 @_port("--grpc-port", 8502, "For sidecars and registration (TLS)")
+@dns_options
 @click.option(
     "--tls-ca", type=_FILE, required=True, metavar="FILE", help="Root of all servers' certificates."
 )
@@ -212,6 +214,7 @@ def settings_of(given: dict[str, Any]) -> "Settings":
         default_allow=given["default_intention"] == "allow",
         operator_key_file=given["operator_key_file"],
         cluster=_cluster(given),
+        dns=dns_settings(given),
         acl=_acl(given),
         consensus=given["consensus"],
     )
@@ -268,6 +271,7 @@ def _tell(registry: "Registry") -> None:
     settings = registry.settings
     click.echo(
         f"weft server listens: servers {registry.log.address}, HTTPS https://{registry.https}, HTTP "
-        f"http://{registry.http}, gRPC {registry.grpc} (TLS), datacenter {settings.datacenter}, "
-        f"node {registry.node}, server {registry.log.server_id}, data in {settings.data_dir}"
+        f"http://{registry.http}, gRPC {registry.grpc} (TLS), DNS {registry.dns or 'off'}, "
+        f"datacenter {settings.datacenter}, node {registry.node}, server {registry.log.server_id}, "
+        f"data in {settings.data_dir}"
     )

@@ -1,0 +1,75 @@
+"""Sans-IO. From the bytes of a query to the bytes of its answer, or to what recursors have to be asked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from dns.rcode import REFUSED, SERVFAIL
+
+from ..acl.caller import Caller
+from ..catalog.state import State
+from ..identity.errors import TokenUnknown
+from .answer import Asking, Catalog, Choices, Question, Reply
+from .message import Query, Transport, read, write
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A question for recursors, asked on behalf of `query`. `begun` is what we answer ourselves."""
+
+    query: Query
+    question: Question
+    begun: Reply
+
+    def finished(self, found: Reply | None) -> bytes:
+        """The answer, once recursors have given theirs; None: none did."""
+        if self.begun.alias:  # the alias is an answer even where nobody knows its address
+            answer = self.begun.answer + (found.answer if found else [])
+            return write(self.query, replace(self.begun, answer=answer), recursion=True)
+        return write(self.query, found or Reply(SERVFAIL, is_ours=False), recursion=True)
+
+
+class Desk:
+    """Takes queries. `view` gives the newest state, `caller` who asks, and raises TokenUnknown; `wall` is
+    seconds since the Unix epoch, `draw` random numbers from 0 to 1."""
+
+    def __init__(
+        self,
+        choices: Choices,
+        view: Callable[[], State],
+        caller: Callable[[State], Caller],
+        wall: Callable[[], float],
+        draw: Callable[[], float],
+        *,
+        recursion: bool,
+    ) -> None:
+        self._catalog = Catalog(choices)
+        self._view = view
+        self._caller = caller
+        self._wall = wall
+        self._draw = draw
+        self._recursion = recursion
+
+    def take(self, wire: bytes, transport: Transport) -> bytes | Forward | None:
+        """The answer; or what to ask first; or None, which gets no answer."""
+        query = read(wire, transport)
+        if not isinstance(query, Query):
+            return query
+        reply = self._reply(query)
+        if self._recursion and query.wants_recursion and (question := _foreign(query, reply)):
+            return Forward(query, question, reply)
+        return write(query, reply, recursion=self._recursion)
+
+    def _reply(self, query: Query) -> Reply:
+        state = self._view()
+        try:
+            caller = self._caller(state)
+        except TokenUnknown:
+            return Reply(REFUSED, is_ours=False)
+        return self._catalog.answer(Asking(state, caller, query.question, self._wall(), self._draw))
+
+
+def _foreign(query: Query, reply: Reply) -> Question | None:
+    """What only others can answer; None where nothing is left to ask."""
+    if reply.alias:
+        return Question(reply.alias, query.question.kind)
+    return None if reply.is_ours else query.question
