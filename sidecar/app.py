@@ -19,10 +19,13 @@ from weft.clock import Clock, SystemClock
 from weft.errors import EnvironmentProblem
 
 from . import memory
+from .access_log import AccessLog
 from .admin import Admin
 from .config import SidecarConfig
 from .errors import CredentialRejected, RegistryUnreachable
+from .export import Export
 from .identity import Identity, Svid, TlsContexts
+from .outlets import Outlets
 from .pages import Pages
 from .policy.compile import compile_snapshot
 from .policy.renewal import backoff_s
@@ -47,11 +50,18 @@ def run(config: SidecarConfig) -> None:
         runner.run(Sidecar(config, SystemClock(), random.Random(), frame_switch).run())
 
 
-def frame_switch(snapshot: Snapshot, tls: TlsContexts, telemetry: Telemetry) -> Switch:
+def frame_switch(snapshot: Snapshot, tls: TlsContexts, telemetry: Telemetry, outlets: Outlets) -> Switch:
     """The real data path."""
     from .proxy.engine import Engine
 
-    return Engine(snapshot=snapshot, tls=tls, telemetry=telemetry, clock=SystemClock(), rng=random.Random())
+    return Engine(
+        snapshot=snapshot,
+        tls=tls,
+        telemetry=telemetry,
+        clock=SystemClock(),
+        rng=random.Random(),
+        outlets=outlets,
+    )
 
 
 class Sidecar:
@@ -70,12 +80,15 @@ class Sidecar:
         self._telemetry = Telemetry()
         self._session = Session(self._credential, config.registry)
         self._identity = Identity(self._session.sign, clock, rng, self._telemetry)
-        self._serving = Serving(make_switch, self._telemetry, clock)
+        self._outlets = Outlets(self._telemetry)
+        self._serving = Serving(make_switch, self._telemetry, self._outlets, clock)
         self._pages = Pages(key, self._serving, self._telemetry)
         self._admin = Admin(
             {"/ready": self._pages.ready, "/metrics": self._pages.metrics, "/config": self._pages.config}
         )
         self._tasks = Tasks()
+        self._access_log = AccessLog(self._outlets.log, self._telemetry)
+        self._export: Export | None = None  # from the first snapshot on
         self._asked = 0  # how often we were told to stop
 
     async def run(self) -> None:
@@ -107,6 +120,10 @@ class Sidecar:
     def _listen_for_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reopen_logs)
+
+    def _reopen_logs(self) -> None:
+        self._tasks.spawn(self._access_log.reopen(), "reopen the access log")
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """A part that serving depends on: when it fails, `run` raises its error."""
@@ -130,6 +147,7 @@ class Sidecar:
         if cached:
             await self._wait_then_serve(*cached, patience_s=CACHE_PATIENCE_S if fresh else 0.0)
         await self._serving.started.wait()
+        self._spawn(self._access_log.run(), "access log")
         self._announce(admin_address)
 
     def _follow(self, svid: Svid, resources: Resources | None) -> None:
@@ -161,7 +179,9 @@ class Sidecar:
                 await self._serving.started.wait()
         except TimeoutError:
             log.warning("serving the cached configuration", index=index)
-            await self._serving.use_cached(compile_snapshot(resources, index))
+            snapshot = compile_snapshot(resources, index)
+            await self._serving.use_cached(snapshot)
+            await self._tell_of_requests(self._serving.snapshot or snapshot)
             if not self._telemetry.deltas_applied:
                 self._telemetry.config_index = index
                 self._telemetry.config_version = version_of(resources)
@@ -179,9 +199,22 @@ class Sidecar:
 
     async def _take_snapshot(self, snapshot: Snapshot, resources: Resources) -> None:
         await self._serving.use_snapshot(snapshot)
+        await self._tell_of_requests(snapshot)
         self._compare_signer()
         if self._writer:
             self._writer.config(resources, snapshot.index)
+
+    async def _tell_of_requests(self, snapshot: Snapshot) -> None:
+        """Spans and lines go where this configuration says."""
+        policy = snapshot.telemetry
+        await self._access_log.use(policy.access_log_path)
+        if self._export is None and policy.otlp_endpoint:
+            self._export = Export(
+                self._outlets.spans, self._telemetry, snapshot.identity.service, snapshot.instance_key
+            )
+            self._spawn(self._export.run(), "export of spans")
+        if self._export is not None:
+            self._export.use(policy.otlp_endpoint)
 
     def _take_svid(self, svid: Svid, save: bool = True) -> None:
         self._serving.use_svid(svid)
@@ -214,6 +247,9 @@ class Sidecar:
 
     async def _close(self) -> None:
         await self._tasks.close()
+        await self._access_log.close()
+        if self._export is not None:
+            await self._export.close()
         await self._admin.close()
         await self._session.close()
         log.info("ended")

@@ -14,5 +14,8 @@ TCP_BYTES = Event(
     ("direction", "source", "destination", "way"),
 )
 
-EVENTS: tuple[Event, ...] = (MIRRORED, TCP_BYTES)
+SPANS = Event("weft_spans", "Spans of sampled requests, by what became of them.", ("result",))
+ACCESS_LOG_LINES = Event("weft_access_log_lines", "Access log lines, by what became of them.", ("result",))
+
+EVENTS: tuple[Event, ...] = (MIRRORED, TCP_BYTES, SPANS, ACCESS_LOG_LINES)
 """In the order of /metrics and of docs/metrics.md."""

@@ -9,6 +9,7 @@ from weft.errors import ConfigError, invariant
 
 from .errors import InvalidResource
 from .identity import Svid, TlsContexts, tls_contexts
+from .outlets import Outlets
 from .snapshot import Snapshot
 from .telemetry import Telemetry
 
@@ -27,15 +28,16 @@ class Switch(Protocol):
     def status(self) -> dict[str, Any]: ...
 
 
-MakeSwitch = Callable[[Snapshot, TlsContexts, Telemetry], Switch]
+MakeSwitch = Callable[[Snapshot, TlsContexts, Telemetry, Outlets], Switch]
 
 
 class Serving:
     """Starts the switch with the first snapshot; afterwards swaps and rotates it."""
 
-    def __init__(self, make_switch: MakeSwitch, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(self, make_switch: MakeSwitch, telemetry: Telemetry, outlets: Outlets, clock: Clock) -> None:
         self._make_switch = make_switch
         self._telemetry = telemetry
+        self._outlets = outlets
         self._clock = clock
         self._changing = asyncio.Lock()
         self.svid: Svid | None = None
@@ -83,7 +85,7 @@ class Serving:
         self.snapshot = snapshot
 
     async def _start(self, svid: Svid, snapshot: Snapshot) -> None:
-        switch = self._make_switch(snapshot, self._contexts(svid, snapshot), self._telemetry)
+        switch = self._make_switch(snapshot, self._contexts(svid, snapshot), self._telemetry, self._outlets)
         await switch.start()
         self.switch = switch
         self.started.set()

@@ -64,6 +64,26 @@ class Inbound:
 
 
 @dataclass(frozen=True, slots=True)
+class TelemetryPolicy:
+    """What is told of single requests. Shares are of 1,000,000."""
+
+    trace_ppm: int = 0  # requests that begin a sampled trace, of those that come without one
+    otlp_endpoint: str = ""  # http, https, grpc or grpcs URL; "" exports nothing
+    access_log_ppm: int = 0
+    access_log_errors: bool = False  # those that fail are logged all the same
+    access_log_path: str = ""  # "": standard output
+
+    @property
+    def traces(self) -> bool:
+        """Whether requests join traces. Where none is begun or exported they pass as they came."""
+        return self.trace_ppm > 0 or self.otlp_endpoint != ""
+
+    @property
+    def logs(self) -> bool:
+        return self.access_log_ppm > 0 or self.access_log_errors
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that one proxy must do."""
 
@@ -75,5 +95,6 @@ class Snapshot:
     targets: Mapping[str, Target]  # by id: every one that an upstream, or another target, names
     bundles: Mapping[str, tuple[bytes, ...]]  # trust domain -> roots, DER
     revoked: frozenset[tuple[str, int]] = frozenset()  # (trust domain, serial)
+    telemetry: TelemetryPolicy = TelemetryPolicy()
     signing_key_id: bytes = b""  # of the root that signs our leaves now; b"" where the registry does not say
     locality: Locality = NOWHERE  # of this instance

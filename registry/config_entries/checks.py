@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 from .errors import InvalidEntry
 
@@ -95,5 +96,12 @@ def ip_address(value: str, path: str) -> None:
 
 
 def url(value: str, path: str) -> None:
-    if not re.fullmatch(r"(https?|grpc)://[A-Za-z0-9\[\]._:-]+(/[^\s]*)?", value):
+    if not re.fullmatch(r"(https?|grpcs?)://[A-Za-z0-9\[\]._:-]+(/[^\s]*)?", value):
         raise InvalidEntry(path, f"{value[:64]!r} is no URL")
+    try:
+        parts = urlsplit(value)
+        sound = parts.hostname and parts.port != 0
+    except ValueError:  # a port beyond 65535, a bracket that does not close
+        sound = None
+    if not sound:
+        raise InvalidEntry(path, f"{value[:64]!r} names no host and port that can be")

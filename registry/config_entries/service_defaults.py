@@ -211,7 +211,8 @@ class AccessLogs:
 
     def check(self, path: str) -> None:
         refuse_unless(bool(self.path) == (self.type == "file"), path, "Path", "goes with Type file")
-        refuse_unless(not self.path or self.path.startswith("/"), path, "Path", "must be absolute")
+        absolute = not self.path or (self.path.startswith("/") and "\0" not in self.path)
+        refuse_unless(absolute and len(self.path.encode()) <= 1024, path, "Path", "must be an absolute path")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -173,6 +173,8 @@ class Decoder:
             if count > FIELDS_MAX:
                 raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header list is far over the limit")
             raise HeaderListTooLarge("the header list is too large")
+        if self._reader.indexes_traces:
+            fields, strays, run = self._reader.apart(fields, strays, run)
         if strays and strays[0][0] < len(fields):
             run = 0
             merged = in_order(fields, strays)

@@ -43,12 +43,29 @@ PER_REQUEST = frozenset(
         b"tracestate",
         b"uber-trace-id",
         b"x-amzn-trace-id",
+        b"x-b3-flags",
         b"x-b3-parentspanid",
+        b"x-b3-sampled",
         b"x-b3-spanid",
         b"x-b3-traceid",
         b"x-cloud-trace-context",
         b"x-correlation-id",
         b"x-request-id",
+    )
+)
+
+# Where a request stands in a trace (W3C Trace Context, B3): the switch reads and rewrites them beside the
+# head, so that each does not make a head of its own.
+TRACE_CONTEXT = frozenset(
+    (
+        b"b3",
+        b"traceparent",
+        b"tracestate",
+        b"x-b3-flags",
+        b"x-b3-parentspanid",
+        b"x-b3-sampled",
+        b"x-b3-spanid",
+        b"x-b3-traceid",
     )
 )
 

@@ -4,7 +4,8 @@
 from .block import Extra, Field, NeverIndexed
 from .errors import compression_error
 from .fields import is_value
-from .primitives import decode_integer, decode_raw, decode_string
+from .names import TRACE_CONTEXT
+from .primitives import decode_integer, decode_raw, decode_string, encode_raw
 from .table import FIRST_DYNAMIC, DecoderTable, Entry, Name
 
 # Bounds of the memo of names, per connection. It is emptied when full.
@@ -125,6 +126,37 @@ class Reader:
         except IndexError:
             raise compression_error("a header block refers past its own end or its table's") from None
         return fields, strays, run, still
+
+    @property
+    def indexes_traces(self) -> bool:
+        """Whether a field of names.TRACE_CONTEXT may come as an index."""
+        return self._table.traces
+
+    def apart(
+        self, fields: list[Field], strays: list[Stray], run: int
+    ) -> tuple[list[Field], list[Stray], int]:
+        """The walk with these among the strays. Encoders that index all they send name a trace by its index
+        when it comes again, and each would make a head of its own."""
+        if not any(self._is_beside(name) for name, _ in fields):
+            return fields, strays, run
+        stable: list[Field] = []
+        beside: list[Stray] = []
+        at = 0
+        for position, field in enumerate(fields):
+            while at < len(strays) and strays[at][0] <= position:
+                beside.append((len(stable), *strays[at][1:]))
+                at += 1
+            name, value = field
+            if self._is_beside(name) and is_value(value):
+                kind = b"\x10" if type(field) is NeverIndexed else b"\0"
+                beside.append((len(stable), name, len(value), kind + encode_raw(name) + encode_raw(value)))
+            else:
+                stable.append(field)
+        beside += [(len(stable), *stray[1:]) for stray in strays[at:]]
+        return stable, beside, 0
+
+    def _is_beside(self, name: bytes) -> bool:
+        return name in TRACE_CONTEXT and name not in self._promoted
 
     def _resize(self, block: bytes, at: int, begun: object) -> int:
         if block[at] == 0x80:

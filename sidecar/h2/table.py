@@ -48,7 +48,7 @@ def static_entries(promoted: frozenset[bytes]) -> tuple[Entry, ...]:
 class DecoderTable:
     """RFC 7541 section 2.3. `entries[index]` is what an index means; entry 0 only makes it count from 1."""
 
-    __slots__ = ("_capacity", "_size", "_size_max", "entries")
+    __slots__ = ("_capacity", "_size", "_size_max", "entries", "traces")
 
     def __init__(self, size_max: int, promoted: frozenset[bytes]) -> None:
         self._size_max = size_max  # what our SETTINGS_HEADER_TABLE_SIZE allows
@@ -56,10 +56,13 @@ class DecoderTable:
         self._size = 0
         static = static_entries(promoted)
         self.entries = [static[0], *static]
+        self.traces = False  # whether a field was inserted that says where a request stands in a trace
 
     def insert(self, entry: Entry) -> None:
         """Puts `entry` at the front and evicts what no longer fits (RFC 7541 section 4.4)."""
         self._size += entry.size
+        if entry.name.text in names.TRACE_CONTEXT:
+            self.traces = True
         self.entries.insert(FIRST_DYNAMIC, entry)
         if self._size > self._capacity:
             self._evict()

@@ -22,6 +22,7 @@ from .fields import (
     signing_key_id,
 )
 from .targets import locality_of, target_of
+from .telemetry import telemetry_of
 from .upstreams import check_targets, upstream_of
 
 BUNDLES_MAX = 64  # peered clusters; each costs a handshake the reading of its roots
@@ -61,6 +62,7 @@ def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> 
         targets=targets,
         bundles=_bundles(sorted_out["bundle"], identity.trust_domain),
         revoked=_revoked(_single(sorted_out, "revocations").revocations),
+        telemetry=telemetry_of(proxy),
         signing_key_id=signing_key_id(sorted_out["bundle"][identity.trust_domain].bundle),
         locality=locality_of(proxy.locality),
     )

@@ -110,6 +110,8 @@ class Downstream(Connection, asyncio.Protocol):
             side.plan(self, head)
         plan: Plan = head.plan  # type: ignore[assignment]  # a slot of ours; cast() costs 0.05 µs
         exchange = Exchange(self, sid, self.stream_window, plan, decoded, self.outbox.now)
+        if side.observer is not None:
+            side.observer.begin(exchange)
         if end:
             exchange.state = RECV_DONE
         if (
@@ -265,6 +267,8 @@ class Downstream(Connection, asyncio.Protocol):
                 endpoint.pool.succeeded(endpoint)
         if exchange.course is not None:
             exchange.course.ended(exchange)
+        if exchange.observer is not None:
+            exchange.observer.end(exchange, seconds)
         if exchange.replay is not None:
             release_replay(exchange)
         if self.large_heads:
@@ -288,6 +292,7 @@ class Downstream(Connection, asyncio.Protocol):
         exchange = cast(Exchange, stream)
         end_upstream(exchange, ErrorCode.CANCEL)
         exchange.plan.series.refuse("malformed")
+        exchange.reason = "malformed"
         self.reset_stream(exchange, code)
 
     def fail(self, fault: ConnectionFault) -> None:

@@ -16,6 +16,7 @@ from .. import errors
 from ..h2.connection import Connection
 from ..h2.outbox import Outbox
 from ..identity import TlsContexts
+from ..outlets import Outlets
 from ..snapshot import Snapshot, Target, Upstream
 from ..telemetry import PoolSeries, Telemetry
 from . import watch
@@ -28,6 +29,7 @@ from .exchange import Exchange
 from .inbound import InboundSide
 from .listener import Listener
 from .mirror import Mirror
+from .observe import Observer
 from .outbound import Outbound
 from .peer import Peer
 from .pool import Pool
@@ -52,12 +54,14 @@ class Engine:
         telemetry: Telemetry,
         clock: Clock,
         rng: random.Random,
+        outlets: Outlets | None = None,
     ) -> None:
         self.snapshot = snapshot
         self._tls = tls
         self.telemetry = telemetry
         self._clock = clock
         self._rng = rng
+        self.outlets = outlets or Outlets(telemetry)
         self._tasks = Tasks()
         self.outbox = Outbox(clock.monotonic, asyncio.get_running_loop().call_soon)
         self.outbox.relieve = self._relieve
@@ -156,6 +160,16 @@ class Engine:
             side.configure(upstream, self.pools)
         for pool in old_pools:  # last: what waits there is answered by nobody's new rules
             pool.close()
+        self._observe()
+
+    def _observe(self) -> None:
+        """Sides look at single requests only while something asks for it."""
+        policy = self.snapshot.telemetry
+        wanted = policy.traces or policy.logs
+        observer = Observer(policy, self.outlets, self._rng, self._clock) if wanted else None
+        for side in self._sides():
+            if side.observer is not None or observer is not None:
+                side.observe(observer)
 
     def _apply_targets(self, snapshot: Snapshot) -> list[Pool]:
         """One pool per target; answers those that nobody names any more."""

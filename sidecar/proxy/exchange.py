@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from .course import Course
     from .downstream import Downstream
     from .endpoint import Endpoint
+    from .observe import Observer
     from .pool import Pool
+    from .tracing import SpanIds
 
 # gRPC's PROTOCOL-HTTP2: grpc-message is percent-encoded, printable ASCII stays but for "%".
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
@@ -68,7 +70,10 @@ class Exchange(Stream):
         "endpoint",
         "grpc_status",
         "http_status",
+        "observer",
         "plan",
+        "reason",
+        "span",
         "started",
         "waits_at",
     )
@@ -77,6 +82,8 @@ class Exchange(Stream):
     endpoint: "Endpoint | None"
     waits_at: "Endpoint | None"
     course: "Course | None"
+    observer: "Observer | None"
+    span: "SpanIds | None"
 
     def __init__(
         self, conn: "Downstream", sid: int, window: int, plan: Plan, block: Block, started: float
@@ -108,6 +115,9 @@ class Exchange(Stream):
         self.http_status = 0
         self.due = NEVER  # when `Timers` must look at it
         self.course = None  # what features beyond sending it on remember of it
+        self.observer = None  # who wants to know when it is over
+        self.span = None  # its ids in a sampled trace
+        self.reason = ""  # why we answered it ourselves
 
 
 def answer(exchange: Exchange, how: Answer, message: str = "") -> None:
@@ -122,6 +132,7 @@ def answer(exchange: Exchange, how: Answer, message: str = "") -> None:
         return
     discard(exchange, exchange.conn.outbox)
     exchange.grpc_status = how.grpc_status
+    exchange.reason = how.reason
     if not exchange.answered:
         if not exchange.plan.grpc:
             exchange.grpc_status = -1

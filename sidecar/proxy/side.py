@@ -17,6 +17,7 @@ from ..telemetry import Direction, Telemetry
 from .detect import Sniffer, Spoken
 from .downstream import PROMOTED, Downstream
 from .exchange import Plan
+from .observe import Observer
 from .pool import Pool
 
 # More would not be served well by one process; each holds about 40 kB.
@@ -42,6 +43,7 @@ class Side:
         self.sniffing: set[Sniffer] = set()  # connections that have not said yet what they speak
         self.emptied: asyncio.Event | None = None  # set when the last connection has gone
         self.counted = telemetry.connections(self.direction, self.peer_kind)
+        self.observer: Observer | None = None  # of single requests, while somebody wants to see them
 
     def accept(self) -> asyncio.BaseProtocol:
         """A protocol for a connection that is being accepted."""
@@ -105,6 +107,10 @@ class Side:
             plan.refusal = _MALFORMED
         head.plan = plan
         head.plan_for = self.epoch
+
+    def observe(self, observer: Observer | None) -> None:
+        """From now on it looks at each new request; None: nobody does."""
+        self.observer = observer
 
     def decide(self, conn: Downstream, head: Head) -> Plan:
         raise NotImplementedError

@@ -17,6 +17,7 @@ from sidecar.app import Sidecar
 from sidecar.config import SidecarConfig
 from sidecar.errors import CredentialRejected
 from sidecar.identity import TlsContexts
+from sidecar.outlets import Outlets
 from sidecar.snapshot import Snapshot
 from sidecar.telemetry import Telemetry
 from tests.support import resources as make
@@ -37,7 +38,9 @@ class RecordedSwitch:
     fails: Exception | None = None
     finish: asyncio.Event = field(default_factory=asyncio.Event)  # streams that a drain waits for
 
-    def make(self, snapshot: Snapshot, tls: TlsContexts, telemetry: Telemetry) -> "RecordedSwitch":
+    def make(
+        self, snapshot: Snapshot, tls: TlsContexts, telemetry: Telemetry, outlets: Outlets
+    ) -> "RecordedSwitch":
         self.snapshot, self.tls = snapshot, tls
         return self
 

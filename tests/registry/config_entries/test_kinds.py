@@ -106,6 +106,9 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("service-defaults", {"Protocol": "http", "protocol": "tcp"}, "Protocol: is written twice"),
     ("proxy-defaults", {"Config": {"protocol": "udp"}}, "Config.protocol: 'udp' is none of"),
     ("proxy-defaults", {"AccessLogs": {"Type": "file"}}, "AccessLogs.Path: goes with Type file"),
+    ("proxy-defaults", {"Tracing": {"OTLPEndpoint": "c:4318"}}, "Tracing.OTLPEndpoint: 'c:4318' is no URL"),
+    ("proxy-defaults", {"Tracing": {"OTLPEndpoint": "grpc://c:70000"}}, "names no host and port"),
+    ("proxy-defaults", {"Tracing": {"OTLPEndpoint": "http://[::1:4318"}}, "names no host and port"),
     (
         "service-router",
         {"Routes": [{"Match": {"HTTP": {"PathExact": "x"}}}]},

@@ -1,6 +1,7 @@
 """What the registry sends becomes a snapshot, or is refused by name."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,35 @@ def test_numbers_set_are_taken() -> None:
     assert orders.ejection == EjectionPolicy(3, 1.5, 9.0, 67)
     assert orders.balance is Balance.ROUND_ROBIN
     assert (orders.connect_timeout_s, orders.pending_max) == (0.25, 9)
+
+
+def test_what_is_told_of_requests_is_taken() -> None:
+    resources = make.all_resources()
+    assert not compile_snapshot(resources, 1).telemetry.traces
+    resources["proxy"].proxy.telemetry.CopyFrom(
+        mesh_pb2.Telemetry(trace_ppm=1000, otlp_endpoint="grpc://c:4317", access_log_errors=True)
+    )
+    told = compile_snapshot(resources, 1).telemetry
+    assert (told.trace_ppm, told.otlp_endpoint, told.traces, told.logs) == (1000, "grpc://c:4317", True, True)
+    assert told.access_log_path == ""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"trace_ppm": 1_000_001},
+        {"access_log_ppm": 1_000_001},
+        {"otlp_endpoint": "c:4317"},
+        {"otlp_endpoint": "http://user:secret@c:4318"},
+        {"otlp_endpoint": "http://c:0"},
+        {"access_log_path": "relative.log"},
+    ],
+)
+def test_what_cannot_be_told_is_refused(said: dict[str, Any]) -> None:
+    resources = make.all_resources()
+    resources["proxy"].proxy.telemetry.CopyFrom(mesh_pb2.Telemetry(**said))
+    with pytest.raises(InvalidResource, match="telemetry"):
+        compile_snapshot(resources, 1)
 
 
 def test_rules_are_sorted_by_precedence() -> None:
