@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Writers:
     cluster: Cluster
     servers: list[Server]
     written: set[str] = field(default_factory=set)
+    waits_s: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     stopping: bool = False
 
@@ -43,15 +44,35 @@ class Writers:
 
     async def _write(self, http: aiohttp.ClientSession, server: Server, name: str) -> None:
         url = f"{server.http}/v1/connect/intentions/exact?source={name}&destination=joined"
+        began = time.monotonic()
         try:
             async with http.put(url, json={"Action": "allow"}) as answer:
                 text = await answer.text()
                 if answer.status == 200:
                     self.written.add(name)
+                    self.waits_s.append(time.monotonic() - began)
                 else:
                     self.failed.append(f"{server.name} {answer.status} {text}")
         except (aiohttp.ClientError, OSError) as error:
             self.failed.append(f"{server.name} {type(error).__name__}: {error}")
+
+
+@dataclass
+class Phases:
+    """How fast was written, and how slow the slowest write was, while this and that was done."""
+
+    writers: Writers
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        first, began = len(self.writers.waits_s), time.monotonic()
+        yield
+        took_s, waits_s = time.monotonic() - began, sorted(self.writers.waits_s[first:])
+        p99_s = waits_s[len(waits_s) * 99 // 100] if waits_s else 0.0
+        print(
+            f"{name}: {len(waits_s)} writes in {took_s:.1f} s, {len(waits_s) / took_s:.0f}/s, "
+            f"p99 {p99_s * 1e3:.0f} ms, slowest {max(waits_s, default=0.0) * 1e3:.0f} ms"
+        )
 
 
 @asynccontextmanager
@@ -80,19 +101,19 @@ async def test_a_server_joins_with_an_empty_disk_and_another_is_removed_without_
         leader = await asyncio.to_thread(cluster.leader)
         gone = next(server for server in cluster.servers if server is not leader)
         staying = [server for server in cluster.servers if server is not gone]
-        began = time.monotonic()
         async with writing(cluster, staying) as writers:
-            await asyncio.to_thread(_until_written, cluster, writers, 2_000)
-            joined = cluster.add()
-            joined.start()
-            await asyncio.to_thread(_until_voter, cluster, leader, joined)
-            await asyncio.to_thread(
-                cluster.ok, leader, "DELETE", f"/v1/operator/raft/peer?address={gone.address}"
-            )
-            await asyncio.to_thread(_until_written, cluster, writers, len(writers.written) + 1_000)
-        took_s = time.monotonic() - began
-        rate = len(writers.written) / took_s
-        print(f"{len(writers.written)} writes, {rate:.0f}/s, failed {len(writers.failed)}")
+            phases = Phases(writers)
+            with phases.phase("before"):
+                await asyncio.to_thread(_until_written, cluster, writers, 2_000)
+            with phases.phase("join"):
+                joined = cluster.add()
+                joined.start()
+                await asyncio.to_thread(_until_voter, cluster, leader, joined)
+            with phases.phase("removal"):
+                path = f"/v1/operator/raft/peer?address={gone.address}"
+                await asyncio.to_thread(cluster.ok, leader, "DELETE", path)
+                await asyncio.to_thread(_until_written, cluster, writers, len(writers.written) + 1_000)
+        print(f"{len(writers.written)} writes, failed {len(writers.failed)}")
         assert writers.failed == []
         assert "snapshot installed" in joined.output.read_text()
         for server in (*staying, joined):
