@@ -8,11 +8,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+from ..acl.access import Access
 from ..acl.caller import Caller
 from ..catalog import commands
 from ..catalog.feature_level import SERVER_SERVICE
 from ..catalog.model import Check, Node, Service, instance_key
 from ..catalog.state import State
+from . import maintenance
 from .check_definition import CheckSpec, with_floor
 from .errors import InvalidDefinition, NoPortLeft, NotTtl, UnknownCheck, UnknownService
 from .permission import may_write_check, may_write_service
@@ -155,6 +157,29 @@ class Agent:
         """Raises UnknownCheck, PermissionDenied, and what Log.propose raises."""
         may_write_check(caller, self.check(check_id))
         await self._writer.propose(lambda stamp: commands.deregister_check(stamp, self.node.name, check_id))
+
+    async def maintain_node(self, enable: bool, reason: str, caller: Caller) -> None:
+        """Takes the whole node out of what is healthy, or lets it in again.
+
+        Raises PermissionDenied, and what Log.propose raises.
+        """
+        caller.require("node", self.node.name, Access.WRITE)
+        await self._maintain(maintenance.of_node(self.node.name, reason), enable)
+
+    async def maintain_service(self, service_id: str, enable: bool, reason: str, caller: Caller) -> None:
+        """The same for one service. Raises UnknownService, PermissionDenied, and what Log.propose raises."""
+        row = self.service(service_id)
+        may_write_service(caller, row)
+        await self._maintain(maintenance.of_service(row, reason), enable)
+
+    async def _maintain(self, row: Check, enable: bool) -> None:
+        """Enabling twice keeps the first reason, as in Consul."""
+        if enable == ((row.node, row.id) in self._view().checks):
+            return
+        if enable:
+            await self._writer.propose(lambda stamp: commands.register(stamp, self.node, (), [row]))
+        else:
+            await self._writer.propose(lambda stamp: commands.deregister_check(stamp, row.node, row.id))
 
     def ttl_check(self, check_id: str) -> Check:
         """The check, which takes its status from a caller. Raises UnknownCheck, NotTtl."""

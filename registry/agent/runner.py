@@ -17,6 +17,7 @@ from ..errors import CommandRefused
 from ..replica.port import Log
 from .errors import UnknownService
 from .local import OUTPUT_CHARS_MAX, Agent
+from .maintenance import is_maintenance
 from .probes import Prober
 from .status import Outcome, Tracker
 
@@ -66,7 +67,7 @@ class Runner:
 
     def sync(self) -> None:
         """Starts, restarts and ends checks so that they are those in the catalog."""
-        rows = {row.id: row for row in self._agent.checks()}
+        rows = {row.id: row for row in self._agent.checks() if not is_maintenance(row)}
         for check_id, running in list(self._running.items()):
             row = rows.get(check_id)
             if row is None or _identity(row) != _identity(running.check):

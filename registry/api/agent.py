@@ -2,16 +2,15 @@
 
 from weft import __version__
 
-from ..acl.access import Access
 from ..agent.check_definition import read_check
-from ..agent.errors import UnknownCheck, UnknownService
+from ..agent.errors import UnknownCheck
 from ..agent.fields import Fields, decode_object, read_whole
 from ..agent.permission import may_write_check
 from ..agent.runner import MARKS
 from ..catalog.model import STATUSES
 from ..errors import NotFound as RowNotFound
 from . import reads
-from .errors import BadRequest, NotFound
+from .errors import BadRequest
 from .handling import Call, CallHandler
 from .respond import JSON_TYPE, Reply
 from .views import agent_service, check, rfc3339
@@ -53,17 +52,6 @@ async def services(call: Call) -> Reply:
     return call.json({key: row for key, row in shown.items() if call.keeps(row)})
 
 
-async def service(call: Call) -> Reply:
-    """One service by id."""
-    name = call.needed("Missing service ID")
-    try:
-        row = call.parts.agent.service(name)
-    except UnknownService:
-        raise NotFound(f"unknown service ID: {name}") from None
-    call.caller.require("service", row.name, Access.READ)
-    return call.json(agent_service(row))
-
-
 async def checks(call: Call) -> Reply:
     latest = call.parts.runner.latest
     rows = call.sieve.keep(call.parts.agent.checks(), reads.check)
@@ -101,6 +89,28 @@ async def deregister_check(call: Call) -> Reply:
     await call.parts.agent.deregister_check(call.needed("Missing check ID"), call.caller)
     call.parts.runner.sync()
     return Reply()
+
+
+async def maintain_node(call: Call) -> Reply:
+    await call.parts.agent.maintain_node(_enable(call), call.query.text("reason"), call.caller)
+    return Reply()
+
+
+async def maintain_service(call: Call) -> Reply:
+    service_id = call.needed("Missing service ID")
+    enable, reason = _enable(call), call.query.text("reason")
+    await call.parts.agent.maintain_service(service_id, enable, reason, call.caller)
+    return Reply()
+
+
+def _enable(call: Call) -> bool:
+    """Raises BadRequest with Consul's texts."""
+    if not call.query.text("enable"):
+        raise BadRequest("Missing value for enable")
+    try:
+        return call.query.boolean("enable")
+    except BadRequest:
+        raise BadRequest(f'Invalid value for enable: "{call.query.text("enable")[:50]}"') from None
 
 
 def mark(verb: str) -> CallHandler:

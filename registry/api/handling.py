@@ -14,6 +14,7 @@ from ..catalog.state import Read, State
 from ..catalog.watches import WatchKey
 from ..filter.expression import Row
 from ..identity.admission import Admission
+from ..identity.agent_tokens import AgentTokens
 from ..identity.credentials import Credentials
 from ..identity.service_leaves import ServiceLeaves
 from ..operator.forward import ToLeader
@@ -44,6 +45,7 @@ class Parts:
     members: Members | None = None  # None where the consensus engine keeps its own
     admission: Admission | None = None  # None: everybody on this machine may do everything
     to_leader: ToLeader | None = None  # None where this is the only server
+    tokens: AgentTokens = field(default_factory=AgentTokens)  # of this agent itself
 
     @property
     def datacenter(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from ..filter import rows
 from . import (
     agent,
+    agent_routes,
     autopilot,
     ca_configuration,
     catalog,
@@ -50,6 +51,7 @@ UNKNOWN = "Invalid URL path: not a recognized HTTP API endpoint\n"
 ROUTES: tuple[Route, ...] = (
     _ask("/", status.index, OPEN),
     *acl.ROUTES,
+    *agent_routes.ROUTES,
     _by(rows.CHECK, _ask("/v1/agent/checks", agent.checks, SIEVED)),
     _write("PUT", "/v1/agent/check/deregister/:id", agent.deregister_check, INSIDE),
     _write("PUT", "/v1/agent/check/fail/:id", agent.mark("fail"), INSIDE),
@@ -61,7 +63,6 @@ ROUTES: tuple[Route, ...] = (
     _read("/v1/agent/connect/ca/roots", connect_ca.roots, OPEN),
     _by(rows.MEMBER, _ask("/v1/agent/members", operator.members, SIEVED)),
     _ask("/v1/agent/self", agent.self_, AGENT_READ),
-    _ask("/v1/agent/service/:id", agent.service, INSIDE),
     _write("PUT", "/v1/agent/service/deregister/:id", agent.deregister_service, INSIDE),
     _write("PUT", "/v1/agent/service/register", agent.register_service, INSIDE),
     _by(rows.SERVICE, _ask("/v1/agent/services", agent.services, SIEVED)),

@@ -11,6 +11,7 @@ from typing import IO, NamedTuple, cast
 
 import structlog
 from aiohttp import web
+from multidict import CIMultiDict
 
 from weft.errors import PortTaken
 
@@ -114,12 +115,12 @@ class Api:
             return Reply(headers={"Allow": ",".join(("OPTIONS", *sorted(methods)))})
         route, name = self._table.route(request.method, path)
         query = Query(request.rel_url.query)
-        secret = token_of(query.text("token"), request.headers)
+        secret = token_of(query.text("token"), request.headers) or self._parts.tokens.of("default")
         caller = self._admit(route, name, secret, self._parts.log.view())
         query.check_scope(self._parts.datacenter)
         keeps = _filter(route, query)
         if self._is_for_leader(route, query):
-            return await self._ask_leader(request)
+            return await self._ask_leader(request, secret)
         if route.needs is Needs.STATE:
             body = await _body(request) if route.method == "POST" else b""
             return await self._read(route, Asked(name, query, request.headers, keeps, body, secret))
@@ -147,12 +148,14 @@ class Api:
         leader = self._parts.to_leader
         return route.at_leader and leader is not None and leader.is_elsewhere and not query.flag("stale")
 
-    async def _ask_leader(self, request: web.BaseRequest) -> Reply:
+    async def _ask_leader(self, request: web.BaseRequest, secret: str) -> Reply:
         """Raises NotReady, also when the server that sent this on was wrong about who leads."""
         leader = self._parts.to_leader
         if leader is None or FORWARDED in request.headers:
             raise NotReady("the leader has changed; retry later")
-        found = await leader.http(request.method, request.raw_path, request.headers, await _body(request))
+        sent = CIMultiDict(request.headers)
+        sent["X-Consul-Token"] = secret  # this agent's own where the client has none
+        found = await leader.http(request.method, request.raw_path, sent, await _body(request))
         headers = dict(found.headers)
         return Reply(found.status, found.body, headers.pop("Content-Type", ""), headers)
 

@@ -194,7 +194,7 @@ class Check:
     service_id: str = ""
     service_name: str = ""
     service_tags: tuple[str, ...] = ()
-    type: str = ""  # "ttl", "http", "tcp", "grpc", "alias" or ""
+    type: str = ""  # "ttl", "http", "tcp", "grpc", "alias", "maintenance" or ""
     exposed_port: int = 0
     definition: CheckDefinition = NO_DEFINITION
     indexes: Indexes = NO_INDEXES

@@ -234,6 +234,11 @@ async def tokens(client: Client) -> Tokens:
 
 # What a request needs to get as far as its permission, where the path alone does not.
 BODIES: dict[str, object] = {
+    "/v1/agent/connect/authorize": {
+        "Target": "web",
+        "ClientCertURI": "spiffe://x.consul/ns/default/dc/dc1/svc/api",
+    },
+    "/v1/agent/token/:type": {"Token": ""},
     "/v1/agent/check/register": {"Name": "c", "TTL": "10s"},
     "/v1/agent/check/update/:id": {"Status": "passing"},
     "/v1/agent/service/register": {"Name": "web"},
@@ -242,6 +247,8 @@ BODIES: dict[str, object] = {
     "/v1/internal/acl/authorize": [{"Resource": "acl", "Access": "write"}],
 }
 QUERIES = {
+    "/v1/agent/maintenance": "?enable=false",
+    "/v1/agent/service/maintenance/:id": "?enable=false",
     "/v1/connect/intentions/check": "?source=a&destination=web",
     "/v1/connect/intentions/exact": "?source=a&destination=web",
     "/v1/connect/intentions/match": "?by=destination&name=web",

@@ -1,0 +1,93 @@
+"""`/v1/agent/{version,host,metrics,reload}`: this process and its machine."""
+
+import os
+import platform
+import shutil
+import socket
+import time
+
+from weft import __version__
+
+from ..catalog.state import State
+from ..replica.port import Status
+from .handling import Call
+from .respond import Reply
+from .views import Json, rfc3339
+
+PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def version(call: Call) -> Reply:
+    return call.json({"SHA": "", "BuildDate": rfc3339(0), "HumanVersion": __version__, "FIPS": ""})
+
+
+async def host(call: Call) -> Reply:
+    """What the machine has, in bytes and seconds."""
+    page, now = os.sysconf("SC_PAGE_SIZE"), call.parts.clock.wall()
+    total, available = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
+    disk = shutil.disk_usage("/")
+    uptime = int(time.clock_gettime(time.CLOCK_BOOTTIME))
+    return call.json(
+        {
+            "Memory": {
+                "total": total,
+                "available": available,
+                "used": total - available,
+                "usedPercent": 100 * (total - available) / total,
+                "free": available,
+            },
+            "CPU": [
+                {"cpu": number, "modelName": platform.machine()} for number in range(os.cpu_count() or 1)
+            ],
+            "Host": {
+                "hostname": socket.gethostname(),
+                "uptime": uptime,
+                "bootTime": int(now) - uptime,
+                "os": platform.system().lower(),
+                "kernelVersion": platform.release(),
+                "kernelArch": platform.machine(),
+            },
+            "Disk": {"path": "/", "total": disk.total, "free": disk.free, "used": disk.used},
+            "CollectionTime": int(now * 1e9),
+            "Errors": None,
+        }
+    )
+
+
+async def reload(call: Call) -> Reply:
+    """Checks are brought in line with what is registered; nothing else here is read from files."""
+    call.parts.runner.sync()
+    return Reply()
+
+
+async def metrics(call: Call) -> Reply:
+    """Gauges of this server's log and catalog, under the names that Consul's dashboards know."""
+    found = gauges(call.parts.log.status(), call.parts.log.view())
+    if call.query.text("format") == "prometheus":
+        lines = (f"# TYPE {name} gauge\n{name} {value}\n" for name, value in _prometheus(found))
+        return Reply(200, "".join(lines).encode(), PROMETHEUS_TYPE)
+    moment = time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(call.parts.clock.wall()))
+    rows: list[Json] = [{"Name": name, "Value": value, "Labels": {}} for name, value in found.items()]
+    return call.json({"Timestamp": moment, "Gauges": rows, "Points": [], "Counters": [], "Samples": []})
+
+
+def gauges(status: Status, state: State) -> dict[str, float]:
+    """By name, in Consul's dotted form."""
+    return {
+        "consul.raft.applied_index": status.applied_index,
+        "consul.raft.commit_index": status.commit_index,
+        "consul.raft.last_index": status.last_index,
+        "consul.raft.leader.lastContact": round(status.last_contact_s * 1000, 3),
+        "consul.raft.peers": len(status.peers),
+        "consul.raft.term": status.term,
+        "consul.server.isLeader": int(status.is_leader),
+        "consul.state.config_entries": len(state.config_entries),
+        "consul.state.intentions": len(state.intentions),
+        "consul.state.kv_entries": len(state.kv),
+        "consul.state.nodes": len(state.nodes),
+        "consul.state.service_instances": len(state.services),
+    }
+
+
+def _prometheus(found: dict[str, float]) -> list[tuple[str, float]]:
+    return [(name.replace(".", "_"), value) for name, value in found.items()]
