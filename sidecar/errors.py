@@ -7,7 +7,9 @@ WeftError
 └── RequestRefused          expected: one request is answered by us; `respond.ANSWERS` says how
     ├── MalformedRequest        the request breaks RFC 9113 section 8
     ├── HeadersTooLarge         more header bytes than we accept
-    ├── CallerDenied            an intention denies the caller
+    ├── AmbiguousRequest        its path, or a header's name, can be read in two ways
+    ├── CallerDenied            an intention denies the caller, or this request of it
+    ├── TokenRefused            an intention asks for a token that the request does not bear
     ├── NoRoute                 no route of the upstream matches the request
     ├── NoInstance              no instance is registered and healthy
     ├── ConnectFailed           no attempt reached an instance
@@ -55,6 +57,14 @@ class HeadersTooLarge(RequestRefused):
 
 class CallerDenied(RequestRefused):
     """Expected. The intentions deny this caller."""
+
+
+class AmbiguousRequest(RequestRefused):
+    """Expected. Rules and the application could read the request differently."""
+
+
+class TokenRefused(RequestRefused):
+    """Expected. There is no token, or not one that proves what is asked."""
 
 
 class NoRoute(RequestRefused):

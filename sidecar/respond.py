@@ -17,17 +17,19 @@ REFUSED_STREAM = 0x7  # RFC 9113 section 7
 
 PERMISSION_DENIED, RESOURCE_EXHAUSTED = 7, 8
 DEADLINE_EXCEEDED, UNIMPLEMENTED = 4, 12
-INTERNAL, UNAVAILABLE = 13, 14
+INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 13, 14, 16
+_BEARER = ((b"www-authenticate", b"Bearer"),)  # RFC 9110 section 15.5.2
 
 
 class Answer(NamedTuple):
-    """`reason` labels the counter of errors."""
+    """`reason` labels the counter of errors, and is told to callers without gRPC in `x-weft-reason`."""
 
     http_status: int
     grpc_status: int
     grpc_message: str
     reason: str
     reset_code: int = NOT_RESET
+    fields: tuple[tuple[bytes, bytes], ...] = ()  # more of an answer that is not gRPC's
 
 
 ANSWERS: Mapping[type[errors.RequestRefused], Answer] = MappingProxyType(
@@ -35,6 +37,10 @@ ANSWERS: Mapping[type[errors.RequestRefused], Answer] = MappingProxyType(
         errors.MalformedRequest: Answer(400, INTERNAL, "weft: malformed request", "malformed"),
         errors.HeadersTooLarge: Answer(
             431, RESOURCE_EXHAUSTED, "weft: request headers too large", "headers_too_large"
+        ),
+        errors.AmbiguousRequest: Answer(400, INTERNAL, "weft: ambiguous request", "ambiguous"),
+        errors.TokenRefused: Answer(
+            401, UNAUTHENTICATED, "weft: no valid token", "unauthenticated", fields=_BEARER
         ),
         errors.CallerDenied: Answer(403, PERMISSION_DENIED, "weft: denied by intention", "denied"),
         errors.NoRoute: Answer(404, UNIMPLEMENTED, "weft: no route matches", "no_route"),

@@ -6,10 +6,11 @@ by identity: whatever was memoised against another snapshot is void.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from weft.spiffe import SpiffeId
 
+from .admission import Admission, Permission, Requirement
 from .traffic import (
     NOWHERE,
     Address,
@@ -48,7 +49,9 @@ class Rule:
     source: str  # a service name, or "*"
     trust_domain: str
     datacenter: str  # "" is any datacenter of the trust domain
-    allow: bool
+    allow: bool  # says nothing where there are permissions
+    permissions: tuple[Permission, ...] = ()  # the first that matches a request decides; none: denied
+    jwt: Requirement = ()  # of each request
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Inbound:
     default_allow: bool = False
     app_protocol: Protocol = Protocol.HTTP2
     parsed_only: bool = False  # rules read requests: bytes that do not parse are refused, never spliced
+    admission: Admission = field(default_factory=Admission)
 
 
 @dataclass(frozen=True, slots=True)

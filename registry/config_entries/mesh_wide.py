@@ -39,7 +39,9 @@ class RequestNormalization:
     disabled: bool = flag("InsecureDisablePathNormalization", "Paths are authorised as they come.")
     merge_slashes: bool = flag("MergeSlashes", "`//` is `/`.")
     escaped_slashes: str = text(
-        "PathWithEscapedSlashesAction", "`%2F` and `%5C`; rejected by default.", choices=ESCAPED_SLASHES
+        "PathWithEscapedSlashesAction",
+        "`%2F`, `%5C`; by default rejected where rules read paths.",
+        choices=ESCAPED_SLASHES,
     )
     underscores: str = text(
         "HeadersWithUnderscoresAction",
@@ -140,7 +142,7 @@ class RemoteJwks:
     request_timeout_ms: int = integer("RequestTimeoutMs", "1000 by default.", 0, 60_000)
     cache_ms: int = duration("CacheDuration", "5m by default.")
     retry: JwksRetryPolicy | None = nested("RetryPolicy", JwksRetryPolicy, "Where it does not answer.")
-    asynchronously: bool = flag("FetchAsynchronously", "It always is fetched ahead.")
+    asynchronously: bool = flag("FetchAsynchronously", "Read and not needed.")
     use_sni: bool = flag("UseSNI", "It always is sent.")
     cluster: None = unsupported("JWKSCluster", "the URI says where to go")
 
@@ -151,7 +153,7 @@ class RemoteJwks:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonWebKeySet:
     local: LocalJwks | None = nested("Local", LocalJwks, "Keys in the entry.")
-    remote: RemoteJwks | None = nested("Remote", RemoteJwks, "Keys that sidecars fetch.")
+    remote: RemoteJwks | None = nested("Remote", RemoteJwks, "Not fetched yet: its tokens are refused.")
 
     def check(self, path: str) -> None:
         refuse_unless((self.local is None) != (self.remote is None), path, "", "give either Local or Remote")
@@ -199,7 +201,7 @@ class JwtForwarding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JwtCache:
-    size: int = integer("Size", "Verified tokens are not kept: their time runs.", 0, 1_000_000)
+    size: int = integer("Size", "Checked signatures are remembered; times are judged anew.", 0, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

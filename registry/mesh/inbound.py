@@ -2,9 +2,10 @@
 
 from weft.pb.mesh.v1 import mesh_pb2 as pb
 
-from ..catalog.model import Cluster
+from ..catalog.model import WILDCARD, Cluster
 from ..catalog.state import State
 from ..config_entries.inbound import FaultRule, RateLimitRule, ServiceFaults, ServiceRateLimits
+from ..config_entries.matching import JwtRequirement
 from ..config_entries.mesh_wide import Egress, JwtProvider, Mesh, decoded_jwks
 from ..config_entries.service_defaults import ProxyDefaults, RateLimits, ServiceDefaults
 from ..config_entries.service_intentions import providers_of
@@ -185,7 +186,14 @@ def intentions_of(state: State, cluster: Cluster, service: str, default_allow: b
                 jwt=jwt_of(defaults.jwt) if defaults else None,
             )
         )
-    return pb.Intentions(rules=rules, default_allow=default_allow)
+    return pb.Intentions(rules=rules, default_allow=default_allow, jwt=jwt_of(_asked_of_all(state, service)))
+
+
+def _asked_of_all(state: State, service: str) -> JwtRequirement | None:
+    """What the service's own entry asks, and else the one for all services: also of callers that no rule
+    matches, where the default lets them in."""
+    found = state.intention_defaults.get((service,)) or state.intention_defaults.get((WILDCARD,))
+    return found.jwt if found else None
 
 
 def providers_named(state: State, service: str) -> list[str]:
@@ -194,6 +202,7 @@ def providers_named(state: State, service: str) -> list[str]:
     for row in match_destination(state, service).rows:
         defaults = state.intention_defaults.get((row.destination,))
         names |= providers_of(row.permissions, defaults.jwt if defaults else None)
+    names |= providers_of((), _asked_of_all(state, service))
     return sorted(names)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from weft.pb.mesh.v1 import mesh_pb2
 
 from ..errors import InvalidResource
-from ..snapshot import Inbound, Rule, Snapshot, Target, Upstream
+from ..snapshot import Inbound, Snapshot, Target, Upstream
 from .fields import (
     app_address,
     bundle_roots,
@@ -17,16 +17,15 @@ from .fields import (
     listen_address,
     protocol_of,
     proxy_identity,
-    rule_of,
     serial_of,
     signing_key_id,
 )
+from .inbound import admission_of, rules_of
 from .targets import locality_of, target_of
 from .telemetry import telemetry_of
 from .upstreams import check_targets, upstream_of
 
 BUNDLES_MAX = 64  # peered clusters; each costs a handshake the reading of its roots
-RULES_MAX = 10_000  # intentions of one service; read through once per new caller
 REVOCATIONS_MAX = 100_000  # live leaves withdrawn; each is 100 bytes here
 UPSTREAMS_MAX = 1024  # each holds a listening socket
 TARGETS_MAX = 4096  # each may hold connections
@@ -41,13 +40,16 @@ def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> 
     sorted_out = _sort(resources)
     proxy = _single(sorted_out, "proxy").proxy
     identity = proxy_identity(proxy)
+    intentions = _single(sorted_out, "intentions").intentions
+    rules = rules_of(intentions)
     inbound = Inbound(
         listen=listen_address("proxy", proxy.public_address, proxy.public_port),
         app=app_address(proxy),
-        rules=_rules(_single(sorted_out, "intentions").intentions),
-        default_allow=_single(sorted_out, "intentions").intentions.default_allow,
+        rules=rules,
+        default_allow=intentions.default_allow,
+        admission=admission_of(proxy, intentions, sorted_out["jwt-provider"], rules),
         app_protocol=protocol_of("proxy", proxy.app_protocol),
-        parsed_only=_reads_requests(_single(sorted_out, "intentions").intentions),
+        parsed_only=_reads_requests(intentions),
     )
     upstreams = _upstreams(sorted_out)
     targets = _targets(sorted_out)
@@ -90,12 +92,6 @@ def _single(found: _Sorted, kind: str) -> mesh_pb2.Resource:
     if resource is None:
         raise InvalidResource(kind, "is missing")
     return resource
-
-
-def _rules(intentions: mesh_pb2.Intentions) -> tuple[Rule, ...]:
-    check_count("intentions", "rules", len(intentions.rules), RULES_MAX)
-    ranked = sorted(intentions.rules, key=lambda rule: rule.precedence, reverse=True)
-    return tuple(rule_of(rule) for rule in ranked)
 
 
 def _reads_requests(intentions: mesh_pb2.Intentions) -> bool:

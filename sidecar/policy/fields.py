@@ -9,10 +9,11 @@ from weft.limits import BUNDLE_ROOTS_MAX, CERTIFICATE_BYTES_MAX, INSTANCE_KEY_BY
 from weft.pb.mesh.v1 import mesh_pb2
 from weft.spiffe import InvalidSpiffeId, SpiffeId
 
+from ..admission import Permission, Requirement
 from ..errors import InvalidResource
 from ..snapshot import Address, Protocol, Rule
-from .authorize import ANY_SERVICE
 
+ANY_SERVICE = "*"
 PORT_MAX = 65535
 KEY_ID_BYTES_MAX = 64  # a SHA-512; RFC 5280, 4.2.1.2 suggests SHA-1
 SERIAL_BYTES_MAX = 20  # RFC 5280 section 4.1.2.2
@@ -99,21 +100,23 @@ def check_key(resource: str, key: str) -> None:
         raise InvalidResource(resource, f"instance key {key[:80]!r} is not <datacenter>/<node>/<service id>")
 
 
-def rule_of(rule: mesh_pb2.Intentions.Rule) -> Rule:
+def rule_of(
+    rule: mesh_pb2.Intentions.Rule, permissions: tuple[Permission, ...] = (), jwt: Requirement = ()
+) -> Rule:
     """One intention. Its source must be nameable as an identity, or the rule could never match."""
     source = "any" if rule.source == ANY_SERVICE else rule.source
     try:
         SpiffeId(rule.source_trust_domain, rule.source_datacenter or "any", source)
     except InvalidSpiffeId as error:
         raise InvalidResource("intentions", f"rule {rule.id[:80]!r}: source {error}") from error
-    # A condition that is not looked at here must not pass for one that holds.
-    is_plain = not rule.permissions and not rule.HasField("jwt")
     return Rule(
         id=rule.id,
         source=rule.source,
         trust_domain=rule.source_trust_domain,
         datacenter=rule.source_datacenter,
-        allow=rule.allow and is_plain,
+        allow=rule.allow,
+        permissions=permissions,
+        jwt=jwt,
     )
 
 

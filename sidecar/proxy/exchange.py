@@ -154,7 +154,12 @@ def _ending(exchange: Exchange, how: Answer, message: str) -> tuple[Field, ...]:
     if not exchange.plan.grpc:
         if exchange.answered:
             return ()
-        return ((b":status", b"%d" % how.http_status), (b"content-length", b"0"))
+        return (
+            (b":status", b"%d" % how.http_status),
+            (b"content-length", b"0"),
+            (b"x-weft-reason", how.reason.encode()),
+            *how.fields,
+        )
     trailers = (
         (b"grpc-status", b"%d" % how.grpc_status),
         (b"grpc-message", quote(message, safe=_PRINTABLE).encode()),

@@ -6,16 +6,21 @@ from weft.clock import Clock
 from weft.spiffe import SpiffeId
 from weft.svid import UntrustedPeer
 
-from ..errors import CallerDenied, NotParsed
+from ..admission import PathPolicy, Place, Underscored
+from ..errors import AmbiguousRequest, CallerDenied, NotParsed, TokenRefused
 from ..h2.block import Field, Head
 from ..h2.outbox import Outbox
 from ..identity import TlsContexts
-from ..policy.authorize import Authorizer
+from ..policy.authorize import Authorizer, Verdict
+from ..policy.gate import Judgement
+from ..policy.paths import AmbiguousPath
+from ..policy.reading import as_sent, has_underscore, read_once
 from ..respond import ANSWERS, Answer
 from ..snapshot import Inbound, Protocol
 from ..telemetry import Direction, Telemetry
 from .app import App
 from .downstream import Downstream
+from .entry import Entry, said_anew
 from .exchange import Exchange, Plan, answer
 from .peer import prove
 from .side import Side, is_grpc
@@ -23,6 +28,9 @@ from .side import Side, is_grpc
 CALLER_FIELD = b"x-forwarded-client-cert"
 _DENIED = ANSWERS[CallerDenied]
 _NOT_PARSED = ANSWERS[NotParsed]
+_UNPROVEN = ANSWERS[TokenRefused]
+_AMBIGUOUS = ANSWERS[AmbiguousRequest]
+_NO_PATHS = PathPolicy()
 
 
 class InboundSide(Side):
@@ -49,6 +57,8 @@ class InboundSide(Side):
         self._clock = clock
         self._authorizer = Authorizer((), False)
         self._bytes_refused = False
+        self._configured: Inbound | None = None
+        self._ours = frozenset((CALLER_FIELD,))  # fields that nobody but us may set
 
     def forget_plans(self) -> None:
         """What was decided is decided anew."""
@@ -65,46 +75,133 @@ class InboundSide(Side):
         conn.verdict = self._authorizer.decide(conn.proven.identity)
         return True
 
+    # --- deciding ------------------------------------------------------------------------------------
+
     def decide(self, conn: Downstream, head: Head) -> Plan:
+        return self.decide_at(conn, head, self._clock.wall())
+
+    def decide_at(self, conn: Downstream, head: Head, wall: float) -> Plan:
+        """What depends on the time, `wall`, is decided anew by `Entry` when it no longer stands."""
         caller, verdict = conn.proven, conn.verdict
         assert caller is not None and verdict is not None
-        forwarded = f"By={self.own};Hash={caller.fingerprint};URI={caller.identity}".encode()
-        fields: tuple[Field, ...] = tuple(field for field in head.fields if field[0] != CALLER_FIELD)
-        grpc = is_grpc(head)
-        plan = Plan(
-            (*fields, (CALLER_FIELD, forwarded)),
-            self.app.pool(head, grpc),
-            self.telemetry.series(self.direction, caller.identity.service, self.own.service),
-            grpc,
-            head.method == b"HEAD",
-        )
+        judgement, refusal, read = None, None, head
+        try:
+            read = self._read(verdict, head)
+        except AmbiguousPath as error:
+            refusal = _reasoned(_AMBIGUOUS, str(error))
         if not verdict.allowed:
-            plan.refusal = denial(verdict.reason)
-        elif head.method == b"CONNECT" and self._bytes_refused:
-            plan.refusal = _NOT_PARSED
+            refusal = denial(verdict.reason)
+        elif refusal is None and verdict.gate is not None:
+            judgement = verdict.gate.judge(read, caller.identity.service, wall)
+            refusal = refused_by(judgement)
+        if refusal is None and head.method == b"CONNECT" and self._bytes_refused:
+            refusal = _NOT_PARSED
+        forwarded = f"By={self.own};Hash={caller.fingerprint};URI={caller.identity}".encode()
+        fields = (*self._passed_on(read, judgement), (CALLER_FIELD, forwarded))
+        series = self.telemetry.series(self.direction, caller.identity.service, self.own.service)
+        grpc = is_grpc(head)
+        plan = Plan(fields, self.app.pool(head, grpc), series, grpc, head.method == b"HEAD")
+        if (judgement is None or judgement.lasts) and not self._looks_at_names():
+            plan.refusal = refusal
+        else:
+            plan.begin = Entry(self, head, judgement, refusal).begin
         return plan
+
+    def _read(self, verdict: Verdict, head: Head) -> Head:
+        """The request in its one spelling. Raises AmbiguousPath."""
+        paths = self._paths()
+        if paths.underscored is Underscored.REJECT and has_underscore(head.fields):
+            raise AmbiguousPath("a header has '_' in its name")
+        return read_once(head, paths, strict=verdict.gate is not None and verdict.gate.strict)
+
+    def _passed_on(self, head: Head, judgement: Judgement | None) -> tuple[Field, ...]:
+        """The fields that the application gets, but for the caller's: the tokens that we have checked do not
+        go on unless that is said, and what they say does, where that is."""
+        dropped: frozenset[bytes] = self._ours
+        told: tuple[Field, ...] = ()
+        for proof in judgement.proofs if judgement is not None else ():
+            at = proof.location
+            if at is not None and at.place is Place.HEADER and not at.forward:
+                dropped |= {at.name.encode()}
+            told += self._authorizer.verifiers[proof.provider].forwarded(proof)
+        fields = tuple(field for field in head.fields if field[0] not in dropped)
+        if self._paths().underscored is Underscored.DROP:
+            fields = tuple(field for field in fields if b"_" not in field[0])
+        return fields + told
+
+    def _paths(self) -> PathPolicy:
+        return self._configured.admission.paths if self._configured is not None else _NO_PATHS
+
+    def unnamed(self, exchange: Exchange) -> Answer | None:
+        """Fields beside the head, which differ from request to request: names with "_" in them."""
+        underscored = self._paths().underscored
+        extra = exchange.block.extra
+        if underscored is Underscored.ALLOW or not any(b"_" in literal.name for literal in extra):
+            return None
+        if underscored is Underscored.REJECT:
+            return _reasoned(_AMBIGUOUS, "a header has '_' in its name")
+        exchange.block = said_anew(exchange.block, lambda name: b"_" not in name)
+        return None
+
+    def _looks_at_names(self) -> bool:
+        return self._paths().underscored is not Underscored.ALLOW
+
+    def wall(self) -> float:
+        """Unix seconds."""
+        return self._clock.wall()
+
+    # --- rules ---------------------------------------------------------------------------------------
 
     def configure(self, inbound: Inbound) -> None:
         """New rules: every open connection is judged again, now."""
-        self._authorizer = Authorizer(inbound.rules, inbound.default_allow)
+        if inbound == self._configured:  # what was decided stands
+            return
+        self._configured = inbound
+        self._authorizer = Authorizer(inbound.rules, inbound.default_allow, inbound.admission)
+        told = (it.forward_header.encode() for it in inbound.admission.providers.values())
+        self._ours = frozenset((CALLER_FIELD, *filter(None, told)))
         http = inbound.app_protocol not in (Protocol.UNKNOWN, Protocol.TCP)
         self._bytes_refused = inbound.parsed_only or http
         self.epoch = object()
+        self.read(self._authorizer.reads | self._ours)
         for conn in list(self.connections):
             self._judge(conn)
 
     def _judge(self, conn: Downstream) -> None:
-        """Where the caller may call nothing any more, its open streams end and the connection goes."""
+        """Open streams that would be refused now end. Where the caller may call nothing any more, the
+        connection goes too."""
         assert conn.proven is not None
-        conn.verdict = self._authorizer.decide(conn.proven.identity)
-        if conn.verdict.allowed:
-            return
-        how = denial(conn.verdict.reason)
+        verdict = conn.verdict = self._authorizer.decide(conn.proven.identity)
         for stream in list(conn.streams.values()):
             assert isinstance(stream, Exchange)
-            answer(stream, how)
-        conn.drain()
+            if how := self._judge_stream(verdict, conn.proven.identity.service, stream):
+                answer(stream, how)
+        if not verdict.allowed:
+            conn.drain()
+
+    def _judge_stream(self, verdict: Verdict, source: str, exchange: Exchange) -> Answer | None:
+        """As of when it began: a token need not outlive the stream that it opened."""
+        if not verdict.allowed:
+            return denial(verdict.reason)
+        if verdict.gate is None:
+            return None
+        began = self._clock.wall() - (self.outbox.clock() - exchange.started)
+        try:
+            head = self._read(verdict, as_sent(exchange.block))
+        except AmbiguousPath as error:
+            return _reasoned(_AMBIGUOUS, str(error))
+        return refused_by(verdict.gate.judge(head, source, began))
+
+
+def refused_by(judgement: Judgement) -> Answer | None:
+    if judgement.allowed:
+        return None
+    return _reasoned(_UNPROVEN if judgement.unproven else _DENIED, judgement.reason)
 
 
 def denial(reason: str) -> Answer:
-    return _DENIED._replace(grpc_message=f"{_DENIED.grpc_message} ({reason})")
+    return _reasoned(_DENIED, reason)
+
+
+def _reasoned(how: Answer, reason: str) -> Answer:
+    return how._replace(grpc_message=f"{how.grpc_message} ({reason})")

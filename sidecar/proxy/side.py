@@ -60,6 +60,7 @@ class Side:
             return False
         if not self.recognise(conn):
             return False
+        conn.decoder.promote(self.reads)  # as of now: they may have changed during the handshake
         self.connections.add(conn)
         self.counted.opened += 1
         return True

@@ -68,10 +68,10 @@ def in_turn(*all_of_them: Answer) -> Answer:
 
 
 class Peer(App):
-    """Another sidecar. It answers each request that is whole, and remembers what came."""
+    """Another sidecar, or (`plain`) an application. It answers each whole request and remembers it."""
 
-    def __init__(self, mesh: Mesh, answer: Answer, service: str = "orders") -> None:
-        super().__init__(ssl=mesh.tls(service).server)
+    def __init__(self, mesh: Mesh, answer: Answer, service: str = "orders", *, plain: bool = False) -> None:
+        super().__init__(ssl=None if plain else mesh.tls(service).server)
         self.answer = answer
         self.seen: list[Heard] = []
 

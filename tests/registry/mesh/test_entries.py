@@ -281,7 +281,25 @@ def test_permissions_and_tokens_come_with_their_providers(world: World) -> None:
     assert found["jwt-provider/okta"].jwt_provider.remote.uri == "https://a.example/k"
     assert "jwt-provider/other" not in found
     snapshot = compile_snapshot(found, 1)
-    assert not any(rule.allow for rule in snapshot.inbound.rules)
+    assert [bool(rule.jwt) for rule in snapshot.inbound.rules] == [True, True, False]
+    assert snapshot.inbound.admission.jwt[0].provider == "okta"
+
+
+def test_a_token_is_asked_of_callers_too_that_no_rule_matches(world: World) -> None:
+    """By the service's own entry, or else by the one for all services."""
+    for name in ("narrow", "wide"):
+        put(
+            world, "jwt-provider", name,
+            JSONWebKeySet={"Remote": {"URI": f"https://{name}.example/k"}},
+        )  # fmt: skip
+    shop = [{"Name": "shop", "Action": "allow"}]
+    for entry, provider in (("*", "wide"), ("web", "narrow")):
+        put(
+            world, "service-intentions", entry, Sources=shop, JWT={"Providers": [{"Name": provider}]}
+        )  # fmt: skip
+        found = compiled(world)
+        assert found["intentions"].intentions.jwt.providers[0].name == provider
+        assert f"jwt-provider/{provider}" in found
 
 
 def test_egress_is_for_every_proxy_on_the_port_that_it_asked_for(world: World) -> None:

@@ -448,14 +448,14 @@ class PathNormalization(_message.Message):
     class _EscapedSlashesEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PathNormalization._EscapedSlashes.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         ESCAPED_SLASHES_UNSPECIFIED: PathNormalization._EscapedSlashes.ValueType  # 0
-        """reject"""
+        """reject where rules read paths, else keep"""
         ESCAPED_SLASHES_KEEP: PathNormalization._EscapedSlashes.ValueType  # 1
         ESCAPED_SLASHES_REJECT: PathNormalization._EscapedSlashes.ValueType  # 2
         ESCAPED_SLASHES_UNESCAPE: PathNormalization._EscapedSlashes.ValueType  # 3
 
     class EscapedSlashes(_EscapedSlashes, metaclass=_EscapedSlashesEnumTypeWrapper): ...
     ESCAPED_SLASHES_UNSPECIFIED: PathNormalization.EscapedSlashes.ValueType  # 0
-    """reject"""
+    """reject where rules read paths, else keep"""
     ESCAPED_SLASHES_KEEP: PathNormalization.EscapedSlashes.ValueType  # 1
     ESCAPED_SLASHES_REJECT: PathNormalization.EscapedSlashes.ValueType  # 2
     ESCAPED_SLASHES_UNESCAPE: PathNormalization.EscapedSlashes.ValueType  # 3
