@@ -11,6 +11,7 @@ import pytest
 
 DEBIAN_PACKAGES = {
     "dig": "bind9-dnsutils",
+    "haproxy": "haproxy",
     "h2load": "nghttp2-client",
     "nghttp": "nghttp2-client",
     "nghttpd": "nghttp2-server",

@@ -65,10 +65,8 @@ _OPTIONS = (
     ),
     click.option(
         "--dns-recursor",
-        "dns_recursors",
         multiple=True,
         callback=_recursors,
-        envvar="WEFT_DNS_RECURSOR",
         metavar="ADDRESS[:PORT]",
         help="Ask this resolver about names outside of consul. and weft.; without one they are refused. "
         "May be repeated.",
@@ -116,7 +114,7 @@ def dns_settings(given: Mapping[str, Any]) -> "DnsSettings | None":
     from registry.dns.settings import DnsSettings, Recursor
 
     port, file = given["dns_port"], given["dns_token_file"]
-    recursors = tuple(Recursor(*it) for it in given["dns_recursors"])
+    recursors = tuple(Recursor(*it) for it in given["dns_recursor"])
     if port == OFF:
         return None
     if any(it.port == port and ipaddress.ip_address(it.host).is_loopback for it in recursors):
