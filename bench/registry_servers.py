@@ -75,6 +75,7 @@ def _server(directory: Path, name: str, ports: dict[str, dict[str, int]]) -> Chi
     command += ["--tls-key", str(directory / key), "--ca-key-file", str(directory / "ca.key")]
     command += ["--management-token-file", str(directory / "token"), "--bootstrap-expect", str(SERVERS)]
     command += ["--ready-file", str(directory / f"{name}.ready"), "--log-level", "warning"]
+    command += ["--dns-port", "-1"]
     for other in ports.keys() - {name}:
         command += ["--retry-join", f"{_HOST}:{ports[other]['server']}"]
     return Child(f"weft-{name}", command, directory)
