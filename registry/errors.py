@@ -7,6 +7,7 @@ RegistryError
 │   ├── Conflict          it has changed since the caller read it
 │   ├── ImpossibleChain   config entries would contradict each other
 │   ├── InvalidSession    there is no such session
+│   ├── TransactionRefused operations of it failed, so none is done
 │   ├── SessionRefused    its node or a check is missing or not well
 │   └── CredentialRefused the credential is withdrawn or another one
 ├── NotReady              expected: no leader, or the log is closed (Unavailable)
@@ -60,6 +61,10 @@ class SessionRefused(CommandRefused):
     """Expected. The node or a check that a session depends on is missing, or critical."""
 
 
+class TransactionRefused(CommandRefused):
+    """Expected. Operations failed, so none is done; the text is JSON (registry.catalog.txn)."""
+
+
 class CredentialRefused(CommandRefused):
     """Expected. The credential is not (or no longer) the one of that instance."""
 
@@ -95,6 +100,7 @@ class Code(IntEnum):
     CHAIN = 5
     SESSION = 6
     SESSION_REFUSED = 7
+    TRANSACTION = 8
 
 
 REFUSALS: dict[Code, type[CommandRefused]] = {
@@ -105,4 +111,5 @@ REFUSALS: dict[Code, type[CommandRefused]] = {
     Code.CHAIN: ImpossibleChain,
     Code.SESSION: InvalidSession,
     Code.SESSION_REFUSED: SessionRefused,
+    Code.TRANSACTION: TransactionRefused,
 }

@@ -70,7 +70,7 @@ def read_check(fields: Fields) -> CheckSpec | None:
             raise InvalidDefinition(f"Invalid check: {mend}")
     for name in _IGNORED:
         fields.raw(name)
-    definition = _definition(fields)
+    definition = read_definition(fields)
     # Consul knows both spellings: `CheckID` in service definitions, `ID` in check registrations.
     spec = CheckSpec(
         id=fields.text("CheckID") or fields.text("ID"),
@@ -88,7 +88,8 @@ def read_check(fields: Fields) -> CheckSpec | None:
     return spec
 
 
-def _definition(fields: Fields) -> CheckDefinition:
+def read_definition(fields: Fields) -> CheckDefinition:
+    """How a status is found. Raises Undecodable, InvalidDefinition."""
     return CheckDefinition(
         interval_ms=_ms(fields, "Interval"),
         timeout_ms=_ms(fields, "Timeout"),

@@ -40,13 +40,14 @@ class Home:
 
 def parse_service(body: bytes, home: Home) -> ServiceSpec:
     """Reads a registration. Raises Undecodable (not the right JSON) or InvalidDefinition."""
-    spec = read_whole(decode_object(body), "", lambda fields: _service(fields, home))
+    spec = read_whole(decode_object(body), "", lambda fields: read_service(fields, home))
     if not spec.service.name:
         raise InvalidDefinition("Missing service name")
     return spec
 
 
-def _service(fields: Fields, home: Home) -> ServiceSpec:
+def read_service(fields: Fields, home: Home) -> ServiceSpec:
+    """A service, with what is registered along with it. Raises Undecodable, InvalidDefinition."""
     name = fields.text("Name") or fields.text("Service")
     service_id = fields.text("ID") or name
     _default_tenant(fields)
@@ -190,7 +191,7 @@ def _sidecar(fields: Fields, home: Home) -> ServiceSpec:
     for name in ("ID", "Connect"):
         if fields.raw(name):
             raise InvalidDefinition(f"Invalid SidecarService: {name} cannot be set")
-    return _service(fields, home)
+    return read_service(fields, home)
 
 
 def read_proxy(fields: Fields) -> Proxy:

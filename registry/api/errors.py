@@ -8,6 +8,7 @@ ApiError            expected: the caller's request
 ├── WrongMethod     405
 ├── BodyTooLarge    413
 │   └── ValueTooLarge
+├── TooMuch         413
 ├── EntryUnreadable   400
 ├── CasInvalid        500, as in Consul
 ├── NoSuchDatacenter  500, as in Consul
@@ -66,6 +67,10 @@ class ValueTooLarge(BodyTooLarge):
         "Request body({size} bytes) too large, max size: {limit} bytes. See "
         "https://developer.hashicorp.com/docs/agent/config/config-files#kv_max_value_size."
     )
+
+
+class TooMuch(ApiError):
+    """Expected. A transaction with too many operations, or too large a value."""
 
 
 class MissingParameter(ApiError):

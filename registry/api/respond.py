@@ -49,6 +49,7 @@ from .errors import (
     NoSuchDatacenter,
     NoSuchPeer,
     NotFound,
+    TooMuch,
     WrongMethod,
 )
 
@@ -93,6 +94,7 @@ _ANSWERS: tuple[tuple[type[WeftError], int, str], ...] = (
     (NotFound, 404, "{}"),
     (WrongMethod, 405, "{}"),
     (BodyTooLarge, 413, "{}"),
+    (TooMuch, 413, "{}"),
     (EntryUnreadable, 400, "Request decoding failed: {}"),
     (CasInvalid, 500, "{}"),
     (ImpossibleChain, 500, "{}"),

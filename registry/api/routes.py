@@ -13,6 +13,7 @@ from . import (
     autopilot,
     ca_configuration,
     catalog,
+    catalog_write,
     config,
     connect_ca,
     discovery_chain,
@@ -23,6 +24,7 @@ from . import (
     session,
     snapshot,
     status,
+    txn,
 )
 from .acl import routes as acl
 from .errors import NotFound, ValueTooLarge, WrongMethod
@@ -67,6 +69,8 @@ ROUTES: tuple[Route, ...] = (
     _write("PUT", "/v1/agent/service/register", agent.register_service, INSIDE),
     _by(rows.SERVICE, _ask("/v1/agent/services", agent.services, SIEVED)),
     _by(rows.CATALOG_SERVICE, _read("/v1/catalog/connect/:service", catalog.connect, SIEVED)),
+    _write("PUT", "/v1/catalog/deregister", catalog_write.deregister, INSIDE),
+    _write("PUT", "/v1/catalog/register", catalog_write.register, INSIDE),
     _ask("/v1/catalog/datacenters", catalog.datacenters, OPEN),
     _by(rows.SERVICE, _read("/v1/catalog/node/:node", catalog.node_services, SIEVED)),
     _by(rows.NODE, _read("/v1/catalog/nodes", catalog.nodes, SIEVED)),
@@ -112,6 +116,7 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", "/v1/snapshot", snapshot.put, Needs.UPLOAD, ACL_WRITE),
     _ask("/v1/status/leader", status.leader, OPEN),
     _ask("/v1/status/peers", status.peers, OPEN),
+    _write("PUT", "/v1/txn", txn.put, INSIDE),
 )
 
 

@@ -20,11 +20,13 @@ from . import (
     config_entries,
     expiry,
     kv,
+    limits,
     operator,
     registrations,
     rules,
     sessions,
     trust,
+    txn,
 )
 from .commands import COMMAND_VERSION, REQUEST_ID_BYTES
 from .draft import Draft
@@ -72,7 +74,7 @@ def apply_steps(state: State, command: pb.Command, index: int) -> Generator[None
         code, message = _code_of(refusal), str(refusal)
     answer = Answered(now_ms, index, code, message, value)
     if len(command.request_id) == REQUEST_ID_BYTES:
-        draft.remember(command.request_id, answer)
+        draft.remember(command.request_id, _kept(answer))
     next_state = yield from draft.finish()
     return Applied(next_state, answer, frozenset(draft.touched))
 
@@ -130,6 +132,7 @@ _HANDLERS: dict[str, Callable[[Draft, Any], str]] = {
 _LONG_HANDLERS: dict[str, Callable[[Draft, Any], Generator[None, None, str]]] = {
     "restore": operator.restore,
     "change_kv": kv.change,
+    "txn": txn.carry_out,
 }
 
 
@@ -145,6 +148,14 @@ def ensure_known(command: pb.Command) -> None:
 
 def _has_unknown(command: pb.Command, kind: str) -> bool:
     return bool(len(UnknownFieldSet(command)) or len(UnknownFieldSet(getattr(command, kind))))
+
+
+def _kept(answer: Answered) -> Answered:
+    """What a retry is told."""
+    if len(answer.value) <= limits.ANSWER_VALUE_CHARS_MAX:
+        return answer
+    message = "this was carried out before, but its results are not kept: read what it has written"
+    return replace(answer, code=Code.CONFLICT, message=message, value="")
 
 
 def _check_request_id(command: pb.Command) -> None:

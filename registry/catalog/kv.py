@@ -15,7 +15,7 @@ from .rules import refuse_unless
 ROWS_PER_STEP = 64
 """Keys that are removed between two steps: a millisecond or so."""
 
-_TREES = (pb.KvOp.DELETE_TREE,)
+_TREES = (pb.KvOp.DELETE_TREE, pb.KvOp.GET_TREE)
 
 
 def change(draft: Draft, command: pb.ChangeKv) -> Generator[None, None, str]:

@@ -80,3 +80,12 @@ LOCK_DELAY_MS_MAX = 60 * 1000
 
 LOCKS_PER_SESSION_MAX = 4096
 """Keys that go free in one step when their session ends: 0.2 s."""
+
+TXN_OPS_MAX = 64
+"""Operations of one transaction (Consul's bound)."""
+
+TXN_RESULT_BYTES_MAX = 2 * 1024 * 1024
+"""What a transaction that writes may read: it travels from the leader as one message."""
+
+ANSWER_VALUE_CHARS_MAX = 4096
+"""A value that is kept with its answer for retries; 16,384 of longer ones would fill memory."""

@@ -21,17 +21,17 @@ def register(draft: Draft, command: pb.Register) -> str:
         f"Checks: more than {limits.CHECKS_PER_COMMAND_MAX} at once",
     )
     node = codec.node_from_pb(command.node)
-    _register_node(draft, node)
+    register_node(draft, node)
     for service in map(codec.service_from_pb, command.services):
-        _register_service(draft, node, service)
+        register_service(draft, node, service)
     checks = [codec.check_from_pb(row) for row in command.checks]
     _drop_replaced(draft, node.name, set(command.replace_checks_of), {row.id for row in checks})
     for check in checks:
-        _register_check(draft, node, check)
+        register_check(draft, node, check)
     return ""
 
 
-def _register_node(draft: Draft, row: Node) -> None:
+def register_node(draft: Draft, row: Node) -> None:
     """What is registered already was looked at when it came; most registrations repeat their node."""
     if not says_same(row, draft.state.nodes.get((row.name,))):
         rules.node(row)
@@ -43,7 +43,8 @@ def _register_node(draft: Draft, row: Node) -> None:
     draft.put_node(row)
 
 
-def _register_service(draft: Draft, node: Node, row: Service) -> None:
+def register_service(draft: Draft, node: Node, row: Service) -> None:
+    """Raises InvalidCommand."""
     if row.node != node.name:
         raise InvalidCommand(f"Service {row.id[:64]!r}: is of another node")
     if row.datacenter != node.datacenter:
@@ -66,7 +67,8 @@ def _drop_replaced(draft: Draft, node: str, service_ids: set[str], kept: set[str
                 draft.drop_check(check)
 
 
-def _register_check(draft: Draft, node: Node, row: Check) -> None:
+def register_check(draft: Draft, node: Node, row: Check) -> None:
+    """Raises InvalidCommand, NotFound."""
     if row.node != node.name:
         raise InvalidCommand(f"Check {row.id[:64]!r}: is of another node")
     rules.check(row)

@@ -9,7 +9,7 @@ import pytest
 
 from registry.process import AclSettings
 from tests.registry.api.test_blocking import parked
-from tests.support.registry import Client, running_registry
+from tests.support.registry import Client, running_registry, until
 
 
 async def create(client: Client, body: object = None, **headers: str) -> str:
@@ -119,6 +119,17 @@ async def test_a_check_that_fails_ends_the_session(client: Client) -> None:
     await client.put(f"/v1/kv/lock?acquire={session_id}", b"1")
     await client.put("/v1/agent/check/fail/service:web")
     assert await client.get(f"/v1/session/info/{session_id}") == []
+    assert "Session" not in (await client.get("/v1/kv/lock"))[0]
+
+
+async def test_trap_23_a_session_that_nobody_renews_ends(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.operator.renewals.GRACE", 0.001)
+    session_id = await create(client, {"TTL": "10s"})
+    await client.put(f"/v1/kv/lock?acquire={session_id}", b"1")
+    state = client.registry.log.view
+    await until(lambda: state().session(session_id).rows is None)
     assert "Session" not in (await client.get("/v1/kv/lock"))[0]
 
 

@@ -19,12 +19,14 @@ from registry.catalog.apply import apply, ensure_known
 from registry.catalog.model import Session, Upstream
 from registry.catalog.state import State
 from registry.catalog.tree import Tree
+from registry.catalog.txn_commands import txn
 from registry.config_entries.schema import canonical_json
 from registry.errors import LogCorrupt, UnknownCommand
 from registry.intentions.entry import entries_of, entry_of
 from tests.support.acl import acl_bootstrap, acl_id, acl_rows
 from tests.support.catalog import World, check, digest, intention, node, proxy, root, service, stamp
 from weft.pb.catalog.v1 import command_pb2 as pb
+from weft.pb.catalog.v1 import txn_pb2
 
 ROOT = Path(__file__).resolve().parents[3]
 _names = st.sampled_from(["a", "b", "c", "*", "", "no name"])
@@ -90,8 +92,12 @@ _kv_commands = st.one_of(
     ),
     st.builds(lambda it: session_commands.end_session(stamp(), acl_id(it)), _sessions),
 )  # fmt: skip
+_transactions = st.lists(_kv_commands.filter(lambda it: it.HasField("change_kv")), max_size=4).map(
+    lambda steps: txn(stamp(), txn_pb2.Txn(ops=[txn_pb2.TxnOp(kv=it.change_kv.op) for it in steps]))
+)
 _commands = st.one_of(
     _kv_commands,
+    _transactions,
     st.builds(
         lambda time, on, it, name, status: commands.register(
             stamp(time),

@@ -14,6 +14,7 @@ from weft.pb.catalog.v1 import acl_pb2 as _acl_pb2
 from weft.pb.catalog.v1 import kv_pb2 as _kv_pb2
 from weft.pb.catalog.v1 import session_pb2 as _session_pb2
 from weft.pb.catalog.v1 import state_pb2 as _state_pb2
+from weft.pb.catalog.v1 import txn_pb2 as _txn_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -58,6 +59,7 @@ class Command(_message.Message):
     CHANGE_KV_FIELD_NUMBER: _builtins.int
     CREATE_SESSION_FIELD_NUMBER: _builtins.int
     END_SESSION_FIELD_NUMBER: _builtins.int
+    TXN_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Level of this schema that a server must know to apply the command."""
     time_ms: _builtins.int
@@ -130,6 +132,10 @@ class Command(_message.Message):
 
     @_builtins.property
     def end_session(self) -> _session_pb2.EndSession: ...
+    @_builtins.property
+    def txn(self) -> _txn_pb2.Txn:
+        """Level 9."""
+
     def __init__(
         self,
         *,
@@ -162,12 +168,13 @@ class Command(_message.Message):
         change_kv: _kv_pb2.ChangeKv | None = ...,
         create_session: _session_pb2.CreateSession | None = ...,
         end_session: _session_pb2.EndSession | None = ...,
+        txn: _txn_pb2.Txn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_intention", b"set_intention", "set_roots", b"set_roots", "update_check", b"update_check"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_intention", b"set_intention", "set_roots", b"set_roots", "txn", b"txn", "update_check", b"update_check"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "request_id", b"request_id", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_intention", b"set_intention", "set_roots", b"set_roots", "time_ms", b"time_ms", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "request_id", b"request_id", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_intention", b"set_intention", "set_roots", b"set_roots", "time_ms", b"time_ms", "txn", b"txn", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf", "configure_autopilot", "restore", "set_config_entry", "delete_config_entry", "set_acl", "delete_acl", "bootstrap_acl", "change_kv", "create_session", "end_session"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf", "configure_autopilot", "restore", "set_config_entry", "delete_config_entry", "set_acl", "delete_acl", "bootstrap_acl", "change_kv", "create_session", "end_session", "txn"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 

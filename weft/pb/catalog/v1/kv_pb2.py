@@ -22,19 +22,22 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from weft.pb.catalog.v1 import state_pb2 as weft_dot_catalog_dot_v1_dot_state__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18weft/catalog/v1/kv.proto\x12\x0fweft.catalog.v1\"\xee\x01\n\x04KvOp\x12(\n\x04verb\x18\x01 \x01(\x0e\x32\x1a.weft.catalog.v1.KvOp.Verb\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\r\n\x05\x66lags\x18\x04 \x01(\x04\x12\r\n\x05index\x18\x05 \x01(\x04\x12\x0f\n\x07session\x18\x06 \x01(\t\"q\n\x04Verb\x12\x14\n\x10VERB_UNSPECIFIED\x10\x00\x12\x07\n\x03SET\x10\x01\x12\x07\n\x03\x43\x41S\x10\x02\x12\x08\n\x04LOCK\x10\x03\x12\n\n\x06UNLOCK\x10\x04\x12\n\n\x06\x44\x45LETE\x10\x05\x12\x0e\n\nDELETE_CAS\x10\x06\x12\x0f\n\x0b\x44\x45LETE_TREE\x10\x07\"-\n\x08\x43hangeKv\x12!\n\x02op\x18\x01 \x01(\x0b\x32\x15.weft.catalog.v1.KvOpb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18weft/catalog/v1/kv.proto\x12\x0fweft.catalog.v1\x1a\x1bweft/catalog/v1/state.proto\"\x85\x01\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\r\n\x05\x66lags\x18\x03 \x01(\x04\x12\x0f\n\x07session\x18\x04 \x01(\t\x12\x12\n\nlock_index\x18\x05 \x01(\x04\x12)\n\x07indexes\x18\x0f \x01(\x0b\x32\x18.weft.catalog.v1.Indexes\"\xd2\x02\n\x04KvOp\x12(\n\x04verb\x18\x01 \x01(\x0e\x32\x1a.weft.catalog.v1.KvOp.Verb\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\r\n\x05\x66lags\x18\x04 \x01(\x04\x12\r\n\x05index\x18\x05 \x01(\x04\x12\x0f\n\x07session\x18\x06 \x01(\t\"\xd4\x01\n\x04Verb\x12\x14\n\x10VERB_UNSPECIFIED\x10\x00\x12\x07\n\x03SET\x10\x01\x12\x07\n\x03\x43\x41S\x10\x02\x12\x08\n\x04LOCK\x10\x03\x12\n\n\x06UNLOCK\x10\x04\x12\n\n\x06\x44\x45LETE\x10\x05\x12\x0e\n\nDELETE_CAS\x10\x06\x12\x0f\n\x0b\x44\x45LETE_TREE\x10\x07\x12\x07\n\x03GET\x10\x08\x12\x10\n\x0cGET_OR_EMPTY\x10\t\x12\x0c\n\x08GET_TREE\x10\n\x12\x0f\n\x0b\x43HECK_INDEX\x10\x0b\x12\x11\n\rCHECK_SESSION\x10\x0c\x12\x14\n\x10\x43HECK_NOT_EXISTS\x10\r\"-\n\x08\x43hangeKv\x12!\n\x02op\x18\x01 \x01(\x0b\x32\x15.weft.catalog.v1.KvOpb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.pb.catalog.v1.kv_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KVOP']._serialized_start=46
-  _globals['_KVOP']._serialized_end=284
-  _globals['_KVOP_VERB']._serialized_start=171
-  _globals['_KVOP_VERB']._serialized_end=284
-  _globals['_CHANGEKV']._serialized_start=286
-  _globals['_CHANGEKV']._serialized_end=331
+  _globals['_KEYVALUE']._serialized_start=75
+  _globals['_KEYVALUE']._serialized_end=208
+  _globals['_KVOP']._serialized_start=211
+  _globals['_KVOP']._serialized_end=549
+  _globals['_KVOP_VERB']._serialized_start=337
+  _globals['_KVOP_VERB']._serialized_end=549
+  _globals['_CHANGEKV']._serialized_start=551
+  _globals['_CHANGEKV']._serialized_end=596
 # @@protoc_insertion_point(module_scope)

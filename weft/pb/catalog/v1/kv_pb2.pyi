@@ -6,6 +6,7 @@ Keys and values, and the commands that change them."""
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from weft.pb.catalog.v1 import state_pb2 as _state_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -16,6 +17,41 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class KeyValue(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    LOCK_INDEX_FIELD_NUMBER: _builtins.int
+    INDEXES_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    value: _builtins.bytes
+    flags: _builtins.int
+    session: _builtins.str
+    lock_index: _builtins.int
+    @_builtins.property
+    def indexes(self) -> _state_pb2.Indexes: ...
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        value: _builtins.bytes = ...,
+        flags: _builtins.int = ...,
+        session: _builtins.str = ...,
+        lock_index: _builtins.int = ...,
+        indexes: _state_pb2.Indexes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["indexes", b"indexes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "indexes", b"indexes", "key", b"key", "lock_index", b"lock_index", "session", b"session", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyValue: _TypeAlias = KeyValue  # noqa: Y015
 
 @_typing.final
 class KvOp(_message.Message):
@@ -38,6 +74,13 @@ class KvOp(_message.Message):
         DELETE: KvOp._Verb.ValueType  # 5
         DELETE_CAS: KvOp._Verb.ValueType  # 6
         DELETE_TREE: KvOp._Verb.ValueType  # 7
+        GET: KvOp._Verb.ValueType  # 8
+        """In transactions only."""
+        GET_OR_EMPTY: KvOp._Verb.ValueType  # 9
+        GET_TREE: KvOp._Verb.ValueType  # 10
+        CHECK_INDEX: KvOp._Verb.ValueType  # 11
+        CHECK_SESSION: KvOp._Verb.ValueType  # 12
+        CHECK_NOT_EXISTS: KvOp._Verb.ValueType  # 13
 
     class Verb(_Verb, metaclass=_VerbEnumTypeWrapper): ...
     VERB_UNSPECIFIED: KvOp.Verb.ValueType  # 0
@@ -49,6 +92,13 @@ class KvOp(_message.Message):
     DELETE: KvOp.Verb.ValueType  # 5
     DELETE_CAS: KvOp.Verb.ValueType  # 6
     DELETE_TREE: KvOp.Verb.ValueType  # 7
+    GET: KvOp.Verb.ValueType  # 8
+    """In transactions only."""
+    GET_OR_EMPTY: KvOp.Verb.ValueType  # 9
+    GET_TREE: KvOp.Verb.ValueType  # 10
+    CHECK_INDEX: KvOp.Verb.ValueType  # 11
+    CHECK_SESSION: KvOp.Verb.ValueType  # 12
+    CHECK_NOT_EXISTS: KvOp.Verb.ValueType  # 13
 
     VERB_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
