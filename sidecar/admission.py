@@ -170,3 +170,5 @@ class Admission:
     jwt: Requirement = ()  # over what the rule of the caller asks
     providers: Mapping[str, JwtProvider] = field(default_factory=dict)  # all that some requirement names
     paths: PathPolicy = PathPolicy()
+    limits: tuple[RateLimit, ...] = ()  # all that match a request must let it through
+    faults: tuple[Fault, ...] = ()  # all that match a request are drawn for

@@ -9,6 +9,8 @@ WeftError
     ├── HeadersTooLarge         more header bytes than we accept
     ├── AmbiguousRequest        its path, or a header's name, can be read in two ways
     ├── CallerDenied            an intention denies the caller, or this request of it
+    ├── RateLimited             a rate limit of the service lets no more through now
+    ├── FaultInjected           an experiment answers it on purpose
     ├── TokenRefused            an intention asks for a token that the request does not bear
     ├── NoRoute                 no route of the upstream matches the request
     ├── NoInstance              no instance is registered and healthy
@@ -65,6 +67,14 @@ class AmbiguousRequest(RequestRefused):
 
 class TokenRefused(RequestRefused):
     """Expected. There is no token, or not one that proves what is asked."""
+
+
+class RateLimited(RequestRefused):
+    """Expected. Too many requests for a rate limit of the service."""
+
+
+class FaultInjected(RequestRefused):
+    """Expected. An experiment ends the request on purpose."""
 
 
 class NoRoute(RequestRefused):

@@ -17,5 +17,16 @@ TCP_BYTES = Event(
 SPANS = Event("weft_spans", "Spans of sampled requests, by what became of them.", ("result",))
 ACCESS_LOG_LINES = Event("weft_access_log_lines", "Access log lines, by what became of them.", ("result",))
 
-EVENTS: tuple[Event, ...] = (MIRRORED, TCP_BYTES, SPANS, ACCESS_LOG_LINES)
+RATE_LIMITED = Event(
+    "weft_rate_limited_requests",
+    "Requests that a rate limit of the service refused.",
+    ("source", "limit"),
+)
+INJECTED = Event(
+    "weft_injected_faults",
+    "Requests that an experiment of the service was done to.",
+    ("source", "fault"),
+)
+
+EVENTS: tuple[Event, ...] = (MIRRORED, RATE_LIMITED, INJECTED, TCP_BYTES, SPANS, ACCESS_LOG_LINES)
 """In the order of /metrics and of docs/metrics.md."""

@@ -42,6 +42,8 @@ ANSWERS: Mapping[type[errors.RequestRefused], Answer] = MappingProxyType(
         errors.TokenRefused: Answer(
             401, UNAUTHENTICATED, "weft: no valid token", "unauthenticated", fields=_BEARER
         ),
+        errors.RateLimited: Answer(429, RESOURCE_EXHAUSTED, "weft: rate limited", "rate_limited"),
+        errors.FaultInjected: Answer(503, UNAVAILABLE, "weft: fault injected", "fault"),
         errors.CallerDenied: Answer(403, PERMISSION_DENIED, "weft: denied by intention", "denied"),
         errors.NoRoute: Answer(404, UNIMPLEMENTED, "weft: no route matches", "no_route"),
         errors.NoInstance: Answer(503, UNAVAILABLE, "weft: no healthy instance", "no_instance"),

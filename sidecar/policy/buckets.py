@@ -1,10 +1,33 @@
 """Sans-IO. Local rate limits: token buckets, one for all callers of a limit or one for each."""
 
+import math
 from collections.abc import Sequence
 
-from ..admission import RateLimit
+from weft.pb.mesh.v1 import mesh_pb2
 
+from ..admission import RateLimit
+from ..errors import InvalidResource
+from .match import http_match
+from .numbers import label, number
+
+PER_SECOND_MAX = 1_000_000
 CALLERS_MAX = 4096  # buckets of one limit; callers are proven identities, so there are not more by malice
+
+
+def limit_of(said: mesh_pb2.RateLimit) -> RateLimit:
+    """Raises InvalidResource."""
+    where = f"proxy: rate limit {said.name[:80]!r}"
+    rate = said.requests_per_second
+    if not 0 < rate <= PER_SECOND_MAX:
+        raise InvalidResource(where, f"requests_per_second {rate} is not above 0 to {PER_SECOND_MAX}")
+    default = max(1, math.ceil(rate))
+    return RateLimit(
+        name=label(where, said.name),
+        per_second=rate,
+        burst=float(number(where, "burst", said.burst, default, PER_SECOND_MAX)),
+        match=http_match(where, said.match) if said.HasField("match") else None,
+        per_caller=said.per_caller,
+    )
 
 
 class Bucket:

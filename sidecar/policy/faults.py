@@ -5,7 +5,16 @@ from collections.abc import Callable, Iterable
 from statistics import NormalDist
 from typing import NamedTuple
 
+from weft.pb.mesh.v1 import mesh_pb2
+
 from ..admission import Abort, Delay, Distribution, Fault
+from ..errors import InvalidResource
+from .match import http_match
+from .numbers import PPM_MAX, label, number, seconds
+
+DELAY_MS_MAX = 60_000
+STATUSES = range(200, 600)
+GRPC_STATUS_MAX = 16
 
 PPM = 1_000_000
 _STANDARD = NormalDist()
@@ -19,6 +28,56 @@ _HTTP_OF_GRPC = {
     16: 401,
 }  # fmt: skip
 _UNKNOWN, _SERVER_ERROR = 2, 500
+
+
+_DISTRIBUTIONS = dict(enumerate(Distribution))  # in the contract's order
+
+
+def fault_of(said: mesh_pb2.Fault) -> Fault:
+    """Raises InvalidResource."""
+    where = f"proxy: fault {said.name[:80]!r}"
+    if said.ends_unix_ms <= 0:
+        raise InvalidResource(where, "does not say when it ends")
+    if said.HasField("abort") and said.reset:
+        raise InvalidResource(where, "can abort or reset, not both")
+    return Fault(
+        name=label(where, said.name),
+        ppm=number(where, "ppm", said.ppm, 0, PPM_MAX),
+        match=http_match(where, said.match) if said.HasField("match") else None,
+        delay=_delay(where, said.delay) if said.HasField("delay") else None,
+        abort=_abort(where, said.abort) if said.HasField("abort") else None,
+        bytes_per_second=said.bytes_per_second,
+        reset=said.reset,
+        ends_s=said.ends_unix_ms / 1000,
+    )
+
+
+def _abort(where: str, said: mesh_pb2.Fault.Abort) -> Abort:
+    if not 0 <= said.grpc_status <= GRPC_STATUS_MAX or not (said.http_status or said.grpc_status):
+        raise InvalidResource(where, f"grpc_status {said.grpc_status} of an abort is none")
+    if said.http_status and said.http_status not in STATUSES:
+        raise InvalidResource(where, f"http_status {said.http_status} of an abort is not one of 200 to 599")
+    return abort_of(said.http_status, said.grpc_status)
+
+
+def _delay(where: str, said: mesh_pb2.Fault.Delay) -> Delay:
+    if said.distribution not in _DISTRIBUTIONS:
+        raise InvalidResource(where, "has an unknown distribution; upgrade the sidecar")
+
+    def time_s(field: str, default_s: float = 0.0) -> float:
+        return seconds(where, field, getattr(said, field), default_s, DELAY_MS_MAX)
+
+    delay = Delay(
+        _DISTRIBUTIONS[said.distribution],
+        time_s("fixed_ms"),
+        time_s("mean_ms"),
+        time_s("deviation_ms"),
+        time_s("least_ms"),
+        time_s("most_ms", DELAY_MS_MAX / 1000),
+    )
+    if delay.least_s > delay.most_s:
+        raise InvalidResource(where, "least_ms of a delay is above most_ms")
+    return delay
 
 
 class Injection(NamedTuple):

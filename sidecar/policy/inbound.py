@@ -21,6 +21,8 @@ from ..admission import (
 )
 from ..errors import InvalidResource
 from ..snapshot import Rule
+from .buckets import limit_of
+from .faults import fault_of
 from .fields import check_count, rule_of
 from .match import header_name, http_match, is_text
 from .numbers import number, seconds
@@ -30,6 +32,8 @@ RULES_MAX = 10_000  # intentions of one service; read through once per new calle
 PERMISSIONS_MAX = 256  # of one rule; asked in turn for each new head
 PROVIDERS_MAX = 64
 LOCATIONS_MAX = 16
+LIMITS_MAX = 512  # each is matched with each new head
+FAULTS_MAX = 256
 CLAIMS_MAX = 64
 DEPTH_MAX = 16  # of a claim's path
 SKEW_S_MAX = 24 * 3600
@@ -92,10 +96,14 @@ def admission_of(
 ) -> Admission:
     """Raises InvalidResource."""
     check_count("jwt-provider", "providers", len(providers), PROVIDERS_MAX)
+    check_count("proxy", "rate limits", len(proxy.rate_limits), LIMITS_MAX)
+    check_count("proxy", "faults", len(proxy.faults), FAULTS_MAX)
     made = Admission(
         jwt=_asked("intentions", intentions.HasField("jwt"), intentions.jwt),
         providers={name: provider_of(name, it.jwt_provider) for name, it in providers.items()},
         paths=path_policy(proxy.normalization),
+        limits=tuple(map(limit_of, proxy.rate_limits)),
+        faults=tuple(map(fault_of, proxy.faults)),
     )
     requirements = [made.jwt]
     for rule in rules:

@@ -4,6 +4,14 @@ from ..errors import InvalidResource
 
 PERCENT_MAX = 100
 PPM_MAX = 1_000_000
+NAME_BYTES_MAX = 256
+
+
+def label(resource: str, name: str) -> str:
+    """A name for people and for labels of metrics."""
+    if not name or len(name.encode()) > NAME_BYTES_MAX or not name.isprintable():
+        raise InvalidResource(resource, f"has no name that can be shown in {NAME_BYTES_MAX} bytes")
+    return name
 
 
 def number(resource: str, field: str, value: int, default: int, value_max: int) -> int:

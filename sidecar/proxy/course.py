@@ -15,7 +15,7 @@ from ..h2.stream import CLOSED, SENT_DONE
 from ..policy.outlier import is_failure
 from ..policy.retry import NO_POLICY, FailureKind, backoff_s, is_retriable, may_retry
 from ..policy.timeouts import with_timeout, write
-from ..respond import ANSWERS
+from ..respond import ANSWERS, Answer
 from ..traffic import HashInput
 from .exchange import Exchange, answer, needs_half, waiting_half
 
@@ -35,13 +35,14 @@ class Course:
 
     __slots__ = (
         "cookie", "counted", "deadline", "idle_s", "key", "look_at", "mirrors", "quiet_since", "resume_at",
-        "retrying", "seen", "tried", "try_ends",
+        "retrying", "seen", "then", "tried", "try_ends",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.deadline = NEVER  # of the request as a whole
         self.try_ends = NEVER  # of the attempt under way
         self.resume_at = NEVER  # when the next attempt begins
+        self.then: Answer | None = None  # what ends the request at `resume_at`, instead of an attempt
         self.look_at = NEVER  # when it is asked whether anything has moved
         self.idle_s = 0.0
         self.quiet_since = 0.0
@@ -97,6 +98,9 @@ def expired(exchange: Exchange, now: float) -> None:
         return
     if now >= course.resume_at:
         course.resume_at = NEVER
+        if course.then is not None:
+            answer(exchange, course.then)
+            return
         send_again(exchange, course)
     elif now >= course.try_ends:
         course.try_ends = NEVER
@@ -259,6 +263,15 @@ def _begin_retry(exchange: Exchange, course: Course) -> None:
         plan.budget.running += 1
     if needs_half(exchange):
         waiting_half(exchange)
+
+
+def hold(exchange: Exchange, seconds: float, then: Answer | None) -> None:
+    """The first attempt begins after a while; or `then` is answered."""
+    course = course_of(exchange)
+    course.then = then
+    if needs_half(exchange):
+        waiting_half(exchange)
+    wait(exchange, course, seconds)
 
 
 def wait(exchange: Exchange, course: Course, seconds: float) -> None:

@@ -6,13 +6,15 @@ from weft.clock import Clock
 from weft.spiffe import SpiffeId
 from weft.svid import UntrustedPeer
 
-from ..admission import PathPolicy, Place, Underscored
+from ..admission import Admission, Fault, PathPolicy, Place, Underscored
 from ..errors import AmbiguousRequest, CallerDenied, NotParsed, TokenRefused
 from ..h2.block import Field, Head
 from ..h2.outbox import Outbox
 from ..identity import TlsContexts
 from ..policy.authorize import Authorizer, Verdict
-from ..policy.gate import Judgement
+from ..policy.buckets import Limiter
+from ..policy.gate import Judgement, reads_path
+from ..policy.match import Matcher, reads_of
 from ..policy.paths import AmbiguousPath
 from ..policy.reading import as_sent, has_underscore, read_once
 from ..respond import ANSWERS, Answer
@@ -20,7 +22,7 @@ from ..snapshot import Inbound, Protocol
 from ..telemetry import Direction, Telemetry
 from .app import App
 from .downstream import Downstream
-from .entry import Entry, said_anew
+from .entry import Entry, Imposed, said_anew
 from .exchange import Exchange, Plan, answer
 from .peer import prove
 from .side import Side, is_grpc
@@ -31,6 +33,7 @@ _NOT_PARSED = ANSWERS[NotParsed]
 _UNPROVEN = ANSWERS[TokenRefused]
 _AMBIGUOUS = ANSWERS[AmbiguousRequest]
 _NO_PATHS = PathPolicy()
+_NOTHING = Imposed()
 
 
 class InboundSide(Side):
@@ -58,6 +61,9 @@ class InboundSide(Side):
         self._authorizer = Authorizer((), False)
         self._bytes_refused = False
         self._configured: Inbound | None = None
+        self._limiters: list[tuple[Limiter, Matcher]] = []
+        self._faults: list[tuple[Fault, Matcher]] = []
+        self._strict = False  # limits or faults depend on how paths are spelled
         self._ours = frozenset((CALLER_FIELD,))  # fields that nobody but us may set
 
     def forget_plans(self) -> None:
@@ -101,10 +107,13 @@ class InboundSide(Side):
         series = self.telemetry.series(self.direction, caller.identity.service, self.own.service)
         grpc = is_grpc(head)
         plan = Plan(fields, self.app.pool(head, grpc), series, grpc, head.method == b"HEAD")
-        if (judgement is None or judgement.lasts) and not self._looks_at_names():
+        imposed = self._imposed(read, caller.identity.service)
+        if (judgement is None or judgement.lasts) and (
+            refusal is not None or not (any(imposed) or self._looks_at_names())
+        ):
             plan.refusal = refusal
         else:
-            plan.begin = Entry(self, head, judgement, refusal).begin
+            plan.begin = Entry(self, head, str(caller.identity), judgement, refusal, imposed).begin
         return plan
 
     def _read(self, verdict: Verdict, head: Head) -> Head:
@@ -112,7 +121,16 @@ class InboundSide(Side):
         paths = self._paths()
         if paths.underscored is Underscored.REJECT and has_underscore(head.fields):
             raise AmbiguousPath("a header has '_' in its name")
-        return read_once(head, paths, strict=verdict.gate is not None and verdict.gate.strict)
+        strict = self._strict or (verdict.gate is not None and verdict.gate.strict)
+        return read_once(head, paths, strict=strict)
+
+    def _imposed(self, head: Head, source: str) -> Imposed:
+        if not (self._limiters or self._faults):
+            return _NOTHING
+        return Imposed(
+            [it for it, matcher in self._limiters if matcher.matches(head, source)],
+            [it for it, matcher in self._faults if matcher.matches(head, source)],
+        )
 
     def _passed_on(self, head: Head, judgement: Judgement | None) -> tuple[Field, ...]:
         """The fields that the application gets, but for the caller's: the tokens that we have checked do not
@@ -162,10 +180,20 @@ class InboundSide(Side):
         self._ours = frozenset((CALLER_FIELD, *filter(None, told)))
         http = inbound.app_protocol not in (Protocol.UNKNOWN, Protocol.TCP)
         self._bytes_refused = inbound.parsed_only or http
+        self._impose(inbound.admission)
         self.epoch = object()
-        self.read(self._authorizer.reads | self._ours)
+        matchers = [matcher for _, matcher in (*self._limiters, *self._faults)]
+        self.read(self._authorizer.reads | self._ours | reads_of(matchers))
         for conn in list(self.connections):
             self._judge(conn)
+
+    def _impose(self, admission: Admission) -> None:
+        """Limits that stay keep their buckets."""
+        known = {limiter.limit: limiter for limiter, _ in self._limiters}
+        self._limiters = [(known.get(it) or Limiter(it), Matcher(it.match)) for it in admission.limits]
+        self._faults = [(it, Matcher(it.match)) for it in admission.faults]
+        matches = [it.match for it in admission.limits] + [it.match for it in admission.faults]
+        self._strict = any(map(reads_path, matches))
 
     def _judge(self, conn: Downstream) -> None:
         """Open streams that would be refused now end. Where the caller may call nothing any more, the

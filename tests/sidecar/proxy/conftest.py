@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.scripted import Peer, serves
+from tests.support.service import Service
 from tests.support.switch import Mesh, Plain
 from tests.support.wire import App, EchoApp
 
@@ -26,6 +28,13 @@ async def app() -> AsyncIterator[App]:
 async def echo() -> AsyncIterator[EchoApp]:
     running = EchoApp()
     await running.start()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+async def service(mesh: Mesh) -> AsyncIterator[Service]:
+    running = await Service(mesh, Peer(mesh, serves(), plain=True)).start()
     yield running
     running.close()
 

@@ -1,83 +1,19 @@
 """Permissions and tokens of intentions, on the real listener, and ways around them."""
 
-import dataclasses
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from sidecar.admission import Admission, JwtProvider, PathPolicy, Permission, Underscored
+from sidecar.admission import JwtProvider, PathPolicy, Underscored
 from sidecar.h2.encoder import Encoder
 from sidecar.h2.errors import ErrorCode
 from sidecar.proxy.downstream import Downstream
-from sidecar.proxy.engine import Engine
-from sidecar.snapshot import Address, Inbound, Rule
 from sidecar.traffic import HeaderMatch, HttpMatch, TextKind
-from tests.support.scripted import Calls, Peer, get, grpc, serves, silent
-from tests.support.switch import DOMAIN, Mesh, inbound_port
+from tests.support.scripted import get, grpc, silent
+from tests.support.service import Service, allow, deny, prefix, rule
 from tests.support.tokens import asks, provider, token
 from tests.support.waiting import until
-from tests.support.wire import HEAD_OK, Heard, Wire, dial
-
-
-class Service:
-    """orders' engine with an application that serves, and callers of it."""
-
-    def __init__(self, mesh: Mesh, app: Peer) -> None:
-        self.mesh = mesh
-        self.app = app
-        self._wires: list[Wire] = []
-
-    async def start(self) -> "Service":
-        await self.app.start()
-        address = Address("127.0.0.1", self.app.port)
-        self.engine: Engine = await self.mesh.engine(self.mesh.snapshot("orders", app=address))
-        return self
-
-    def configure(self, *rules: Rule, default_allow: bool = False, **admission: Any) -> None:
-        old = self.engine.snapshot
-        inbound = Inbound(
-            old.inbound.listen, old.inbound.app, rules, default_allow, admission=Admission(**admission)
-        )
-        self.engine.swap(dataclasses.replace(old, inbound=inbound))
-
-    async def caller(self, name: str = "web") -> Calls:
-        self._wires.append(await dial(inbound_port(self.engine), ssl=self.mesh.tls(name).client))
-        return Calls(self._wires[-1])
-
-    @property
-    def paths(self) -> list[str]:
-        return [head[":path"] for head in self.app.heads]
-
-    def close(self) -> None:
-        for wire in self._wires:
-            wire.close()
-        self.app.close()
-
-
-@pytest.fixture
-async def service(mesh: Mesh) -> AsyncIterator[Service]:
-    running = await Service(mesh, Peer(mesh, serves(), plain=True)).start()
-    yield running
-    running.close()
-
-
-def rule(*permissions: Permission, source: str = "web", **settings: Any) -> Rule:
-    return Rule(
-        f"{source}-rule", source, DOMAIN, "", allow=not permissions, permissions=permissions, **settings
-    )
-
-
-def allow(match: HttpMatch | None = None, **settings: Any) -> Permission:
-    return Permission(True, match, **settings)
-
-
-def deny(match: HttpMatch) -> Permission:
-    return Permission(False, match)
-
-
-def prefix(text: str) -> HttpMatch:
-    return HttpMatch(TextKind.PREFIX, text)
+from tests.support.wire import HEAD_OK, Heard, Wire
 
 
 def header(name: str, value: str) -> HttpMatch:
