@@ -1,5 +1,7 @@
 """`/v1/catalog/*`: nodes, services and instances, health left aside."""
 
+from dataclasses import replace
+
 from ..catalog import watches
 from ..catalog.model import ServiceEntry
 from ..catalog.state import Read
@@ -33,6 +35,14 @@ def node_services(reading: Reading) -> Answer:
     shown = {each.id: health_service(each) for each in reading.sieve.keep(services, reads.service)}
     kept = {key: each for key, each in shown.items() if reading.keeps(each)}
     return answer(found, {"Node": node(row), "Services": kept})
+
+
+def node_service_list(reading: Reading) -> Answer:
+    """A node with its services as a list; null for an unknown one."""
+    found = node_services(reading)
+    if found.body is None:
+        return found
+    return replace(found, body={**found.body, "Services": list(found.body["Services"].values())})
 
 
 def services(reading: Reading) -> Answer:

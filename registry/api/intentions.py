@@ -58,7 +58,7 @@ async def put_exact(call: Call) -> Reply:
     """Creates or replaces one intention. The query string names the pair, the body the action."""
     source, destination = _pair(call.query)
     call.caller.require_intention(destination, Access.WRITE)
-    row = read_whole(decode_object(call.body), "", lambda fields: _read(fields, source, destination))
+    row = read_whole(decode_object(call.body), "", lambda fields: read_body(fields, source, destination))
     entropy = call.parts.entropy(16)
     fresh = replace(row, id=str(uuid.UUID(bytes=entropy, version=4)))
     await call.parts.writer.propose(lambda stamp: commands.set_intention(stamp, fresh))
@@ -95,8 +95,8 @@ def match(reading: Reading) -> Answer:
     if by not in looks:
         raise BadRequest("'by' parameter must be one of 'source' or 'destination'")
     for name in names:
-        reading.caller.require_intention(_service(name), Access.READ)
-    found = {name: looks[by](reading.state, _service(name)) for name in names}
+        reading.caller.require_intention(service_name(name), Access.READ)
+    found = {name: looks[by](reading.state, service_name(name)) for name in names}
     return Answer(
         {name: [intention(row) for row in each.rows] for name, each in found.items()},
         max(each.index for each in found.values()),
@@ -108,10 +108,10 @@ def _pair(query: Query) -> tuple[str, str]:
     for name in ("source", "destination"):
         if not query.text(name):
             raise MissingParameter(name)
-    return _service(query.text("source")), _service(query.text("destination"))
+    return service_name(query.text("source")), service_name(query.text("destination"))
 
 
-def _service(text: str) -> str:
+def service_name(text: str) -> str:
     """`name`, or `default/name`, or `default/default/name`. Raises BadRequest for other tenants."""
     *tenancy, name = text.split("/")
     if not name or len(tenancy) > 2 or any(part not in ("default", "") for part in tenancy):
@@ -119,7 +119,7 @@ def _service(text: str) -> str:
     return name
 
 
-def _read(fields: Fields, source: str, destination: str) -> Intention:
+def read_body(fields: Fields, source: str, destination: str) -> Intention:
     for name in _ECHOED:
         fields.raw(name)
     permissions = permissions_of(fields.raw("Permissions") or [])

@@ -246,6 +246,8 @@ BODIES: dict[str, object] = {
     "/v1/catalog/register": {"Node": "web", "Address": "10.1.1.1"},
     "/v1/txn": [{"KV": {"Verb": "set", "Key": "web"}}],
     "/v1/config": {"Kind": "service-defaults", "Name": "web"},
+    "/v1/connect/intentions": {"SourceName": "a", "DestinationName": "web", "Action": "allow"},
+    "/v1/connect/intentions/:id": {"Action": "allow"},
     "/v1/connect/intentions/exact": {"Action": "allow"},
     "/v1/internal/acl/authorize": [{"Resource": "acl", "Access": "write"}],
 }
@@ -261,6 +263,7 @@ NAMES = {
     "/v1/config/:kind": "service-defaults/web",
     "/v1/health/state/:state": "any",
 }
+IDS: dict[str, str] = {}  # of what a test has made: path -> name
 ANSWERS_ALL = {"/v1/acl/token/self", "/v1/internal/acl/authorize"}  # about the caller's own token
 
 
@@ -276,6 +279,8 @@ async def make_session(client: Client, management: str) -> None:
 
 def path_of(route: Route) -> str:
     prefix, colon, _ = route.path.partition(":")
+    if route.path in IDS:
+        return prefix + IDS[route.path]
     found = [name for start, name in (MADE | NAMES).items() if route.path.startswith(start)]
     return prefix + ((found or ["web"])[0] if colon else "") + QUERIES.get(route.path, "")
 
@@ -292,13 +297,17 @@ async def ask(client: Client, route: Route, token: str) -> tuple[int, bytes]:
 GUARDED = [route for route in ROUTES if route.guard.how is not How.OPEN]
 
 
-async def test_every_route_refuses_who_may_not(guarded: Client) -> None:
+async def test_every_route_refuses_who_may_not(guarded: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """No token, an explicit deny, another service's token, and one that has ended."""
     who = await tokens(guarded)
     register = {"Name": "web", "Check": {"TTL": "10s"}}
     await guarded.call("PUT", "/v1/agent/service/register", register, X_Consul_Token=who.management)
     await guarded.call("PUT", "/v1/config", BODIES["/v1/config"], X_Consul_Token=who.management)
     await make_session(guarded, who.management)
+    exact = f"/v1/connect/intentions/exact{QUERIES['/v1/connect/intentions/exact']}"
+    await guarded.call("PUT", exact, {"Action": "deny"}, X_Consul_Token=who.management)
+    _, _, made = await guarded.call("GET", exact, X_Consul_Token=who.management)
+    monkeypatch.setitem(IDS, "/v1/connect/intentions/:id", json.loads(made)["ID"])
     for route in GUARDED:
         at = f"{route.method} {route.path}"
         assert (await ask(guarded, route, who.expired)) == (403, b"ACL not found"), at

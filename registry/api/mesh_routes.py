@@ -1,0 +1,25 @@
+"""Routes of gateways, exports, usage and the old forms of intentions."""
+
+from ..filter import rows
+from . import catalog, exports, gateways, intentions_by_id, usage
+from .permission import INSIDE, KEYRING_READ, KEYRING_WRITE, MESH_READ, OPERATOR_READ, SIEVED
+from .route import Route, ask, by, read, write
+
+_KEYRING = "/v1/operator/keyring"
+
+ROUTES: tuple[Route, ...] = (
+    read("/v1/catalog/gateway-services/:gateway", gateways.services, SIEVED),
+    by(rows.SERVICE, read("/v1/catalog/node-services/:node", catalog.node_service_list, SIEVED)),
+    write("POST", "/v1/connect/intentions", intentions_by_id.create, INSIDE),
+    read("/v1/connect/intentions/:id", intentions_by_id.get, INSIDE),
+    write("PUT", "/v1/connect/intentions/:id", intentions_by_id.change, INSIDE),
+    write("DELETE", "/v1/connect/intentions/:id", intentions_by_id.delete, INSIDE),
+    read("/v1/exported-services", exports.exported, MESH_READ),
+    by(rows.HEALTH_ENTRY, read("/v1/health/ingress/:service", gateways.ingress, SIEVED)),
+    read("/v1/imported-services", exports.imported, MESH_READ),
+    ask(_KEYRING, usage.keyring, KEYRING_READ),
+    write("POST", _KEYRING, usage.keyring, KEYRING_WRITE),
+    write("PUT", _KEYRING, usage.keyring, KEYRING_WRITE),
+    write("DELETE", _KEYRING, usage.keyring, KEYRING_WRITE),
+    ask("/v1/operator/usage", usage.usage, OPERATOR_READ),
+)
