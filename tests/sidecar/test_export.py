@@ -135,7 +135,7 @@ async def test_opentelemetrys_own_collector_takes_them(tmp_path: Path) -> None:
     told = tmp_path / "told"
     running = start(program, tmp_path / "otelcol.yaml", told)
     try:
-        await until(lambda: "Everything is ready" in told.read_text(), "the collector listens", 60)
+        await until(lambda: "Everything is ready" in told.read_text(), "the collector is ready", 60)
         for number, endpoint in enumerate((f"grpc://{listen[0]}", f"http://{listen[1]}"), 1):
             async with exporting(endpoint) as exports:
                 exports.spans.offer(ended())
