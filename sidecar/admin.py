@@ -1,24 +1,27 @@
-"""The admin port: `/ready`, `/metrics`, `/config` over HTTP/1.1, on loopback.
+"""The admin port: `/ready`, `/metrics`, `/config`, `/tap` over HTTP/1.1, on loopback.
 
 The parsing is `http.server`'s, over bytes that asyncio read: a whole HTTP framework would cost 10 MB of
-resident memory in every sidecar for three GETs.
+resident memory in every sidecar for four GETs.
 """
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from ipaddress import ip_address
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from weft import __version__
-from weft.errors import PortTaken
+from weft.errors import PortTaken, UsageError, WeftError
 
 HEAD_BYTES_MAX = 16 * 1024  # a scraper's request is below 1 KiB
 READ_TIMEOUT_S = 5.0  # for a request's head; loopback needs milliseconds
 CONNECTIONS_MAX = 32  # at once; a scraper and a person with curl
+POLL_S = 0.5  # how late the end of a feed is noticed
 
 
 class Page(NamedTuple):
@@ -31,13 +34,30 @@ def json_page(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Page:
     return Page(status, "application/json", json.dumps(content, indent=2, default=str).encode() + b"\n")
 
 
-class Admin:
-    """Serves `pages` (path to what makes it) on one address."""
+class Feed(Protocol):
+    """Text without end, for `seconds` at most."""
 
-    def __init__(self, pages: dict[str, Callable[[], Page]]) -> None:
+    content_type: str
+    seconds: float
+
+    async def next(self, wait_s: float) -> bytes:
+        """What there is to send; b"" where nothing came in `wait_s`."""
+
+
+Pages = Mapping[str, Callable[[], Page]]
+Feeds = Mapping[str, Callable[[str], AbstractContextManager[Feed]]]
+"""By path: opened with the query, closed when the reader has gone. Opening raises a WeftError."""
+
+
+class Admin:
+    """Serves `pages` (path to what makes it) and `feeds` on one address."""
+
+    def __init__(self, pages: Pages, feeds: Feeds = MappingProxyType({})) -> None:
         self._pages = pages
+        self._feeds = feeds
         self._server: asyncio.Server | None = None
         self._open = 0
+        self._closing = False
 
     async def start(self, host: str, port: int) -> str:
         """Binds, and answers the address bound as host:port. Raises PortTaken."""
@@ -51,6 +71,7 @@ class Admin:
         return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
 
     async def close(self) -> None:
+        self._closing = True
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
@@ -60,18 +81,36 @@ class Admin:
         try:
             if self._open <= CONNECTIONS_MAX:
                 async with asyncio.timeout(READ_TIMEOUT_S):
-                    writer.write(answer(await reader.readuntil(b"\r\n\r\n"), self._pages))
+                    exchange = _Exchange(await reader.readuntil(b"\r\n\r\n"), self._pages, self._feeds)
+                    writer.write(exchange.response())
                     await writer.drain()
+                if exchange.feed is not None:
+                    await self._feed(exchange, reader, writer)
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
             pass  # whoever it was, it did not speak HTTP; it is told by the close
         finally:
             self._open -= 1
             writer.close()
 
+    async def _feed(
+        self, exchange: "_Exchange", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Sends what comes until its time is over or the reader has gone."""
+        assert exchange.feed is not None
+        try:
+            with exchange.feed(exchange.query) as feed:
+                writer.write(exchange.begun(feed.content_type))
+                async with asyncio.timeout(feed.seconds):
+                    while not (self._closing or reader.at_eof()):
+                        await writer.drain()
+                        writer.write(await feed.next(POLL_S))
+        except WeftError as error:
+            writer.write(exchange.refused(error))
 
-def answer(head: bytes, pages: dict[str, Callable[[], Page]]) -> bytes:
+
+def answer(head: bytes, pages: Pages) -> bytes:
     """The whole response to a request's head, after which the connection closes."""
-    return _Exchange(head, pages).response()
+    return _Exchange(head, pages, {}).response()
 
 
 class _Exchange(BaseHTTPRequestHandler):
@@ -82,8 +121,11 @@ class _Exchange(BaseHTTPRequestHandler):
     server_version = f"weft/{__version__}"
     sys_version = ""
 
-    def __init__(self, head: bytes, pages: dict[str, Callable[[], Page]]) -> None:
+    def __init__(self, head: bytes, pages: Pages, feeds: Feeds) -> None:
         self._pages = pages
+        self._feeds = feeds
+        self.feed: Callable[[str], AbstractContextManager[Feed]] | None = None  # nothing is answered yet
+        self.query = ""
         self.client_address = ("", 0)
         self.rfile = BytesIO(head)
         self.wfile = self._out = BytesIO()
@@ -92,6 +134,19 @@ class _Exchange(BaseHTTPRequestHandler):
             self._dispatch()
 
     def response(self) -> bytes:
+        return self._out.getvalue()
+
+    def begun(self, content_type: str) -> bytes:
+        """The head of a feed; it ends with the connection."""
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        return self._out.getvalue()
+
+    def refused(self, error: WeftError) -> bytes:
+        usage = isinstance(error, UsageError)
+        self._send(_text(HTTPStatus.BAD_REQUEST if usage else HTTPStatus.SERVICE_UNAVAILABLE, str(error)))
         return self._out.getvalue()
 
     def log_message(self, *_: Any) -> None:
@@ -103,10 +158,18 @@ class _Exchange(BaseHTTPRequestHandler):
         elif not _is_loopback(self.headers.get("Host", "")):
             # A page in a browser that rebinds its own name to 127.0.0.1 comes with that name here.
             self._send(_text(HTTPStatus.MISDIRECTED_REQUEST, "use a loopback address as host"))
-        elif make := self._pages.get(self.path.partition("?")[0]):
-            self._send(make())
         else:
-            self._send(_text(HTTPStatus.NOT_FOUND, "there are " + ", ".join(sorted(self._pages))))
+            path, _, self.query = self.path.partition("?")
+            self._answer(path)
+
+    def _answer(self, path: str) -> None:
+        if make := self._pages.get(path):
+            self._send(make())
+        elif path in self._feeds and self.command == "GET":
+            self.feed = self._feeds[path]
+        else:
+            known = ", ".join(sorted((*self._pages, *self._feeds)))
+            self._send(_text(HTTPStatus.NOT_FOUND, f"there are {known}"))
 
     def _send(self, page: Page) -> None:
         self.send_response(page.status)

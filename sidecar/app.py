@@ -9,6 +9,7 @@ import json
 import random
 import signal
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -34,6 +35,7 @@ from .session import Session
 from .snapshot import Snapshot
 from .state import StateDir, StateWriter
 from .subscribe import Resources, Subscription, version_of
+from .tapping import tapped
 from .telemetry import Telemetry
 
 # With a cached state at hand, the registry gets this long to answer before the cache is served.
@@ -80,11 +82,12 @@ class Sidecar:
         self._telemetry = Telemetry()
         self._session = Session(self._credential, config.registry)
         self._identity = Identity(self._session.sign, clock, rng, self._telemetry)
-        self._outlets = Outlets(self._telemetry)
+        self._outlets = Outlets(self._telemetry, clock)
         self._serving = Serving(make_switch, self._telemetry, self._outlets, clock)
         self._pages = Pages(key, self._serving, self._telemetry)
         self._admin = Admin(
-            {"/ready": self._pages.ready, "/metrics": self._pages.metrics, "/config": self._pages.config}
+            {"/ready": self._pages.ready, "/metrics": self._pages.metrics, "/config": self._pages.config},
+            {"/tap": partial(tapped, self._outlets)},
         )
         self._tasks = Tasks()
         self._access_log = AccessLog(self._outlets.log, self._telemetry)

@@ -1,4 +1,4 @@
-"""One request that has ended, as spans and the access log tell of it.
+"""One request that has ended, as spans, the access log and taps tell of it.
 
 Made only for requests that one of them wants. Values of headers stay inside but for a few that are known to
 hold no secret, and paths come without their query.
@@ -56,7 +56,7 @@ class EndedCall:
         return self.http_status >= 500 or self.http_status == 0
 
     def document(self) -> dict[str, Any]:
-        """As JSON says it, in the access log."""
+        """As JSON says it, in the access log and in taps."""
         call = self.call
         told = {
             "direction": call.direction.value,

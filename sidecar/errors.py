@@ -4,6 +4,8 @@ WeftError
 ├── InvalidResource         expected: the registry sent what we cannot obey; the delta is refused
 ├── CredentialRejected      expected: the registry no longer knows our credential; we stop serving
 ├── RegistryUnreachable     expected: serving goes on with what is known
+├── InvalidQuery            expected: a query to the admin port does not say what it wants
+├── TapsFull                expected: as many taps are open as may be
 └── RequestRefused          expected: one request is answered by us; `respond.ANSWERS` says how
     ├── MalformedRequest        the request breaks RFC 9113 section 8
     ├── HeadersTooLarge         more header bytes than we accept
@@ -43,6 +45,14 @@ class CredentialRejected(UsageError):
 
 class RegistryUnreachable(Unavailable):
     """Expected. The registry did not answer; what is served already stays served."""
+
+
+class InvalidQuery(UsageError):
+    """Expected. Which field of the query is wrong, and what it may be."""
+
+
+class TapsFull(Unavailable):
+    """Expected. No further tap is opened."""
 
 
 class RequestRefused(WeftError):

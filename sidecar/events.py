@@ -16,6 +16,7 @@ TCP_BYTES = Event(
 
 SPANS = Event("weft_spans", "Spans of sampled requests, by what became of them.", ("result",))
 ACCESS_LOG_LINES = Event("weft_access_log_lines", "Access log lines, by what became of them.", ("result",))
+TAPPED = Event("weft_tapped_requests", "Requests that a tap wanted, by what became of them.", ("result",))
 
 RATE_LIMITED = Event(
     "weft_rate_limited_requests",
@@ -28,5 +29,5 @@ INJECTED = Event(
     ("source", "fault"),
 )
 
-EVENTS: tuple[Event, ...] = (MIRRORED, RATE_LIMITED, INJECTED, TCP_BYTES, SPANS, ACCESS_LOG_LINES)
+EVENTS: tuple[Event, ...] = (MIRRORED, RATE_LIMITED, INJECTED, TCP_BYTES, SPANS, ACCESS_LOG_LINES, TAPPED)
 """In the order of /metrics and of docs/metrics.md."""

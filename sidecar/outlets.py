@@ -1,18 +1,25 @@
-"""Where requests go that something looks at: spans to the exporter, lines to the access log.
+"""Where requests go that something looks at: spans to the exporter, lines to the access log, taps.
 
-Both are bounded; what does not fit is counted and gone. Nothing here waits.
+All are bounded; what does not fit is counted and gone. Nothing here waits.
 """
 
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import orjson
 
+from weft.clock import Clock
+
 from .calls import EndedCall
-from .events import ACCESS_LOG_LINES, SPANS
+from .errors import TapsFull
+from .events import ACCESS_LOG_LINES, SPANS, TAPPED
+from .tap import Tap, TapFilter
 from .telemetry import Telemetry
 
 SPANS_MAX = 2048  # waiting for the exporter: 2 MiB; OpenTelemetry's own default
 LOG_BYTES_MAX = 4 * 1024 * 1024  # waiting for the file or the pipe: some 10,000 lines
+TAPS_MAX = 16  # each looks at every request
 # Beside `EndedCall.document`, of the headers: what finds a request again in other logs.
 LOGGED_HEADERS = {"user-agent": "user_agent", "x-request-id": "request_id"}
 
@@ -63,8 +70,34 @@ def _line(ended: EndedCall) -> dict[str, object]:
 
 
 class Outlets:
-    """Of one sidecar."""
+    """Of one sidecar. `changed` is called when the first tap comes or the last one goes."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry, clock: Clock) -> None:
         self.spans = Spans(telemetry)
         self.log = LogLines(telemetry)
+        self.taps: tuple[Tap, ...] = ()
+        self.changed: Callable[[], None] = _nothing
+        self._telemetry = telemetry
+        self._clock = clock
+
+    @contextmanager
+    def tapped(self, wanted: TapFilter, rate: float) -> Iterator[Tap]:
+        """A tap for as long as the context lasts. Raises TapsFull."""
+        if len(self.taps) >= TAPS_MAX:
+            raise TapsFull(f"{TAPS_MAX} taps are open already; end one")
+        count = self._telemetry.count
+        tap = Tap(wanted, rate, self._clock, count(TAPPED, "sent"), count(TAPPED, "dropped"))
+        self._set((*self.taps, tap))
+        try:
+            yield tap
+        finally:
+            self._set(tuple(other for other in self.taps if other is not tap))
+
+    def _set(self, taps: tuple[Tap, ...]) -> None:
+        before, self.taps = self.taps, taps
+        if bool(before) != bool(taps):
+            self.changed()
+
+
+def _nothing() -> None:
+    """Before there is a switch."""

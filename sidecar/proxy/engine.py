@@ -61,7 +61,8 @@ class Engine:
         self.telemetry = telemetry
         self._clock = clock
         self._rng = rng
-        self.outlets = outlets or Outlets(telemetry)
+        self.outlets = outlets or Outlets(telemetry, clock)
+        self.outlets.changed = self._observe
         self._tasks = Tasks()
         self.outbox = Outbox(clock.monotonic, asyncio.get_running_loop().call_soon)
         self.outbox.relieve = self._relieve
@@ -165,7 +166,7 @@ class Engine:
     def _observe(self) -> None:
         """Sides look at single requests only while something asks for it."""
         policy = self.snapshot.telemetry
-        wanted = policy.traces or policy.logs
+        wanted = policy.traces or policy.logs or bool(self.outlets.taps)
         observer = Observer(policy, self.outlets, self._rng, self._clock) if wanted else None
         for side in self._sides():
             if side.observer is not None or observer is not None:

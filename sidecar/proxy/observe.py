@@ -1,4 +1,4 @@
-"""What looks at single requests: tracing and the access log.
+"""What looks at single requests: tracing, the access log, taps.
 
 A side has an `Observer` only while one of them is on, and a request is reported at its end only if one of
 them may want it; so the switch pays two comparisons for all of it when it is off.
@@ -13,6 +13,7 @@ from ..calls import EndedCall, path_of, shown_headers, text
 from ..outlets import Outlets
 from ..policy.trace_context import read
 from ..snapshot import TelemetryPolicy
+from ..tap import Tap
 from .exchange import Exchange
 from .tracing import PPM, SpanIds, Tracer
 
@@ -30,7 +31,8 @@ class Observer:
         self._draw = rng.random
         self._clock = clock
         # Tracing alone: nothing between the switch and the tracer.
-        self.begin = self._begin if policy.logs or self.tracer is None else self._trace
+        alone = self.tracer is not None and not policy.logs and not outlets.taps
+        self.begin = self._trace if alone else self._begin
 
     def _trace(self, exchange: Exchange) -> None:
         assert self.tracer is not None
@@ -48,14 +50,30 @@ class Observer:
         outlets, policy = self._outlets, self._policy
         failed = exchange.grpc_status > 0 or exchange.http_status >= 500 or not exchange.http_status
         logged = policy.logs and self._is_logged(failed)
+        taps = self._taps(exchange, failed) if outlets.taps else ()
         exported = exchange.span is not None and policy.otlp_endpoint
-        if not (exported or logged):
+        if not (exported or logged or taps):
             return
         ended = self._described(exchange, seconds)
         if exported:
             outlets.spans.offer(ended)
         if logged:
             outlets.log.offer(ended)
+        for tap in taps:
+            tap.offer(ended)
+
+    def _taps(self, exchange: Exchange, failed: bool) -> list[Tap]:
+        """Those that are to be told of it."""
+        head, call = exchange.block.head, exchange.plan.series.call
+        outcome = exchange.http_status, exchange.grpc_status, failed
+        return [
+            tap
+            for tap in self._outlets.taps
+            if tap.filter.wants_outcome(*outcome)
+            and tap.filter.wants_call(call)
+            and tap.filter.wants_request(head.method, head.path)
+            and tap.takes_one()
+        ]
 
     def _is_logged(self, failed: bool) -> bool:
         policy = self._policy

@@ -25,7 +25,7 @@ FAILED = ((":status", "200"), ("content-type", "application/grpc"), ("grpc-statu
 class Logged:
     def __init__(self, path: Path) -> None:
         self.telemetry = Telemetry()
-        self.outlets = Outlets(self.telemetry)
+        self.outlets = Outlets(self.telemetry, SystemClock())
         self.path = path
         self.log = AccessLog(self.outlets.log, self.telemetry)
 

@@ -41,7 +41,7 @@ class Traced:
 
     def __init__(self, plain: Plain) -> None:
         self.plain = plain
-        self.outlets = Outlets(Telemetry())
+        self.outlets = Outlets(Telemetry(), SystemClock())
 
     def use(self, policy: TelemetryPolicy) -> None:
         self.plain.side.observe(Observer(policy, self.outlets, random.Random(5), SystemClock()))
