@@ -8,23 +8,24 @@ an empty answer (NODATA). Either comes with the domain's SOA (RFC 2308).
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import dns.name
 from dns.rcode import NOERROR, NXDOMAIN, REFUSED, SERVFAIL, Rcode
-from dns.rdatatype import AAAA, ANY, NS, SOA, SRV, TXT, A, RdataType
+from dns.rdatatype import AAAA, ANY, CNAME, NS, PTR, SOA, SRV, TXT, A, RdataType
 
 from ..acl.access import Access
 from ..acl.caller import Caller
 from ..catalog.feature_level import SERVER_SERVICE
-from ..catalog.model import CRITICAL, PASSING, Node, ServiceEntry
+from ..catalog.model import Node
 from ..catalog.state import State
 from . import records
 from .directory import Directory
-from .limits import ANSWERS_MAX
+from .instances import Instance, Instances, host_of
 from .names import DOMAINS, Kind, Target, fold, hex_address, read_name, reverse_address
-from .records import Place, Record
+from .records import ASKED, Place, Record
 
+T = TypeVar("T")
 NAME_SERVERS_MAX = 3  # as Consul
 
 
@@ -57,13 +58,23 @@ class Reply:
 
 class Asking(NamedTuple):
     """All that an answer depends on, besides the choices. `now_s` is seconds since the Unix epoch; `draw`
-    gives random numbers from 0 to 1."""
+    gives random numbers in [0, 1); more answers than `answers_max` would not fit."""
 
     state: State
     caller: Caller
     question: Question
     now_s: float
     draw: Callable[[], float]
+    answers_max: int
+
+    def some(self, rows: Iterable[T]) -> list[T]:
+        """As many as may fit, in random order (the first steps of Fisher and Yates's shuffle)."""
+        left = list(rows)
+        count = min(self.answers_max, len(left))
+        for at in range(count):
+            other = at + int(self.draw() * (len(left) - at))
+            left[at], left[other] = left[other], left[at]
+        return left[:count]
 
 
 class Catalog:
@@ -72,6 +83,7 @@ class Catalog:
     def __init__(self, choices: Choices) -> None:
         self._choices = choices
         self._directory = Directory()
+        self._instances = Instances()
 
     def answer(self, asking: Asking) -> Reply:
         target = read_name(asking.question.name)
@@ -85,9 +97,9 @@ class Catalog:
         here = target.datacenter in (b"", fold(cluster.datacenter))
         found = self._find(asking, target) if here else None
         if found is None:
-            return Reply(NXDOMAIN, authority=[records.soa(target.domain, int(asking.now_s))])
+            found = Reply(NXDOMAIN)
         if not found.answer and not found.authority:
-            found.authority.append(records.soa(target.domain, int(asking.now_s)))
+            found.authority.append(records.soa_record(target.domain, int(asking.now_s)))
         return found
 
     def _find(self, asking: Asking, target: Target) -> Reply | None:
@@ -101,12 +113,10 @@ class Catalog:
                 return Reply()
             case Kind.SERVICE:
                 name = self._directory.service(asking.state, target.label, asking.now_s)
-                rows = asking.state.service_nodes(name).rows
-                return self._instances(asking, target, self._told(asking, rows, target.tag))
+                return self._service(asking, target, self._told(asking, name))
             case Kind.CONNECT:
                 name = self._directory.connect(asking.state, target.label, asking.now_s)
-                rows = asking.state.connect_nodes(name).rows
-                return self._instances(asking, target, self._told(asking, rows))
+                return self._service(asking, target, self._told(asking, name, in_mesh=True))
             case Kind.NODE:
                 return self._node(asking, target)
             case Kind.ADDRESS:
@@ -115,63 +125,49 @@ class Catalog:
 
     # Services
 
-    def _told(self, asking: Asking, rows: Iterable[ServiceEntry], tag: bytes = b"") -> list[ServiceEntry]:
-        """Instances to tell of, in random order."""
-        may = asking.caller.may
-        told = [
-            (asking.draw(), row)
-            for row in rows
-            if self._is_healthy(row)
-            and (not tag or any(fold(it) == tag for it in row.service.tags))
-            and may.allows("node", row.node.name, Access.READ)
-            and may.allows("service", row.service.name, Access.READ)
-        ]
-        told.sort(key=lambda pair: pair[0])
-        return [row for _, row in told[:ANSWERS_MAX]]
+    def _told(self, asking: Asking, name: str, *, in_mesh: bool = False) -> list[Instance]:
+        rows = self._instances.readable(asking.state, name, asking.caller.may, in_mesh=in_mesh)
+        return [row for row in rows if row.is_passing] if self._choices.only_passing else rows
 
-    def _is_healthy(self, row: ServiceEntry) -> bool:
-        return row.status == PASSING if self._choices.only_passing else row.status != CRITICAL
-
-    def _instances(self, asking: Asking, target: Target, rows: Sequence[ServiceEntry]) -> Reply | None:
+    def _service(self, asking: Asking, target: Target, rows: Sequence[Instance]) -> Reply | None:
+        if target.tag:
+            rows = [row for row in rows if target.tag in row.tags]
         if not rows:
             return None
         if asking.question.kind == SRV:
             return self._srv(asking, target, rows)
-        return self._addresses(asking, map(records.place_of, rows), self._choices.service_ttl_s)
+        return self._addresses(asking, [row.place for row in rows], self._choices.service_ttl_s)
 
-    def _srv(self, asking: Asking, target: Target, rows: Sequence[ServiceEntry]) -> Reply:
+    def _srv(self, asking: Asking, target: Target, rows: Sequence[Instance]) -> Reply:
         reply, ttl_s = Reply(), self._choices.service_ttl_s
-        glued: set[dns.name.Name] = set()
-        for row in rows:
-            host = _srv_host(row, target)
-            if host is None:
+        domain = records.wire_of(target.domain)
+        glued: set[bytes] = set()
+        for row in asking.some(rows):
+            if row.host is None:
                 continue  # its address is no name that DNS can say
-            reply.answer.append(Record(asking.question.name, ttl_s, records.srv_data(row, host)))
-            if host not in glued and (data := records.address_data(records.place_of(row).address)):
+            host = row.host.under(domain)
+            reply.answer.append(records.srv_record(ASKED, ttl_s, row.srv, host))
+            if host not in glued and row.place.plain:
                 glued.add(host)
-                reply.additional.append(Record(host, ttl_s, data))
+                reply.additional.append(records.address_record(host, ttl_s, row.place.plain))
         return reply
 
-    def _addresses(self, asking: Asking, places: Iterable[Place], ttl_s: int) -> Reply:
+    def _addresses(self, asking: Asking, places: Sequence[Place], ttl_s: int) -> Reply:
         """A and AAAA of these places. Where they have but names, an alias of one of them: a name has one
         alias at most, and nothing besides (RFC 1034, 3.6.2)."""
-        reply, (name, kind) = Reply(), asking.question
-        seen: set[str] = set()
-        alias: dns.name.Name | None = None
-        for place in places:
-            text = place.for_type(kind)
-            if text in seen:
-                continue
-            seen.add(text)
-            data = records.address_data(text)
-            if data is None:
-                alias = alias or records.host_name(text)
-            elif records.matches(data, kind):
-                reply.answer.append(Record(name, ttl_s, data))
-        if alias and not reply.answer and kind in (A, AAAA, ANY):
-            reply.answer.append(Record(name, ttl_s, records.cname_data(alias)))
-            reply.alias = alias
-        return reply
+        kind = asking.question.kind
+        if kind not in (A, AAAA, ANY):
+            return Reply()
+        found = dict.fromkeys(place.address(kind) for place in places)
+        found.pop(b"", None)
+        if found:
+            return Reply(answer=[records.address_record(ASKED, ttl_s, it) for it in asking.some(found)])
+        aliases = [place.alias for place in places if place.alias]
+        if not aliases:
+            return Reply()
+        alias = asking.some(aliases)[0]
+        name, _ = dns.name.from_wire(alias, 0)
+        return Reply(answer=[records.name_record(ASKED, CNAME, ttl_s, alias)], alias=name)
 
     # Nodes and addresses
 
@@ -179,63 +175,71 @@ class Catalog:
         node = self._directory.node(asking.state, target.label, asking.now_s)
         if node is None or not _readable(asking.caller, node.name):
             return None
-        name, kind = asking.question
-        ttl_s = self._choices.node_ttl_s
+        kind, ttl_s = asking.question.kind, self._choices.node_ttl_s
         reply = self._addresses(asking, [records.node_place(node)], ttl_s)
-        texts = [Record(name, ttl_s, data) for data in records.meta_data(node.meta)]
         if kind in (TXT, ANY) and not reply.alias:
-            reply.answer += texts
+            reply.answer += records.meta_records(ttl_s, node.meta)
         elif kind in (A, AAAA):
-            reply.additional += texts
+            reply.additional += records.meta_records(ttl_s, node.meta)
         return reply
 
     def _address(self, asking: Asking, target: Target) -> Reply | None:
         text = hex_address(target.label)
-        if not text:
-            return None
-        return self._addresses(asking, [Place(text)], self._choices.node_ttl_s)
+        return self._addresses(asking, [records.place(text)], self._choices.node_ttl_s) if text else None
 
     def _reverse(self, asking: Asking) -> Reply:
         """Names of the nodes at an address, else of the services."""
         cluster, address = asking.state.cluster, reverse_address(asking.question.name)
         if cluster is None or not address:
             return Reply(is_ours=False)  # a part of an address: names end in it
-        nodes = self._directory.nodes_at(asking.state, address, asking.now_s)
-        names = [(name.encode().split(b"."), b"node") for name in nodes if _readable(asking.caller, name)]
+        place = cluster.datacenter.encode()
+        names = [(*name.encode().split(b"."), b"node") for name in self._nodes_at(asking, address)]
         if not names:
-            services = self._directory.services_at(asking.state, address, asking.now_s)
-            names = [
-                ([name.encode()], b"service")
-                for name, on in services.items()
-                if asking.caller.may.allows("service", name, Access.READ)
-                and any(_readable(asking.caller, node) for node in on)
-            ]
-        reply = Reply()
-        for labels, kind in names[:ANSWERS_MAX]:
-            host = records.absolute((*labels, kind, cluster.datacenter.encode()), DOMAINS[0])
-            if host:
-                data = records.ptr_data(host)
-                if records.matches(data, asking.question.kind):
-                    reply.answer.append(Record(asking.question.name, self._choices.node_ttl_s, data))
-        return reply if names else Reply(NXDOMAIN, is_ours=False)
+            names = [(name.encode(), b"service") for name in self._services_at(asking, address)]
+        if not names:
+            return Reply(NXDOMAIN, is_ours=False)
+        hosts = (
+            records.absolute((*labels, place), records.wire_of(DOMAINS[0])) for labels in asking.some(names)
+        )
+        if asking.question.kind not in (PTR, ANY):
+            return Reply()
+        ttl_s = self._choices.node_ttl_s
+        return Reply(answer=[records.name_record(ASKED, PTR, ttl_s, host) for host in hosts if host])
+
+    def _nodes_at(self, asking: Asking, address: str) -> list[str]:
+        found = self._directory.nodes_at(asking.state, address, asking.now_s)
+        return [name for name in found if _readable(asking.caller, name)]
+
+    def _services_at(self, asking: Asking, address: str) -> list[str]:
+        found = self._directory.services_at(asking.state, address, asking.now_s)
+        return [
+            name
+            for name, on in found.items()
+            if asking.caller.may.allows("service", name, Access.READ)
+            and any(_readable(asking.caller, node) for node in on)
+        ]
 
     # The domain itself
 
     def _apex(self, asking: Asking, target: Target) -> Reply:
         reply, kind = Reply(), asking.question.kind
         if kind in (SOA, ANY):
-            start = records.soa(target.domain, int(asking.now_s))
-            reply.answer.append(start._replace(name=asking.question.name))
+            reply.answer.append(records.soa_record(target.domain, int(asking.now_s), ASKED))
         if kind in (SOA, NS, ANY):
             section = reply.authority if kind == SOA else reply.answer
-            for node in self._name_servers(asking):
-                host = _host_of(node, target)
-                if host is None:
-                    continue
-                section.append(Record(target.domain, self._choices.node_ttl_s, records.ns_data(host)))
-                if data := records.address_data(node.address):
-                    reply.additional.append(Record(host, self._choices.node_ttl_s, data))
+            self._add_name_servers(asking, target, section, reply.additional)
         return reply
+
+    def _add_name_servers(
+        self, asking: Asking, target: Target, section: list[Record], additional: list[Record]
+    ) -> None:
+        domain, ttl_s = records.wire_of(target.domain), self._choices.node_ttl_s
+        for node in self._name_servers(asking):
+            if host := host_of(node):
+                name, address = host.under(domain), records.packed(node.address)
+                section.append(records.name_record(ASKED, NS, ttl_s, name))
+                if address:
+                    additional.append(records.address_record(name, ttl_s, address))
 
     def _name_server(self, asking: Asking) -> Reply | None:
         """`ns`, the host that the SOA names: any of the servers."""
@@ -244,33 +248,9 @@ class Catalog:
 
     def _name_servers(self, asking: Asking) -> list[Node]:
         """Nodes of healthy servers of this cluster."""
-        rows = self._told(asking, asking.state.service_nodes(SERVER_SERVICE).rows)
-        return [row.node for row in rows[:NAME_SERVERS_MAX]]
+        rows = asking.some(self._told(asking, SERVER_SERVICE))[:NAME_SERVERS_MAX]
+        return [node for row in rows if (node := asking.state.nodes.get((row.node,)))]
 
 
 def _readable(caller: Caller, node: str) -> bool:
     return caller.may.allows("node", node, Access.READ)
-
-
-def _srv_host(row: ServiceEntry, target: Target) -> dns.name.Name | None:
-    """The host that an SRV record names: the node, or what stands for the instance's own address."""
-    address = row.service.address
-    if not address:
-        return _host_of(row.node, target)
-    if data := records.address_data(address):
-        return _hex_host(data.to_digestable(), row.service.datacenter, target)
-    return records.host_name(address)
-
-
-def _host_of(node: Node, target: Target) -> dns.name.Name | None:
-    """`NODE.node.DC.DOMAIN`, or what stands for its address where its name is too long for DNS."""
-    place = (b"node", node.datacenter.encode())
-    if host := records.absolute((*node.name.encode().split(b"."), *place), target.domain):
-        return host
-    data = records.address_data(node.address)
-    return _hex_host(data.to_digestable(), node.datacenter, target) if data else None
-
-
-def _hex_host(packed: bytes, datacenter: str, target: Target) -> dns.name.Name | None:
-    """`HEX.addr.DC.DOMAIN`, which says the address itself."""
-    return records.absolute((packed.hex().encode(), b"addr", datacenter.encode()), target.domain)

@@ -65,7 +65,9 @@ class Desk:
             caller = self._caller(state)
         except TokenUnknown:
             return Reply(REFUSED, is_ours=False)
-        return self._catalog.answer(Asking(state, caller, query.question, self._wall(), self._draw))
+        return self._catalog.answer(
+            Asking(state, caller, query.question, self._wall(), self._draw, query.answers_max)
+        )
 
 
 def _foreign(query: Query, reply: Reply) -> Question | None:

@@ -17,7 +17,7 @@ TCP_BYTES_MAX = 65535
 """The length prefix (RFC 1035, 4.2.2)."""
 
 ANSWERS_MAX = 1024
-"""Records of an answer over TCP. Encoding them takes some ms of the event loop, which is the election timer;
+"""Records of an answer over TCP. Writing them takes some 4 ms of the event loop, which is the election timer;
 a client that balances over more instances than that is none that asks DNS."""
 
 TCP_CONNECTIONS_MAX = 256
@@ -46,3 +46,6 @@ REINDEX_S = 1.0
 
 TXT_BYTES_MAX = 255
 """One string of a TXT record (RFC 1035, 3.3)."""
+
+INSTANCES_KEPT_MAX = 20_000
+"""Instances remembered in the form that answers need: about half a KiB each."""

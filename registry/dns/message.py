@@ -1,33 +1,40 @@
 """Sans-IO. Bytes to a query, a reply to bytes: as many records as the transport and the client take.
 
-RFC 1035 and RFC 6891. What cannot be read is answered FORMERR by its header alone, or not at all where it is
-no query: two servers that answered each other's answers would never stop.
+RFC 1035 and RFC 6891. The library reads what others wrote; records of ours are in wire form already. What
+cannot be read is answered FORMERR by its header alone, or not at all where it is no query: two servers that
+answered each other's answers would never stop.
 """
 
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import accumulate
 from typing import NamedTuple
 
 import dns.exception
 import dns.flags
 import dns.message
-import dns.name
-import dns.rdata
 import dns.rdataclass
 from dns.rcode import BADVERS, FORMERR, NOTIMP, REFUSED, Rcode
-from dns.rdatatype import AAAA, ANY, AXFR, IXFR, OPT, TSIG, A
+from dns.rdatatype import AAAA, ANY, AXFR, IXFR, NS, OPT, SRV, TSIG, A
 
 from .answer import Question, Reply
-from .limits import QUESTION_BYTES_MAX, TCP_BYTES_MAX, UDP_BYTES_MAX, UDP_BYTES_PLAIN, UDP_BYTES_TOLD
-from .records import Record
+from .limits import (
+    ANSWERS_MAX,
+    QUESTION_BYTES_MAX,
+    TCP_BYTES_MAX,
+    UDP_BYTES_MAX,
+    UDP_BYTES_PLAIN,
+    UDP_BYTES_TOLD,
+)
+from .records import ASKED, ROOT, SRV_HEAD, Record, wire_of
 
 HEADER = struct.Struct("!HHHHHH")  # id, flags, and how many records each section has
-RECORD_BYTES = 10  # type, class, TTL and length, besides name and data
-POINTER_BYTES = 2  # a name that the message has already
-OPT_BYTES = 11
+QUESTION = struct.Struct("!HH")  # type, class
+RECORD = struct.Struct("!HHIH")  # type, class, TTL, and the length of the data
+OPT_BYTES = 1 + RECORD.size
+POINTER_MAX = 0x3F00  # less than 14 bits hold, by more than where in the data a name may begin
+ADDRESS_BYTES = 16  # an A record with a pointer for its name, the shortest there is
+_TARGET_AT: dict[int, int] = {SRV: SRV_HEAD.size, NS: 0}  # where in the data the name is that glue is about
 UDP_PLAIN_ANSWERS = 3
 """Addresses told over UDP to who has no EDNS: a random choice, no truncation (Consul's udp_answer_limit)."""
 
@@ -62,6 +69,11 @@ class Query:
             return TCP_BYTES_MAX
         told = self.edns.payload if self.edns else 0
         return min(max(told, UDP_BYTES_PLAIN), UDP_BYTES_MAX)
+
+    @property
+    def answers_max(self) -> int:
+        """More records than fit, but not many more."""
+        return min(ANSWERS_MAX, self.bytes_max // ADDRESS_BYTES + 1)
 
 
 def read(wire: bytes, transport: Transport) -> Query | bytes | None:
@@ -113,43 +125,30 @@ def bare(number: int, flags: int, rcode: Rcode) -> bytes:
 
 
 def write(query: Query, reply: Reply, *, recursion: bool) -> bytes:
-    """The answer in bytes. `recursion` says whether recursors are asked here."""
-    fitting, is_cut = _fit(query, reply)
-    message = dns.message.QueryMessage(query.id)
-    message.flags = dns.flags.Flag(dns.flags.QR)
+    """The answer in bytes. `recursion` says whether recursors are asked here. Of the answers as many are
+    written as fit, with TC where some are missing; what other sections lack is no truncation (RFC 2181, 9).
+    """
+    writer = _Writer(query)
+    wanted = _sampled(query, reply)
+    counts = [writer.add(wanted), writer.add(reply.authority), 0]
+    is_cut = counts[0] < len(wanted)
+    if not is_cut:
+        counts[2] = writer.add(reply.additional)
+    flags = dns.flags.QR | reply.rcode & 0xF
     for flag, is_set in (
         (dns.flags.AA, reply.is_ours),
         (dns.flags.TC, is_cut),
         (dns.flags.RD, query.wants_recursion),
         (dns.flags.RA, recursion),
     ):
-        if is_set:
-            message.flags |= flag
-    if query.edns:
-        message.use_edns(0, dns.flags.DO if query.edns.wants_dnssec else 0, UDP_BYTES_TOLD)
-    message.set_rcode(reply.rcode)
-    name, kind = query.question
-    message.find_rrset(message.question, name, query.rdclass, kind, create=True, force_unique=True)
-    sections = (message.answer, message.authority, message.additional)
-    for section, some in zip(sections, fitting, strict=True):
-        for record in some:
-            data = record.data
-            rrset = message.find_rrset(section, record.name, data.rdclass, data.rdtype, create=True)
-            rrset.add(data, record.ttl_s)
-    return message.to_wire(max_size=TCP_BYTES_MAX, want_shuffle=False)  # the order is drawn already
+        flags |= flag if is_set else 0
+    return writer.finished(flags, counts, _opt(query.edns, reply.rcode) if query.edns else b"")
 
 
-def _fit(query: Query, reply: Reply) -> tuple[tuple[list[Record], ...], bool]:
-    """The three sections as far as they have room, and whether answers are missing (RFC 2181, 9: what is left
-    out of the additional section is no truncation)."""
-    name, _ = query.question
-    room = query.bytes_max - HEADER.size - _length(name) - 4 - (OPT_BYTES if query.edns else 0)
-    wanted = _sampled(query, reply)
-    answer, room = _within(wanted, room, name)
-    is_cut = len(answer) < len(wanted)
-    authority, room = _within(reply.authority, room, name)
-    additional, _ = _within(reply.additional, room, name)
-    return (answer, authority, additional if not is_cut else []), is_cut
+def _opt(edns: Edns, rcode: Rcode) -> bytes:
+    """What we say by EDNS (RFC 6891, 6.1.2): the upper bits of the code, and that DNSSEC was asked for."""
+    flags = rcode >> 4 << 24 | (dns.flags.DO if edns.wants_dnssec else 0)
+    return ROOT + RECORD.pack(OPT, UDP_BYTES_TOLD, flags, 0)
 
 
 def _sampled(query: Query, reply: Reply) -> list[Record]:
@@ -159,19 +158,40 @@ def _sampled(query: Query, reply: Reply) -> list[Record]:
     return reply.answer
 
 
-def _within(wanted: list[Record], room: int, asked: dns.name.Name) -> tuple[list[Record], int]:
-    """The first records that fit, and what room they leave."""
-    ends = list(accumulate(_sizes(wanted, asked)))
-    count = sum(end <= room for end in ends)
-    return wanted[:count], room - (ends[count - 1] if count else 0)
+class _Writer:
+    """Writes records while they fit. A name that the message has already is written as a pointer to it."""
+
+    def __init__(self, query: Query) -> None:
+        name = wire_of(query.question.name)
+        asked = name + QUESTION.pack(query.question.kind, query.rdclass)
+        self._id = query.id
+        self._message = bytearray(HEADER.size) + asked
+        self._room = query.bytes_max - (OPT_BYTES if query.edns else 0)
+        self._pointers = {ASKED: _pointer(HEADER.size), name: _pointer(HEADER.size)}
+
+    def add(self, wanted: list[Record]) -> int:
+        """How many of these were written, the first ones."""
+        message, pointers = self._message, self._pointers
+        for at, (owner, kind, ttl_s, data) in enumerate(wanted):
+            name = pointers.get(owner, owner)
+            begin = len(message) + len(name) + RECORD.size
+            if begin + len(data) > self._room:
+                return at
+            message += name
+            message += RECORD.pack(kind, dns.rdataclass.IN, ttl_s, len(data))
+            message += data
+            if kind in _TARGET_AT and begin < POINTER_MAX:
+                target = _TARGET_AT[kind]
+                pointers.setdefault(data[target:], _pointer(begin + target))
+        return len(wanted)
+
+    def finished(self, flags: int, counts: list[int], opt: bytes) -> bytes:
+        answer, authority, additional = counts
+        additional += bool(opt)
+        HEADER.pack_into(self._message, 0, self._id, flags, 1, answer, authority, additional)
+        return bytes(self._message + opt)
 
 
-def _sizes(wanted: Iterable[Record], asked: dns.name.Name) -> Iterable[int]:
-    """Bytes of each record at most; names within data are taken as if they were written whole."""
-    for record in wanted:
-        name = POINTER_BYTES if record.name == asked else _length(record.name)
-        yield name + RECORD_BYTES + len(record.data.to_digestable())
-
-
-def _length(name: dns.name.Name) -> int:
-    return sum(len(label) + 1 for label in name.labels)
+def _pointer(at: int) -> bytes:
+    """RFC 1035, 4.1.4."""
+    return (0xC000 | at).to_bytes(2, "big")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import dns.exception
 import dns.flags
 import dns.message
+import dns.rdataclass
 import dns.rrset
 import structlog
 from dns.rcode import NOTIMP, REFUSED, SERVFAIL
@@ -17,7 +18,7 @@ from dns.rcode import NOTIMP, REFUSED, SERVFAIL
 from .answer import Question, Reply
 from .desk import Forward
 from .limits import RECURSIONS_MAX, RECURSOR_TIMEOUT_S, UDP_BYTES_TOLD
-from .records import Record
+from .records import Record, wire_of
 from .settings import Recursor
 
 log = structlog.get_logger(__name__)
@@ -138,4 +139,14 @@ def _reply(found: dns.message.Message) -> Reply:
 
 
 def _records(section: list[dns.rrset.RRset]) -> list[Record]:
-    return [Record(rrset.name, rrset.ttl, data) for rrset in section for data in rrset]
+    return [
+        Record(wire_of(rrset.name), rrset.rdtype, rrset.ttl, _data(data.to_wire()))
+        for rrset in section
+        if rrset.rdclass == dns.rdataclass.IN
+        for data in rrset
+    ]
+
+
+def _data(written: bytes | None) -> bytes:
+    assert written is not None  # it is returned where no file is given
+    return written

@@ -48,6 +48,7 @@ class Resolver:
         query = dns.message.make_query(name, kind, use_edns=payload is not None, payload=payload or 0)
         wire = self.desk.take(query.to_wire(), transport)
         assert isinstance(wire, bytes)
+        assert transport is Transport.TCP or len(wire) <= max(512, payload or 0)
         found = dns.message.from_wire(wire)
         assert query.is_response(found)
         return found

@@ -19,6 +19,7 @@ SANS_IO = (
     "registry.dns.answer",
     "registry.dns.desk",
     "registry.dns.directory",
+    "registry.dns.instances",
     "registry.dns.limits",
     "registry.dns.message",
     "registry.dns.names",

@@ -4,16 +4,20 @@ import re
 from typing import Any
 
 import dns.flags
+import dns.message
 import dns.rdatatype
 import pytest
 
 from registry.acl.authorizer import Authorizer
-from registry.acl.caller import Caller
+from registry.acl.caller import EVERYBODY, Caller
 from registry.acl.rules import parse_rules
 from registry.catalog import commands
 from registry.catalog.model import TaggedAddress
 from registry.catalog.state import State
+from registry.dns import instances
 from registry.dns.answer import Choices
+from registry.dns.desk import Desk
+from registry.dns.message import Transport
 from tests.support.catalog import World, check, node, proxy, service, stamp
 from tests.support.dns import NOW_S, Resolver, rcode, texts
 
@@ -254,3 +258,23 @@ def test_nodes_servers_and_reverse_names_are_kept_from_who_may_not_read_them(wor
     assert texts(asked.ask("1.0.0.10.in-addr.arpa", "PTR")) == ["n2.node.dc1.consul."]
     assert rcode(asked.ask("2.0.1.10.in-addr.arpa", "PTR")) == "NXDOMAIN"
     assert texts(asked.ask("consul", "NS")) == []
+
+
+def test_what_is_remembered_of_one_caller_is_not_told_to_another(world: World) -> None:
+    callers = [limited(ALL), limited(""), limited(ALL)]
+    asked = Desk(
+        Choices(), lambda: world.state, lambda _: callers.pop(0), lambda: NOW_S, lambda: 0.5, recursion=False
+    )
+    query = dns.message.make_query("web.service.consul", "A").to_wire()
+    answers = [asked.take(query, Transport.TCP) for _ in range(3)]
+    found = [texts(dns.message.from_wire(it)) for it in answers if isinstance(it, bytes)]
+    assert found == [["10.0.0.1", "10.1.0.2"], [], ["10.0.0.1", "10.1.0.2"]]
+
+
+def test_instances_are_remembered_within_bounds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instances, "INSTANCES_KEPT_MAX", 3)
+    world.register(service("api-1", "api"), service("api-2", "api", address="10.1.0.7"))
+    kept, may = instances.Instances(), EVERYBODY.may
+    for name in ("web", "api", "nobody", "api", "web"):
+        assert len(kept.readable(world.state, name, may)) == (0 if name == "nobody" else 2)
+        assert kept._count == sum(len(it.rows) for it in kept._kept.values()) <= 3
