@@ -38,9 +38,10 @@ class Fault:
 
     name: str
     at_us: int = 0
+    done_us: int = 0  # a cut takes some 100 ms, in which the leader may still answer
     leaderless: bool = False
     leader_s: float | None = None  # until another server leads
-    write_s: float | None = None  # until a write that began afterwards was answered
+    write_s: float | None = None  # until a write that began when it was done was answered
     notes: list[str] = field(default_factory=list)
 
 
@@ -123,6 +124,7 @@ async def partition_leader(cluster: Cluster, fault: Fault, found: Round) -> None
     fault.at_us, fault.leaderless = now_us(), True
     others = [server.number for server in cluster.servers if server is not leader]
     await _call(cluster.network.cut, leader.number, others)
+    fault.done_us = now_us()
     try:
         await _recovers(cluster, fault, found, leader)
         await asyncio.sleep(STOPPED_S)
@@ -151,7 +153,7 @@ async def _recovers(cluster: Cluster, fault: Fault, found: Round, gone: Server) 
 
 async def _writes_again(fault: Fault, found: Round) -> None:
     end = time.monotonic() + ELECTED_S
-    while (at_us := found.recovered_us(fault.at_us)) is None:
+    while (at_us := found.recovered_us(max(fault.at_us, fault.done_us))) is None:
         assert time.monotonic() < end, f"no write succeeded within {ELECTED_S:g} s: {found.failures[-3:]}"
         await asyncio.sleep(POLL_S)
     fault.write_s = (at_us - fault.at_us) / 1e6
