@@ -11,8 +11,10 @@ RESETS_MAX, RESETS_PER_S = 4000, 400  # streams that the peer opened and reset, 
 CONTROL_MAX, CONTROL_PER_S = 1000, 500  # PING and SETTINGS: each makes us answer
 EMPTY_MAX, EMPTY_PER_S = 1000, 500  # frames that say nothing: empty DATA, PRIORITY, unknown types
 SETTINGS_COST = 8  # in `control`: each goes through all open streams, and clients send a few in a minute
+SETTINGS_BYTES_PER_COST = 64  # and each is read: one frame can hold 2,730
 CONTINUATIONS_MAX = 32  # frames of one header block
 CONTINUATIONS_S = 10  # from its HEADERS to END_HEADERS; nothing else may come in between (slow headers)
+STRAGGLERS_MAX = 4  # frames after our RST_STREAM that are nobody's fault: 1xx, head, trailers, reset
 INFORMATIONAL_MAX = 32  # 1xx heads of one response: they are not flow-controlled
 BLOCK_BYTES_MAX = 128 * 1024  # of one header block as encoded; a list of 64 KiB is never longer
 

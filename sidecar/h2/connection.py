@@ -22,6 +22,9 @@ from .stream import CLOSED, RECV_DONE, SENT_DONE, Stream
 # Taken from the connection's window while its socket takes no bytes, so that the one comparison that the
 # fast path makes anyway also answers "can we write".
 PAUSED = 1 << 40
+# Frames of one connection before the others get their turn: a read may hold 20,000, and libuv reads 32 times
+# in a row where there is more. It bounds what a flood of small frames can add to the latency of others.
+TURN = range(128)
 NO_LIMIT = 1 << 31  # RFC 9113 section 6.5.2: initially there is none
 # A replay is for requests that fit one stream window; whatever is larger is not sent twice.
 REPLAY_BYTES_MAX = 64 * 1024
@@ -44,6 +47,10 @@ class Transport(Protocol):
     def write(self, data: bytes) -> None: ...
 
     def close(self) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
 
     def abort(self) -> None: ...
 
@@ -76,11 +83,14 @@ class Connection:
         self.encoded = encoder.memo  # looked up in line before `encoder.encode` is called: -0.1 µs a block
         self.transport: Transport | None = None
         self.out: list[bytes] = []
-        self.tail = b""  # an incomplete frame
+        self.tail = b""  # an incomplete frame, or what waits for our next turn
+        self.waits = False  # for our next turn: nothing is read meanwhile
+        self.reading = True  # unless the peer does not read
         self.partial: control.Partial | None = None  # a header block without END_HEADERS yet
         self.greeted = False  # the peer's preface has come
         self.settled = False  # and its SETTINGS
         self.streams: dict[int, Stream] = {}
+        self.waiting = 0  # of its streams, those that wait for a connection onward
         self.last_sid = 0  # highest that the peer opened
         self.next_sid = 1 if self.client else 2  # lowest that we did not
         self.streams_max = NO_LIMIT  # the peer's SETTINGS_MAX_CONCURRENT_STREAMS
@@ -88,7 +98,7 @@ class Connection:
         self.stream_window = settings.STREAM_WINDOW_BYTES  # initial, by the peer's SETTINGS
         self.owed = 0
         self.blocked: dict[Stream, None] = {}  # streams that wait for the connection's window, in order
-        self.resets: dict[int, None] = {}  # ids that we reset, oldest first
+        self.resets: dict[int, int] = {}  # ids that we reset, oldest first: what came since
         self.abuse = Abuse()
         self.paused = False
         self.stuck_s = 0  # the socket took nothing of what waits for so long,
@@ -140,6 +150,9 @@ class Connection:
         if self.closing:
             return
         if self.tail:
+            if self.waits:  # some transports still have some
+                self.tail += data
+                return
             data = self.tail + data
             self.tail = b""
         try:
@@ -161,7 +174,9 @@ class Connection:
         dirty = self.dirty
         partial = self.partial
         received = 0
-        while size - at >= 9:
+        for _ in TURN:  # not `while`: +0.02 µs a frame, of 1.1
+            if size - at < 9:
+                break
             high, low, kind, flags, sid = _unpack(data, at)
             start = at + 9
             stop = start + (high << 16 | low)
@@ -258,12 +273,35 @@ class Connection:
                 control.FRAMES.get(kind, control.unknown)(self, flags, sid & 0x7FFF_FFFF, data[start:stop])
                 if self.closing:
                     return
+        else:
+            if at < size:
+                self.wait_for_turn()
         if received:
             self.owed += received
             if self.owed > settings.CONNECTION_WINDOW_BYTES // 2:
                 control.credit_connection(self)
         if at < size:
             self.tail = data[at:]
+
+    def wait_for_turn(self) -> None:
+        """There is more to walk, once the others have been served."""
+        self.waits = True
+        if self.transport is not None:
+            self.transport.pause_reading()
+        self.outbox.soon(self.go_on)
+
+    def go_on(self) -> None:
+        """Our turn again."""
+        if self.waits:
+            self.waits = False
+            self.data_received(b"")
+            if not self.waits and self.reading and self.transport is not None and not self.closing:
+                self.transport.resume_reading()
+
+    def go_on_to_the_end(self) -> None:
+        """The peer says no more; what it said before counts."""
+        while self.waits and not self.closing:
+            self.go_on()
 
     def _park_data(self, stream: Stream, payload: bytes, end: int, padding: int) -> None:
         """DATA that cannot be written now waits on the other half."""
@@ -346,7 +384,7 @@ class Connection:
 
     def remember_reset(self, sid: int) -> None:
         resets = self.resets
-        resets[sid] = None
+        resets[sid] = 0
         if len(resets) > RESETS_REMEMBERED_MAX:
             del resets[next(iter(resets))]
 

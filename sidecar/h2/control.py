@@ -4,7 +4,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import frames, settings
-from .abuse import BLOCK_BYTES_MAX, CONTINUATIONS_MAX, CONTINUATIONS_S, SETTINGS_COST
+from .abuse import (
+    BLOCK_BYTES_MAX,
+    CONTINUATIONS_MAX,
+    CONTINUATIONS_S,
+    SETTINGS_BYTES_PER_COST,
+    SETTINGS_COST,
+    STRAGGLERS_MAX,
+)
 from .errors import ConnectionFault, ErrorCode
 from .flow import CREDIT_BYTES, pump
 from .frames import (
@@ -128,7 +135,17 @@ def stray_data(conn: "Connection", sid: int, length: int) -> None:
     if sid not in conn.resets:
         raise _fault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
     if not length:
+        straggler(conn, sid)
+
+
+def straggler(conn: "Connection", sid: int) -> None:
+    """A frame without data on a stream that is no more. What was under way when we reset it costs the peer
+    nothing: a caller that cancels thousands of calls at once must not end the connection that others use."""
+    came = conn.resets.get(sid, STRAGGLERS_MAX) + 1
+    if came > STRAGGLERS_MAX:
         conn.abuse.said_nothing()
+    else:
+        conn.resets[sid] = came
 
 
 def bad_padding(length: int) -> ConnectionFault:
@@ -215,7 +232,7 @@ def _rst_stream(conn: "Connection", flags: int, sid: int, payload: bytes) -> Non
     if not conn.client:
         conn.abuse.reset()
     elif stream is None:
-        conn.abuse.said_nothing()
+        straggler(conn, sid)
     if stream is not None:
         conn.on_reset(stream, int.from_bytes(payload, "big"))
 
@@ -230,7 +247,7 @@ def _settings(conn: "Connection", flags: int, sid: int, payload: bytes) -> None:
         return
     if len(payload) % SETTING_BYTES:
         raise _fault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS is not a multiple of 6 bytes")
-    conn.abuse.controlled(SETTINGS_COST)
+    conn.abuse.controlled(SETTINGS_COST + len(payload) // SETTINGS_BYTES_PER_COST)
     # One frame can name a setting 2,730 times, and a window goes to every stream: only what such a series
     # comes to is applied (CVE-2019-9515).
     tables: list[int] = []

@@ -53,7 +53,6 @@ class Downstream(Connection, asyncio.Protocol):
         self.proven: Peer | None = None  # who proved an identity on it; None on loopback
         self.draining = 0  # 1: GOAWAY without a limit was sent, 2: the final one
         self.drain_s = 0
-        self.reading = True
         self.large_heads: dict[int, int] = {}  # bytes, by stream
         self.aio: asyncio.Transport | None = None
 
@@ -84,6 +83,7 @@ class Downstream(Connection, asyncio.Protocol):
         self.outbox.flush()
 
     def eof_received(self) -> bool:
+        self.go_on_to_the_end()
         return False
 
     # --- requests ------------------------------------------------------------------------------------
@@ -163,23 +163,24 @@ class Downstream(Connection, asyncio.Protocol):
 
     def held(self) -> int:
         """Bytes that this caller makes us keep: what waits either way or may be sent again, large heads."""
-        total = sum(self.large_heads.values())
-        for stream in self.streams.values():
-            total += stream.parked_bytes + stream.peer.parked_bytes
-            if stream.replay is not None:
-                total += stream.replay_bytes
-        return total
+        return sum(map(self._kept, self.streams.values()))
+
+    def _kept(self, stream: Stream) -> int:
+        waits = stream.parked_bytes + stream.peer.parked_bytes + self.large_heads.get(stream.sid, 0)
+        return waits + stream.replay_bytes if stream.replay is not None else waits
 
     def relieve(self) -> None:
-        """This caller holds most of what the process may: its requests that make others wait are ended."""
-        for stream in list(self.streams.values()):
-            kept = stream.replay_bytes if stream.replay is not None else 0
-            if stream.parked_bytes + stream.peer.parked_bytes + kept or stream.sid in self.large_heads:
-                exchange = cast(Exchange, stream)
-                end_upstream(exchange, ErrorCode.CANCEL)
-                exchange.plan.series.refuse("held")
-                self.abuse.resets += 1  # judged with its next one: here another connection is read
-                self.reset_stream(exchange, ErrorCode.ENHANCE_YOUR_CALM)
+        """This caller holds most of what the process may: its streams that hold most are ended, until a
+        quarter is free. What waits here and is little, because of them, goes on: a sidecar calls for many."""
+        outbox = self.outbox
+        for stream in sorted(self.streams.values(), key=self._kept, reverse=True):
+            if outbox.held <= outbox.held_max * 3 // 4 or not self._kept(stream):
+                break
+            exchange = cast(Exchange, stream)
+            end_upstream(exchange, ErrorCode.CANCEL)
+            exchange.plan.series.refuse("held")
+            self.abuse.resets += 1  # judged with its next one: here another connection is read
+            self.reset_stream(exchange, ErrorCode.ENHANCE_YOUR_CALM)
 
     def _refuse(self, exchange: Exchange, plan: Plan) -> None:
         if self.large_heads and (self.draining == 2 or len(self.streams) >= STREAMS_MAX):
@@ -230,7 +231,7 @@ class Downstream(Connection, asyncio.Protocol):
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client opened an even stream")
             if sid not in self.resets:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
-            self.abuse.said_nothing()
+            control.straggler(self, sid)
         elif stream.state & RECV_DONE:
             self.on_stream_fault(stream, ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM")
         elif not end:
@@ -334,7 +335,8 @@ class Downstream(Connection, asyncio.Protocol):
     def resume_writing(self) -> None:
         if not self.reading and self.aio and not self.closing:
             self.reading = True
-            self.aio.resume_reading()
+            if not self.waits:
+                self.aio.resume_reading()
         super().resume_writing()
 
 

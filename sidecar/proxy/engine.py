@@ -15,6 +15,7 @@ from weft.errors import WeftError
 from .. import errors
 from ..h2.connection import Connection
 from ..h2.outbox import Outbox
+from ..h2.settings import STREAMS_MAX
 from ..identity import TlsContexts
 from ..outlets import Outlets
 from ..snapshot import Snapshot, Target, Upstream
@@ -68,6 +69,7 @@ class Engine:
         self.outbox.relieve = self._relieve
         self.apps = App(self._app_pool)
         self.app = self.apps.http2
+        self.app.pending_max = STREAMS_MAX  # what one caller may have open must find a place
         self.inbound = InboundSide(
             self.outbox, self.apps, telemetry, own=snapshot.identity, tls=lambda: self._tls, clock=clock
         )

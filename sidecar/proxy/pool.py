@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from weft.aio import Tasks
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # Connections to one instance: the first carries all until the peer's SETTINGS_MAX_CONCURRENT_STREAMS is
 # reached; more would only thin out what one write and one TLS record carry.
 CONNECTIONS_PER_INSTANCE_MAX = 4
+GIVE_WAY_LOOK = 64  # of the waiting requests, for one whose caller has more than its share
 
 
 class Pool:
@@ -188,12 +190,25 @@ class Pool:
             waiting_half(exchange)
         if self.series.pending >= self.pending_max:
             self.series.overflow("pending")
-            answer(exchange, ANSWERS[errors.PendingFull], f"weft: too many requests wait for {self.name}")
-            return
+            last = self._gives_way(endpoint, exchange)
+            if last is not exchange:
+                self._dequeue(last, endpoint)
+            answer(last, ANSWERS[errors.PendingFull], f"weft: too many requests wait for {self.name}")
+            if last is exchange:
+                return
         endpoint.pending[exchange] = None
+        exchange.conn.waiting += 1
         exchange.waits_at = endpoint
         self.series.pending += 1
         self.serve(endpoint)
+
+    def _gives_way(self, endpoint: Endpoint, exchange: Exchange) -> Exchange:
+        """Who has no place where too many wait: `exchange`, or a later one of a caller with more of them."""
+        waiting = exchange.conn.waiting
+        if 2 * waiting >= self.series.pending:
+            return exchange
+        latest = islice(reversed(endpoint.pending), GIVE_WAY_LOOK)
+        return next((other for other in latest if other.conn.waiting > waiting + 1), exchange)
 
     def serve(self, endpoint: Endpoint) -> None:
         """Sends what waits for the endpoint, as far as its connections have room."""
@@ -211,6 +226,7 @@ class Pool:
     def _dequeue(self, exchange: Exchange, endpoint: Endpoint) -> None:
         del endpoint.pending[exchange]
         exchange.waits_at = None
+        exchange.conn.waiting -= 1
         self.series.pending -= 1
 
     def abandoned(self, exchange: Exchange) -> None:

@@ -36,6 +36,9 @@ STREAM_ID_ROLL = 0x7000_0000
 # that cancels must not make the next hop refuse the connection, which is everybody's: servers stand 1000 at
 # once and 33 a second (nghttp2 since 1.57, hence Node) or more.
 RESETS_ROLL, RESETS_PER_S = 400, 30
+# A caller that goes away resets all that it had at once, after the roll as well: so many streams of one
+# connection to an application, that the two stay below the thousand. A sidecar stands what it lets be opened.
+APP_STREAMS_MAX = 512
 NO_CONTENT = frozenset((204, 304))
 _LOST = ANSWERS[UpstreamLost]
 _MALFORMED = Answer(502, 13, "weft: malformed response from the instance", "malformed_response")
@@ -104,6 +107,7 @@ class Upstream(Connection, asyncio.Protocol):
         answer(exchange, _LOST, f"weft: lost the connection to {self.pool.name}")
 
     def eof_received(self) -> bool:
+        self.go_on_to_the_end()
         return False
 
     def on_settings(self) -> None:
@@ -115,7 +119,8 @@ class Upstream(Connection, asyncio.Protocol):
 
     def _set_room(self) -> None:
         usable = self.settled and not self.retired and not self.paused and not self.closing
-        self.room = self.streams_max if usable else 0
+        most = self.streams_max if self.proven is not None else min(self.streams_max, APP_STREAMS_MAX)
+        self.room = most if usable else 0
 
     # --- requests ------------------------------------------------------------------------------------
 
@@ -257,7 +262,7 @@ class Upstream(Connection, asyncio.Protocol):
             self.decoder.decode(block, trailers=True)
         if sid not in self.resets:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
-        self.abuse.said_nothing()
+        control.straggler(self, sid)
 
     # --- ends ----------------------------------------------------------------------------------------
 

@@ -5,12 +5,13 @@ import asyncio
 import pytest
 
 from sidecar.h2 import abuse
+from sidecar.h2.connection import TURN
 from sidecar.h2.control import STUCK_BYTES_MAX, STUCK_S, second_passed
 from sidecar.h2.errors import ErrorCode
 from sidecar.h2.flow import JOIN_BYTES
 from sidecar.h2.settings import STREAM_WINDOW_BYTES
 from sidecar.proxy import downstream
-from sidecar.proxy.upstream import RESETS_ROLL
+from sidecar.proxy.upstream import APP_STREAMS_MAX, RESETS_ROLL
 from tests.support.switch import Plain
 from tests.support.waiting import until
 from tests.support.wire import (
@@ -262,13 +263,33 @@ async def test_the_caller_that_holds_most_makes_room_for_the_others(plain: Plain
     assert app
 
 
-async def _stalled(plain: Plain, caller: Wire, count: int) -> list[int]:
+async def test_room_is_made_by_what_holds_most_not_by_the_callers_next_to_it(plain: Plain) -> None:
+    """A sidecar calls for many on one connection: a small answer that waits behind large ones stays."""
+    plain.engine.outbox.held_max = 400_000
+    plain.engine.outbound["plain"] = plain.side
+    caller = await plain.caller()
+    caller.send(settings((4, 0)))
+    await caller.pinged()
+    caller.headers(101, end=True)
+    app = await plain.app.wire(0)
+    await until(app.requests, "the request")
+    app.headers(small := app.requests()[0], HEAD_OK)
+    app.data(small, b"hello")
+    await until(lambda: conn_of(plain).held() == 5, "the small answer waits")
+    await _stalled(plain, caller, 8, first=103)
+    await until(lambda: any(heard.reset == CALM for heard in caller.streams.values()), "streams end")
+    assert plain.engine.outbox.held <= 400_000
+    caller.send(frame(8, 0, 101, u32(10)))
+    await until(lambda: caller.heard(101).data == b"hello", "the small answer comes")
+
+
+async def _stalled(plain: Plain, caller: Wire, count: int, first: int = 1) -> list[int]:
     """Requests whose answers of 60,000 octets wait for their windows."""
     caller.send(settings((4, 0)))
     await caller.pinged()
     known = plain.app.requests()
     for number in range(count):
-        caller.headers(2 * number + 1, end=True)
+        caller.headers(first + 2 * number, end=True)
     await until(lambda: plain.app.requests() == known + count, "the requests")
     app = plain.app.wires[0]
     fresh = app.requests()[known:]
@@ -326,3 +347,69 @@ async def test_answers_without_content_have_none(plain: Plain) -> None:
     app.headers(sid, [(":status", "204")])
     app.data(sid, b"none", end=True)
     await until(lambda: app.heard(sid).reset == ErrorCode.PROTOCOL_ERROR, "the stream is reset")
+
+
+async def test_a_flood_of_small_frames_is_walked_in_turns(plain: Plain) -> None:
+    """A read of 256 KiB holds 20,000 frames: the others are served in between, and nothing is lost by it."""
+    await plain.opened()
+    conn = conn_of(plain)
+    before = conn.window
+    conn.data_received(frame(8, 0, 0, u32(1)) * 1000)
+    assert conn.waits and conn.window == before + len(TURN)
+    conn.data_received(frame(8, 0, 0, u32(1)) * 10)  # the transport had some more
+    assert conn.window == before + len(TURN)
+    await until(lambda: not conn.waits, "all had their turn")
+    assert conn.window == before + 1010
+    conn.data_received(frame(8, 0, 0, u32(1)) * 1000)
+    conn.eof_received()
+    assert not conn.waits and conn.window == before + 2010
+
+
+async def test_after_turns_a_connection_is_read_on(plain: Plain) -> None:
+    caller, app, _ = await plain.opened()
+    caller.send(frame(8, 0, 0, u32(1)) * 5000)
+    caller.headers(3, end=True)
+    await app.asked(2)
+    await caller.pinged()
+    caller.headers(5, end=True)
+    await app.asked(3)
+
+
+async def test_what_was_under_way_on_cancelled_calls_is_no_abuse(plain: Plain) -> None:
+    """Answers that cross with the cancellation of 500 calls end no connection that others use."""
+    caller, app, _ = await plain.opened()
+    other = await plain.caller()
+    other.headers(1)
+    patient = (await app.asked(2))[1]
+    for number in range(1, 500):
+        caller.headers(2 * number + 1, end=True)
+    asked = await app.asked(501)
+    caller.close()
+    await until(lambda: app.heard(asked[-1]).reset is not None, "they are cancelled")
+    for sid in asked:
+        if sid != patient:
+            app.headers(sid, HEAD_OK)
+            app.headers(sid, TRAILERS_OK, end=True)
+            app.reset(sid, ErrorCode.NO_ERROR)
+    app.headers(patient, [(":status", "200"), ("grpc-status", "0")], end=True)
+    assert (await other.over(1)).blocks[0]["grpc-status"] == "0"
+    assert not app.goaways or app.goaways[-1] == ErrorCode.NO_ERROR
+
+
+async def test_stragglers_on_one_stream_have_an_end(plain: Plain) -> None:
+    caller, app, sid = await plain.opened()
+    caller.reset(1)
+    await app.over(sid)
+    for _ in range(abuse.EMPTY_MAX + abuse.STRAGGLERS_MAX + 1):
+        app.headers(sid, HEAD_OK)
+    await app.goaway(CALM)
+
+
+async def test_an_application_gets_few_enough_streams_to_stand_their_cancellation(plain: Plain) -> None:
+    """nghttp2 and Node stand a thousand resets at once on one connection; a caller may have 2048 open."""
+    caller, app, _ = await plain.opened()
+    for number in range(1, APP_STREAMS_MAX + 10):
+        caller.headers(2 * number + 1, end=True)
+    second = await plain.app.wire(1)
+    assert len(await second.asked(10)) == 10 and len(app.requests()) == APP_STREAMS_MAX
+    assert APP_STREAMS_MAX + RESETS_ROLL < 1000

@@ -9,10 +9,10 @@ import pytest
 from sidecar.snapshot import Balance
 from sidecar.traffic import HashInput, HashKind, HealthCheck, Locality, ProbeKind
 from tests.sidecar.proxy.test_retries import World, world
-from tests.support.scripted import Answer, Peer, answers, get, serves, silent, status_of
-from tests.support.switch import to
+from tests.support.scripted import Answer, Calls, Peer, answers, get, serves, silent, status_of
+from tests.support.switch import outbound_port, to
 from tests.support.waiting import until
-from tests.support.wire import Wire
+from tests.support.wire import Wire, dial
 
 __all__ = ["world"]
 USER = (HashInput(HashKind.HEADER, "x-user"),)
@@ -150,6 +150,27 @@ async def test_waiting_requests_are_bounded(world: World) -> None:
     heard = await calls.many(5)  # before there is a connection
     assert sorted(map(status_of, heard)) == ["0", "0", "14", "14", "14"]
     assert world.pool.series.overflows == {"pending": 3}
+    world.check_nothing_left()
+
+
+async def test_a_caller_with_many_waiting_requests_gives_way_to_another(world: World) -> None:
+    calls = await world.calls(serves(), pending_max=4)
+    await calls.make()
+    (endpoint,) = world.pool.endpoints.values()
+    (conn,) = endpoint.conns
+    conn.room, endpoint.connecting = 0, True
+    flood = [calls.begin() for _ in range(6)]
+    await until(lambda: world.pool.series.overflows.get("pending") == 2, "they are too many")
+    world.wires.append(await dial(outbound_port(world.engine)))
+    other = Calls(world.wires[-1])
+    patient = other.begin()
+    await until(lambda: world.pool.series.overflows["pending"] == 3, "one more than may wait")
+    conn.room, endpoint.connecting = 10, False
+    world.pool.serve(endpoint)
+    world.engine.outbox.flush()
+    assert status_of(await other.wire.over(patient)) == "0"
+    ended = [status_of(await calls.wire.over(sid)) for sid in flood]
+    assert ended == ["0", "0", "0", "14", "14", "14"]
     world.check_nothing_left()
 
 
