@@ -1,6 +1,6 @@
 """Envoy's side of the comparison, as its configuration: the features that Weft has on, and no others.
 
-What a mesh usually adds and Weft's sidecar does not do is off, in Envoy's favour: access log, tracing,
+What a mesh usually adds is off, in Envoy's favour, also where Weft has it on: access log, tracing,
 request ids, x-envoy-* headers, stream idle timers.
 """
 
