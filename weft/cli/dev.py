@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import ConfigError
 from .dns import dns_options, dns_settings
 from .names import datacenter_name
 
 if TYPE_CHECKING:
-    from registry.process import Registry
+    from registry.process import AclSettings, Registry
 
 EPILOG = """
 \b
@@ -94,6 +95,12 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str | None) ->
     help="With --acl: what is decided where no rule of a token matches.",
 )
 @click.option(
+    "--management-token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --acl: whoever has this token may do everything (mode 0600).",
+)
+@click.option(
     "--consensus",
     default="",
     metavar="URL",
@@ -124,6 +131,7 @@ def command(
     default_intention: str,
     acl: bool,
     acl_default_policy: str,
+    management_token_file: Path | None,
     consensus: str,
     ready_file: Path | None,
     log_level: str,
@@ -133,11 +141,13 @@ def command(
 
     Listens on 127.0.0.1 only. SIGINT and SIGTERM end it.
     """
-    from registry.process import AclSettings, Settings
+    from registry.process import Settings
 
     from .. import logs
     from .running import serve
 
+    if management_token_file and not acl:
+        raise ConfigError("--management-token-file: give --acl too, without which no token is asked for")
     logs.configure(log_level)
     settings = Settings(
         data_dir=data_dir,
@@ -149,10 +159,19 @@ def command(
         default_allow=default_intention == "allow",
         operator_key_file=operator_key_file,
         dns=dns_settings(dns),
-        acl=AclSettings(default_allow=acl_default_policy == "allow") if acl else None,
+        acl=_acl(acl_default_policy == "allow", management_token_file) if acl else None,
         consensus=consensus,
     )
     serve(settings, _tell, ready_file)
+
+
+def _acl(default_allow: bool, token_file: Path | None) -> "AclSettings":
+    from registry.identity.management import ManagementToken
+    from registry.process import AclSettings
+
+    from .consul_api import read_token
+
+    return AclSettings(default_allow, ManagementToken(read_token(token_file)) if token_file else None)
 
 
 def _tell(registry: "Registry") -> None:
