@@ -36,6 +36,43 @@ _FLAGS = {
 }
 
 
+_TEXT, _NUMBER, _BOOL = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
+_PAIR = {"source": _TEXT, "destination": _TEXT}
+_SELECT = {"tag": _TEXT, "node-meta": _TEXT, "near": _TEXT}
+_OWN: dict[str, dict[str, Json]] = {
+    "/v1/agent/check/fail/:id": {"note": _TEXT},
+    "/v1/agent/check/pass/:id": {"note": _TEXT},
+    "/v1/agent/check/warn/:id": {"note": _TEXT},
+    "/v1/agent/health/service/id/:id": {"format": _TEXT},
+    "/v1/agent/health/service/name/:name": {"format": _TEXT},
+    "/v1/agent/maintenance": {"enable": _BOOL, "reason": _TEXT},
+    "/v1/agent/metrics": {"format": _TEXT},
+    "/v1/agent/service/:id": {"hash": _TEXT, "wait": _TEXT},
+    "/v1/agent/service/maintenance/:id": {"enable": _BOOL, "reason": _TEXT},
+    "/v1/agent/service/register": {"replace-existing-checks": _BOOL},
+    "/v1/catalog/connect/:service": _SELECT,
+    "/v1/catalog/nodes": {"node-meta": _TEXT, "near": _TEXT},
+    "/v1/catalog/service/:service": _SELECT,
+    "/v1/config": {"cas": _NUMBER},
+    "/v1/config/:kind": {"cas": _NUMBER},
+    "/v1/connect/intentions/check": {**_PAIR, "source-type": _TEXT},
+    "/v1/connect/intentions/exact": _PAIR,
+    "/v1/connect/intentions/match": {
+        "by": {"type": "string", "enum": ["source", "destination"]},
+        "name": _TEXT,
+    },
+    "/v1/health/connect/:service": {**_SELECT, "passing": _BOOL},
+    "/v1/health/service/:service": {**_SELECT, "passing": _BOOL},
+    "/v1/kv/:key": {
+        **dict.fromkeys(("recurse", "raw", "keys", "separator", "acquire", "release"), _TEXT),
+        **dict.fromkeys(("cas", "flags"), _NUMBER),
+    },
+    "/v1/operator/raft/peer": {"id": _TEXT, "address": _TEXT},
+    "/v1/operator/raft/transfer-leader": {"id": _TEXT},
+}
+"""Parameters of one path alone."""
+
+
 def serve(routes: Callable[[], tuple[Route, ...]]) -> CallHandler:
     """The handler; `routes` is asked at the first request."""
     made = cache(lambda: document(routes()))
@@ -98,6 +135,9 @@ def _query(route: Route) -> list[Json]:
         found.append(_parameter("wait", wait, "How long; 5m by default, 10m at most."))
     if route.filters is not None:
         found.append(_parameter("filter", {"type": "string"}, "An expression that rows must satisfy."))
+    known = {row["name"] for row in found}
+    own = _OWN.get(route.path, {})
+    found += [_parameter(name, schema, "As in Consul.") for name, schema in own.items() if name not in known]
     return found
 
 
