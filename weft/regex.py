@@ -36,6 +36,11 @@ class Pattern:
         """Whether a part of the text matches."""
         return self._compiled.search(text) is not None
 
+    def groups_in(self, text: str) -> tuple[str, ...]:
+        """The first part that matches, then its groups ("" for those that took no part); () for none."""
+        found = self._compiled.search(text)
+        return (found[0], *(group or "" for group in found.groups())) if found else ()
+
     def is_all(self, text: str) -> bool:
         """Whether the whole text matches."""
         return self._compiled.fullmatch(text) is not None

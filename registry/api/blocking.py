@@ -56,8 +56,12 @@ async def read(
         state = log.view()
         found = look(state)
         left_s = deadline - monotonic()
-        if not wish.after_index or found.index > wish.after_index or left_s <= 0:
+        if not wish.after_index or _has_moved(found, wish.after_index) or left_s <= 0:
             return found, sure
         keys, index = found.keys, state.index
         del state, found  # or each parked query would keep a version of the catalog alive
         await log.wait(keys, index, left_s)
+
+
+def _has_moved(found: Answer, after_index: int) -> bool:
+    return found.index != after_index if found.exact else found.index > after_index

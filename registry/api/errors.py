@@ -11,6 +11,7 @@ ApiError            expected: the caller's request
 ├── TooMuch         413
 ├── EntryUnreadable   400
 ├── CasInvalid        500, as in Consul
+├── NameTaken         500, as in Consul
 ├── NoSuchDatacenter  500, as in Consul
 └── NoSuchPeer        500, as in Consul
 """
@@ -89,6 +90,10 @@ class CasInvalid(ApiError):
 
 class EntryUnreadable(ApiError):
     """Expected. The body is not of the shape of a config entry."""
+
+
+class NameTaken(ApiError):
+    """Expected. Another prepared query has the name; Consul answers 500 here."""
 
 
 class NoSuchDatacenter(ApiError):

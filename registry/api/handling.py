@@ -85,6 +85,7 @@ class Answer:
     index: int
     keys: tuple[WatchKey, ...]
     content_type: str = ""
+    exact: bool = False  # the index has no order: any other one has moved
     missing: str | None = None  # 404 with this text, and the index all the same
     headers: Mapping[str, str] = field(default_factory=dict)
 

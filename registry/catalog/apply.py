@@ -18,10 +18,12 @@ from . import (
     authority,
     codec,
     config_entries,
+    events,
     expiry,
     kv,
     limits,
     operator,
+    queries,
     registrations,
     rules,
     sessions,
@@ -128,6 +130,10 @@ _HANDLERS: dict[str, Callable[[Draft, Any], str]] = {
     "bootstrap_acl": access.bootstrap_acl,
     "create_session": sessions.create,
     "end_session": sessions.end,
+    "fire_event": events.fire,
+    "set_coordinate": events.put_coordinate,
+    "set_query": queries.put,
+    "delete_query": queries.delete,
 }
 _LONG_HANDLERS: dict[str, Callable[[Draft, Any], Generator[None, None, str]]] = {
     "restore": operator.restore,

@@ -4,15 +4,14 @@ A draft keeps the tables' indexes in step with each other and collects the watch
 thrown away when the command turns out to be refused: nothing is applied by halves.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from ..acl.tables import AclTables
 from . import watches
+from .keys_draft import KeysDraft
 from .model import (
     CRITICAL,
-    DELETE,
     SERVICE_INTENTIONS,
     Authority,
     AutopilotConfig,
@@ -24,88 +23,21 @@ from .model import (
     Indexes,
     Intention,
     IntentionDefaults,
-    KeyValue,
     LeafRecord,
-    LockDelay,
     Node,
     RestorePart,
     Revocation,
     Service,
-    Session,
     service_leaf_key,
 )
 from .rows import says_same, with_indexes, with_values
-from .state import Answered, Moved, State
-from .tombstones import is_covering
+from .state import State
 from .tree import Key
-from .watches import WatchKey
-
-Row = (
-    Node
-    | Service
-    | Check
-    | Intention
-    | IntentionDefaults
-    | ConfigEntry
-    | CredentialRecord
-    | CaRoot
-    | Authority
-    | KeyValue
-    | Session
-)
-
-
-TOUCHED_PER_STEP = 64
-"""Watch keys that are moved between two steps: below a millisecond."""
 
 
 @dataclass(slots=True)
-class Draft:
-    """`state` is the base with what was changed so far; `index` and `now_ms` are the command's.
-
-    `removes` says that rows went, so that a touched key may cover nothing any more.
-    """
-
-    state: State
-    index: int
-    now_ms: int
-    touched: set[WatchKey]
-    created: Indexes  # of all rows that the command creates
-    removes: bool = False
-
-    @classmethod
-    def of(cls, state: State, index: int, now_ms: int) -> "Draft":
-        return cls(state.branch(), index, now_ms, set(), Indexes(index, index))
-
-    def _change(self, **tables: Any) -> None:
-        """Sets fields of the copy, which nobody else holds before `finish`.
-
-        A State of its own per changed table would cost more than the change (20 fields each time).
-        """
-        for name, table in tables.items():
-            object.__setattr__(self.state, name, table)
-
-    def _indexes(self, old: Row | None) -> Indexes:
-        return Indexes(old.indexes.create, self.index) if old else self.created
-
-    def finish(self) -> Generator[None, None, State]:
-        """The state after the command, with the index of every touched key; steps as `apply_steps`."""
-        moved, tombstones = self.state.moved, self.state.tombstones
-        now = Moved(self.index, self.now_ms)
-        for count, key in enumerate(sorted(self.touched), 1):
-            if tombstones and (old := moved.get(key)):
-                tombstones = tombstones.without((old.time_ms, *key))
-            if self.removes and not is_covering(self.state, key):
-                tombstones = tombstones.put((self.now_ms, *key), None)
-            moved = moved.put(key, now)
-            if not count % TOUCHED_PER_STEP:
-                yield
-        self._change(index=self.index, time_ms=self.now_ms, moved=moved, tombstones=tombstones)
-        return self.state
-
-    def remember(self, request_id: bytes, answer: Answered) -> None:
-        """A retry of the command is answered with this."""
-        self._change(answers=self.state.answers.remember(request_id, answer))
+class Draft(KeysDraft):
+    """All tables."""
 
     def drop_revocations(self, keys: list[Key]) -> None:
         """Removes rows of `State.revocations` by key."""
@@ -114,14 +46,6 @@ class Draft:
             table = table.without(key)
         self._change(revocations=table)
         self.touched.add(watches.REVOCATIONS)
-
-    def drop_tombstones(self, keys: list[Key]) -> None:
-        """Forgets watch indexes. They must not come back lower: the floor rises to them."""
-        moved, tombstones, floor = self.state.moved, self.state.tombstones, self.state.floor
-        for key in keys:
-            floor = max(floor, self.state.index_of(key[1:]))
-            moved, tombstones = moved.without(key[1:]), tombstones.without(key)
-        self._change(moved=moved, tombstones=tombstones, floor=floor)
 
     def set_cluster(self, row: Cluster) -> None:
         self._change(cluster=row)
@@ -148,7 +72,9 @@ class Draft:
         for session in tuple(self.state.sessions_by_node.prefix((name,))):
             self.end_session(session)
         self.removes = True
-        self._change(nodes=self.state.nodes.without((name,)))
+        self._change(
+            nodes=self.state.nodes.without((name,)), coordinates=self.state.coordinates.without((name,))
+        )
         self.touched |= {watches.NODES, watches.node(name)}
 
     def put_service(self, row: Service) -> None:
@@ -232,11 +158,11 @@ class Draft:
         )
         self._touch_check(row, service)
         if row.status == CRITICAL:
-            self._end_dependants(row)
+            self.end_dependants(row)
 
     def drop_check(self, row: Check) -> None:
         self._unlist_check(row)
-        self._end_dependants(row)
+        self.end_dependants(row)
 
     def _unlist_check(self, row: Check) -> None:
         self.removes = True
@@ -324,83 +250,6 @@ class Draft:
         self.removes = True
         self._change(config_entries=self.state.config_entries.without((row.kind, row.name)))
         self.touched |= {watches.config_kind(row.kind), watches.config_entry(row.kind, row.name)}
-
-    # Keys and values
-
-    def put_kv(self, row: KeyValue) -> KeyValue:
-        """The row as it then is. One that says the same as before moves no index."""
-        old = self.state.kv.get((row.key,))
-        if old and says_same(row, old):
-            return old
-        row = with_indexes(row, self._indexes(old))
-        self._unlock(old)
-        self._change(kv=self.state.kv.put((row.key,), row))
-        if row.session:
-            self._change(kv_locked=self.state.kv_locked.put((row.session, row.key), row))
-        self._touch_kv(row.key)
-        return row
-
-    def _unlock(self, old: KeyValue | None) -> None:
-        if old and old.session:
-            self._change(kv_locked=self.state.kv_locked.without((old.session, old.key)))
-
-    def drop_kv(self, row: KeyValue) -> None:
-        self.removes = True
-        self._unlock(row)
-        self._change(kv=self.state.kv.without((row.key,)))
-        self._touch_kv(row.key)
-
-    def _touch_kv(self, key: str) -> None:
-        self.touched.add(watches.kv(key))
-        self.touched.update(watches.kv_directories(key))
-
-    # Sessions
-
-    def put_session(self, row: Session) -> None:
-        row = with_indexes(row, self.created)
-        self._change(
-            sessions=self.state.sessions.put((row.id,), row),
-            sessions_by_node=self.state.sessions_by_node.put((row.node, row.id), row),
-        )
-        self._touch_session(row)
-
-    def end_session(self, row: Session) -> None:
-        """Its locks go free, or their keys go, by its behavior."""
-        self.removes = True
-        self._change(
-            sessions=self.state.sessions.without((row.id,)),
-            sessions_by_node=self.state.sessions_by_node.without((row.node, row.id)),
-        )
-        self._touch_session(row)
-        for locked in tuple(self.state.kv_locked.prefix((row.id,))):
-            if row.behavior == DELETE:
-                self.drop_kv(locked)
-            else:
-                self.put_kv(with_values(locked, session=""))
-            if row.lock_delay_ms:
-                self._put_lock_delay(LockDelay(locked.key, self.now_ms + row.lock_delay_ms))
-
-    def _end_dependants(self, check: Check) -> None:
-        for session in tuple(self.state.sessions_by_node.prefix((check.node,))):
-            if session.depends_on(check.id):
-                self.end_session(session)
-
-    def _touch_session(self, row: Session) -> None:
-        self.touched |= {watches.SESSIONS, watches.session(row.id)}
-
-    def _put_lock_delay(self, row: LockDelay) -> None:
-        if old := self.state.lock_delays.get((row.key,)):
-            self.drop_lock_delay(old)
-        self._change(
-            lock_delays=self.state.lock_delays.put((row.key,), row),
-            lock_delays_by_end=self.state.lock_delays_by_end.put((row.until_ms, row.key), row),
-        )
-
-    def drop_lock_delay(self, row: LockDelay) -> None:
-        self._change(
-            lock_delays=self.state.lock_delays.without((row.key,)),
-            lock_delays_by_end=self.state.lock_delays_by_end.without((row.until_ms, row.key)),
-        )
 
     # Identity
 

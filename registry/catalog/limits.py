@@ -89,3 +89,10 @@ TXN_RESULT_BYTES_MAX = 2 * 1024 * 1024
 
 ANSWER_VALUE_CHARS_MAX = 4096
 """A value that is kept with its answer for retries; 16,384 of longer ones would fill memory."""
+
+EVENTS_MAX = 256
+EVENT_PAYLOAD_BYTES_MAX = 512
+"""Consul's agents keep as many events, and gossip bounds their payload."""
+
+QUERIES_MAX = 10_000
+"""Prepared queries: a name is looked up in as many steps as it has characters, whatever there are."""

@@ -294,6 +294,50 @@ class LockDelay:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a user has told the nodes. Key: ltime."""
+
+    ltime: int  # index of the command
+    id: str
+    name: str
+    payload: bytes = b""
+    node_filter: str = ""  # regular expressions; "" is everybody
+    service_filter: str = ""
+    tag_filter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """Where a node is in the space of round-trip times, in seconds. Key: node."""
+
+    node: str
+    segment: str = ""
+    vec: tuple[float, ...] = ()
+    error: float = 0.0
+    adjustment: float = 0.0
+    height: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedQuery:
+    """A question about a service that is kept under a name. Key: id."""
+
+    id: str
+    name: str = ""  # of a template: what names begin with
+    session: str = ""  # it ends with this one
+    owner: str = ""  # accessor id of the token whose permissions it has; "" is its caller's
+    template: bool = False
+    regexp: str = ""
+    definition: bytes = b""  # JSON of {"Service", "DNS", "RemoveEmptyTags"}
+    indexes: Indexes = NO_INDEXES
+
+    @property
+    def is_named(self) -> bool:
+        """A template without a name is the one for all names."""
+        return bool(self.name) or self.template
+
+
+@dataclass(frozen=True, slots=True)
 class CredentialRecord:
     """Proof that a secret was given to one instance. The secret itself is not stored."""
 

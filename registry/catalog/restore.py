@@ -26,7 +26,9 @@ from .model import (
     CaRoot,
     Check,
     ConfigEntry,
+    Coordinate,
     CredentialRecord,
+    Event,
     Indexes,
     Intention,
     IntentionDefaults,
@@ -34,6 +36,7 @@ from .model import (
     LeafRecord,
     LockDelay,
     Node,
+    PreparedQuery,
     RestorePart,
     Revocation,
     Service,
@@ -134,6 +137,8 @@ class Tables:
         self._shared = Shared()
         self._connected = _Second()
         self._locked = _Second()
+        self._named = _Second()  # queries
+        self._bound = _Second()
         self._codes = _Second()  # of tokens
         self._expiries = _Second()
         self._acl_bootstrap_index = 0
@@ -154,6 +159,9 @@ class Tables:
             "kv": _Table(KeyValue, ("key",)),
             "session": _Table(Session, ("id",), ("node", "id")),
             "lock_delay": _Table(LockDelay, ("key",), ("until_ms", "key")),
+            "event": _Table(Event, ("ltime",)),
+            "coordinate": _Table(Coordinate, ("node",)),
+            "query": _Table(PreparedQuery, ("id",)),
             "credential": _Table(CredentialRecord, ("instance_key",)),
             "leaf": _Table(
                 LeafRecord, ("instance_key", "serial"), ("not_after_ms", "instance_key", "serial")
@@ -194,6 +202,8 @@ class Tables:
                     self._connect(rows)
                 elif table == "acl_token":
                     self._find(rows)
+                elif table == "query":
+                    self._index_queries(rows)
                 elif table == "kv":
                     held = [row for row in rows if row.session]
                     self._locked.add([(row.session, row.key) for row in held], held)
@@ -203,6 +213,12 @@ class Tables:
         self._codes.add([(row.secret.code,) for row in coded], coded)
         ending = [row for row in rows if row.expires_ms]
         self._expiries.add([(row.expires_ms, row.accessor_id) for row in ending], ending)
+
+    def _index_queries(self, rows: list[PreparedQuery]) -> None:
+        named = [row for row in rows if row.is_named]
+        self._named.add([(row.template, row.name) for row in named], named)
+        bound = [row for row in rows if row.session]
+        self._bound.add([(row.session, row.id) for row in bound], bound)
 
     def _connect(self, rows: list[Service]) -> None:
         meshed = [(row.connects_to, row) for row in rows if row.proxy or row.connect_native]
@@ -248,6 +264,11 @@ class Tables:
             intention_defaults=trees["intention_defaults"],
             config_entries=trees["config_entry"],
             kv=trees["kv"],
+            queries=trees["query"],
+            queries_by_name=(yield from self._named.tree()),
+            queries_by_session=(yield from self._bound.tree()),
+            events=trees["event"],
+            coordinates=trees["coordinate"],
             kv_locked=(yield from self._locked.tree()),
             sessions=trees["session"],
             sessions_by_node=trees["session 2"],

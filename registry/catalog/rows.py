@@ -20,6 +20,7 @@ from .model import (
     IntentionDefaults,
     KeyValue,
     Node,
+    PreparedQuery,
     Service,
     Session,
 )
@@ -27,7 +28,7 @@ from .model import (
 # Kinds of rows; `indexes` is the last field of each.
 _KINDS = (
     *(Node, Service, Check, Intention, IntentionDefaults, ConfigEntry, CredentialRecord, CaRoot),
-    *(Authority, AutopilotConfig, KeyValue, Session),
+    *(Authority, AutopilotConfig, KeyValue, PreparedQuery, Session),
 )
 _NAMES = {kind: tuple(kind.__dataclass_fields__)[:-1] for kind in _KINDS}
 _VALUES = {kind: attrgetter(*names) for kind, names in _NAMES.items()}
@@ -45,6 +46,7 @@ R = TypeVar(
     Authority,
     AutopilotConfig,
     KeyValue,
+    PreparedQuery,
     Session,
 )
 

@@ -23,13 +23,16 @@ from .model import (
     Check,
     Cluster,
     ConfigEntry,
+    Coordinate,
     CredentialRecord,
+    Event,
     Intention,
     IntentionDefaults,
     KeyValue,
     LeafRecord,
     LockDelay,
     Node,
+    PreparedQuery,
     RestorePart,
     Revocation,
     Service,
@@ -87,6 +90,11 @@ class State:
     sessions_by_node: Tree[Session] = field(default_factory=Tree)  # node, id
     lock_delays: Tree[LockDelay] = field(default_factory=Tree)  # key
     lock_delays_by_end: Tree[LockDelay] = field(default_factory=Tree)  # until_ms, key
+    events: Tree[Event] = field(default_factory=Tree)  # ltime
+    coordinates: Tree[Coordinate] = field(default_factory=Tree)  # node
+    queries: Tree[PreparedQuery] = field(default_factory=Tree)  # id
+    queries_by_name: Tree[PreparedQuery] = field(default_factory=Tree)  # template, name
+    queries_by_session: Tree[PreparedQuery] = field(default_factory=Tree)  # session, id
     credentials: Tree[CredentialRecord] = field(default_factory=Tree)  # instance key
     leaves: Tree[LeafRecord] = field(default_factory=Tree)  # instance key, serial
     leaves_by_expiry: Tree[LeafRecord] = field(default_factory=Tree)  # not_after_ms, instance key, serial

@@ -58,6 +58,12 @@ class Admission:
             raise TokenUnknown("ACL not found")
         return Caller(found.may, found.token.accessor_id, found.is_anonymous)
 
+    def by_accessor(self, state: State, accessor_id: str) -> Caller | None:
+        """What a token allows that is known by its accessor; None where it is gone or has expired."""
+        token = state.acl.token(accessor_id)
+        found = self._resolver.of(state.acl, token, self._now_ms()) if token else None
+        return Caller(found.may, accessor_id, found.is_anonymous) if found else None
+
     def management_row(self, state: State) -> Token | None:
         """The operator's token as it has to be written; None where it is, or there is none."""
         given = self.management

@@ -142,6 +142,28 @@ def test_a_killed_leader_is_replaced_and_comes_back(cluster: Cluster) -> None:
     on_all(cluster, "while-it-was-dead")
 
 
+def test_a_lock_outlives_the_leader_and_is_renewed_on_any_server(cluster: Cluster) -> None:
+    leader, (holder, other) = cluster.leader(), cluster.followers()
+    session = holder.ok("PUT", "/v1/session/create", {"TTL": "10s", "LockDelay": "0s"})["ID"]
+    rival = other.ok("PUT", "/v1/session/create", {})["ID"]
+    assert holder.ok("PUT", f"/v1/kv/lock?acquire={session}", b"1") is True
+    assert other.ok("PUT", f"/v1/kv/lock?acquire={rival}", b"2") is False
+    for server in cluster.running:
+        assert server.ok("PUT", f"/v1/session/renew/{session}")[0]["ID"] == session, server.name
+    leader.kill()
+    cluster.leader()
+    assert holder.ok("PUT", f"/v1/session/renew/{session}")[0]["ID"] == session
+    assert other.ok("PUT", f"/v1/kv/lock?acquire={rival}", b"2") is False
+    check = {"KV": {"Verb": "check-session", "Key": "lock", "Session": session}}
+    write = {"KV": {"Verb": "set", "Key": "led", "Value": "MQ=="}}
+    assert other.ok("PUT", "/v1/txn", [check, write])["Errors"] is None
+    leader.start()
+    cluster.leader()
+    assert leader.ok("GET", "/v1/kv/lock")[0]["Session"] == session
+    assert other.ok("PUT", f"/v1/session/destroy/{session}") is True
+    assert other.ok("PUT", f"/v1/kv/lock?acquire={rival}", b"2") is True
+
+
 def _status(asked: Server, about: Server) -> int:
     return {row["Name"]: row["Status"] for row in asked.ok("GET", "/v1/agent/members")}[about.name]
 

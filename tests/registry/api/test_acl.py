@@ -245,6 +245,9 @@ BODIES: dict[str, object] = {
     "/v1/catalog/deregister": {"Node": "web"},
     "/v1/catalog/register": {"Node": "web", "Address": "10.1.1.1"},
     "/v1/txn": [{"KV": {"Verb": "set", "Key": "web"}}],
+    "/v1/coordinate/update": {"Node": "web", "Coord": {"Vec": [0] * 8}},
+    "/v1/query": {"Name": "web", "Service": {"Service": "web"}},
+    "/v1/query/:id": {"Name": "web", "Service": {"Service": "web"}},
     "/v1/config": {"Kind": "service-defaults", "Name": "web"},
     "/v1/connect/intentions": {"SourceName": "a", "DestinationName": "web", "Action": "allow"},
     "/v1/connect/intentions/:id": {"Action": "allow"},
@@ -272,9 +275,12 @@ MADE: dict[str, str] = {}
 thing is not there."""
 
 
-async def make_session(client: Client, management: str) -> None:
+async def make_things(client: Client, management: str) -> None:
     made = await make(client, management, "/v1/session/create", {})
     MADE.update({f"/v1/session/{verb}/": made["ID"] for verb in ("destroy", "renew", "info")})
+    headers = {"X_Consul_Token": management}
+    _, _, body = await client.call("POST", "/v1/query", {**BODIES["/v1/query"], "Name": "made"}, **headers)  # type: ignore[dict-item]
+    MADE["/v1/query/"] = json.loads(body)["ID"]
 
 
 def path_of(route: Route) -> str:
@@ -303,7 +309,7 @@ async def test_every_route_refuses_who_may_not(guarded: Client, monkeypatch: pyt
     register = {"Name": "web", "Check": {"TTL": "10s"}}
     await guarded.call("PUT", "/v1/agent/service/register", register, X_Consul_Token=who.management)
     await guarded.call("PUT", "/v1/config", BODIES["/v1/config"], X_Consul_Token=who.management)
-    await make_session(guarded, who.management)
+    await make_things(guarded, who.management)
     exact = f"/v1/connect/intentions/exact{QUERIES['/v1/connect/intentions/exact']}"
     await guarded.call("PUT", exact, {"Action": "deny"}, X_Consul_Token=who.management)
     _, _, made = await guarded.call("GET", exact, X_Consul_Token=who.management)
@@ -331,7 +337,7 @@ async def test_every_route_refuses_who_may_not(guarded: Client, monkeypatch: pyt
 async def test_every_route_lets_management_through(guarded: Client) -> None:
     """As far as permission goes; what it then says is another matter."""
     who = await tokens(guarded)
-    await make_session(guarded, who.management)
+    await make_things(guarded, who.management)
     last = [route for route in GUARDED if "deregister" in route.path or route.method == "DELETE"]
     for route in [*(route for route in GUARDED if route not in last), *last]:
         if route.path in ("/v1/acl/logout", "/v1/operator/raft/transfer-leader", "/v1/snapshot"):

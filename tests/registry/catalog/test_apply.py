@@ -13,10 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.acl.tables import AclTables
-from registry.catalog import acl_commands, commands, kv_commands, session_commands, snapshot
+from registry.catalog import (
+    acl_commands,
+    commands,
+    events,
+    kv_commands,
+    queries,
+    session_commands,
+    snapshot,
+    watches,
+)
 from registry.catalog.answers import Answers
 from registry.catalog.apply import apply, ensure_known
-from registry.catalog.model import Session, Upstream
+from registry.catalog.model import Coordinate, Event, PreparedQuery, Session, Upstream
 from registry.catalog.state import State
 from registry.catalog.tree import Tree
 from registry.catalog.txn_commands import txn
@@ -95,7 +104,29 @@ _kv_commands = st.one_of(
 _transactions = st.lists(_kv_commands.filter(lambda it: it.HasField("change_kv")), max_size=4).map(
     lambda steps: txn(stamp(), txn_pb2.Txn(ops=[txn_pb2.TxnOp(kv=it.change_kv.op) for it in steps]))
 )
+_other_commands = st.one_of(
+    st.builds(
+        lambda n, name, on: events.fire_event(stamp(), Event(0, acl_id(n), name, b"p", on)),
+        st.integers(1, 9), _names, st.sampled_from(["", "n1", "("]),
+    ),
+    st.builds(
+        lambda on, error: events.set_coordinate(stamp(), Coordinate(on, "", (0.5,) * 8, error)),
+        st.sampled_from(["n1", "a", "b"]), st.sampled_from([0.0, 1.5, float("nan")]),
+    ),
+    st.builds(
+        lambda n, name, it, is_template, update: queries.set_query(
+            stamp(),
+            PreparedQuery(
+                acl_id(n), name, it and acl_id(it), "", is_template, "", b'{"Service":{"Service":"a"}}'
+            ),
+            update=update,
+        ),
+        st.integers(1, 4), _names, st.sampled_from(["", 1, 2]), st.booleans(), st.booleans(),
+    ),
+    st.builds(lambda n: queries.delete_query(stamp(), acl_id(n)), st.integers(1, 4)),
+)  # fmt: skip
 _commands = st.one_of(
+    _other_commands,
     _kv_commands,
     _transactions,
     st.builds(
@@ -188,6 +219,9 @@ def test_indexes_move_exactly_when_rows_change(steps: list[pb.Command]) -> None:
         lambda state: state.key("a/b"),
         lambda state: state.session(acl_id(1)),
         lambda state: state.list_sessions(),
+        lambda state: state.read(list(state.events.values()), watches.EVENTS),
+        lambda state: state.read(list(state.coordinates.values()), watches.COORDINATES),
+        lambda state: state.read(list(state.queries.values()), watches.QUERIES),
         lambda state: state.sessions_on("a"),
         lambda state: state.keys_under(""),
         lambda state: state.keys_under("a"),

@@ -11,7 +11,9 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from weft.pb.catalog.v1 import acl_pb2 as _acl_pb2
+from weft.pb.catalog.v1 import event_pb2 as _event_pb2
 from weft.pb.catalog.v1 import kv_pb2 as _kv_pb2
+from weft.pb.catalog.v1 import query_pb2 as _query_pb2
 from weft.pb.catalog.v1 import session_pb2 as _session_pb2
 from weft.pb.catalog.v1 import state_pb2 as _state_pb2
 from weft.pb.catalog.v1 import txn_pb2 as _txn_pb2
@@ -60,6 +62,10 @@ class Command(_message.Message):
     CREATE_SESSION_FIELD_NUMBER: _builtins.int
     END_SESSION_FIELD_NUMBER: _builtins.int
     TXN_FIELD_NUMBER: _builtins.int
+    FIRE_EVENT_FIELD_NUMBER: _builtins.int
+    SET_COORDINATE_FIELD_NUMBER: _builtins.int
+    SET_QUERY_FIELD_NUMBER: _builtins.int
+    DELETE_QUERY_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Level of this schema that a server must know to apply the command."""
     time_ms: _builtins.int
@@ -136,6 +142,18 @@ class Command(_message.Message):
     def txn(self) -> _txn_pb2.Txn:
         """Level 9."""
 
+    @_builtins.property
+    def fire_event(self) -> _event_pb2.FireEvent:
+        """Level 10."""
+
+    @_builtins.property
+    def set_coordinate(self) -> _event_pb2.SetCoordinate: ...
+    @_builtins.property
+    def set_query(self) -> _query_pb2.SetQuery:
+        """Level 11."""
+
+    @_builtins.property
+    def delete_query(self) -> _query_pb2.DeleteQuery: ...
     def __init__(
         self,
         *,
@@ -169,12 +187,16 @@ class Command(_message.Message):
         create_session: _session_pb2.CreateSession | None = ...,
         end_session: _session_pb2.EndSession | None = ...,
         txn: _txn_pb2.Txn | None = ...,
+        fire_event: _event_pb2.FireEvent | None = ...,
+        set_coordinate: _event_pb2.SetCoordinate | None = ...,
+        set_query: _query_pb2.SetQuery | None = ...,
+        delete_query: _query_pb2.DeleteQuery | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_intention", b"set_intention", "set_roots", b"set_roots", "txn", b"txn", "update_check", b"update_check"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_query", b"delete_query", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "txn", b"txn", "update_check", b"update_check"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "request_id", b"request_id", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_intention", b"set_intention", "set_roots", b"set_roots", "time_ms", b"time_ms", "txn", b"txn", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_query", b"delete_query", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "register", b"register", "request_id", b"request_id", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "time_ms", b"time_ms", "txn", b"txn", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf", "configure_autopilot", "restore", "set_config_entry", "delete_config_entry", "set_acl", "delete_acl", "bootstrap_acl", "change_kv", "create_session", "end_session", "txn"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf", "configure_autopilot", "restore", "set_config_entry", "delete_config_entry", "set_acl", "delete_acl", "bootstrap_acl", "change_kv", "create_session", "end_session", "txn", "fire_event", "set_coordinate", "set_query", "delete_query"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
