@@ -13,6 +13,7 @@ from .match import http_match
 from .numbers import PPM_MAX, label, number, seconds
 
 DELAY_MS_MAX = 60_000
+RATE_MAX = 2**31 - 1
 STATUSES = range(200, 600)
 GRPC_STATUS_MAX = 16
 
@@ -46,7 +47,7 @@ def fault_of(said: mesh_pb2.Fault) -> Fault:
         match=http_match(where, said.match) if said.HasField("match") else None,
         delay=_delay(where, said.delay) if said.HasField("delay") else None,
         abort=_abort(where, said.abort) if said.HasField("abort") else None,
-        bytes_per_second=said.bytes_per_second,
+        bytes_per_second=number(where, "bytes_per_second", said.bytes_per_second, 0, RATE_MAX),
         reset=said.reset,
         ends_s=said.ends_unix_ms / 1000,
     )

@@ -18,6 +18,7 @@ from ..policy.timeouts import with_timeout, write
 from ..respond import ANSWERS, Answer
 from ..traffic import HashInput
 from .exchange import Exchange, answer, needs_half, waiting_half
+from .pacing import Pace
 
 if TYPE_CHECKING:
     from ..h2.stream import Stream
@@ -34,8 +35,8 @@ class Course:
     """Moments are the clock's seconds, NEVER where there is none."""
 
     __slots__ = (
-        "cookie", "counted", "deadline", "idle_s", "key", "look_at", "mirrors", "quiet_since", "resume_at",
-        "retrying", "seen", "then", "tried", "try_ends",
+        "cookie", "counted", "deadline", "idle_s", "key", "look_at", "mirrors", "pace", "quiet_since",
+        "resume_at", "retrying", "seen", "step_at", "then", "tried", "try_ends",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -43,6 +44,8 @@ class Course:
         self.try_ends = NEVER  # of the attempt under way
         self.resume_at = NEVER  # when the next attempt begins
         self.then: Answer | None = None  # what ends the request at `resume_at`, instead of an attempt
+        self.pace: Pace | None = None  # of an answer that is slowed down
+        self.step_at = NEVER  # when more of it goes
         self.look_at = NEVER  # when it is asked whether anything has moved
         self.idle_s = 0.0
         self.quiet_since = 0.0
@@ -79,7 +82,9 @@ def course_of(exchange: Exchange) -> Course:
 
 def schedule(exchange: Exchange, course: Course) -> None:
     """Has the exchange looked at when the first of its moments comes."""
-    due = exchange.due = min(course.deadline, course.try_ends, course.resume_at, course.look_at)
+    due = exchange.due = min(
+        course.deadline, course.try_ends, course.resume_at, course.look_at, course.step_at
+    )
     outbox = exchange.conn.outbox
     if due < outbox.due:
         outbox.arm(due)
@@ -105,6 +110,8 @@ def expired(exchange: Exchange, now: float) -> None:
     elif now >= course.try_ends:
         course.try_ends = NEVER
         _attempt_timed_out(exchange)
+    if course.pace is not None and exchange.state != CLOSED and now >= course.step_at:
+        course.step_at = course.pace.step(exchange, now)
     if exchange.state != CLOSED and now >= course.look_at:
         _look(exchange, course, now)
     if exchange.state != CLOSED:
@@ -272,6 +279,14 @@ def hold(exchange: Exchange, seconds: float, then: Answer | None) -> None:
     if needs_half(exchange):
         waiting_half(exchange)
     wait(exchange, course, seconds)
+
+
+def slow_down(exchange: Exchange, bytes_per_second: int) -> None:
+    """The answer's body goes no faster."""
+    course = course_of(exchange)
+    now = exchange.conn.outbox.clock()
+    course.pace, course.step_at = Pace(exchange, bytes_per_second, now), now
+    schedule(exchange, course)
 
 
 def wait(exchange: Exchange, course: Course, seconds: float) -> None:

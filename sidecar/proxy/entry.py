@@ -13,7 +13,7 @@ from ..policy.buckets import Limiter, refused_for
 from ..policy.faults import NOTHING, Injection, draw_all
 from ..policy.gate import Judgement
 from ..respond import ANSWERS, Answer
-from .course import hold
+from .course import hold, slow_down
 from .exchange import Exchange, answer
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ def inject(exchange: Exchange, injection: Injection) -> None:
     elif injection.abort is not None:
         http_status, grpc_status = injection.abort.http_status, injection.abort.grpc_status
         how = _FAULT._replace(http_status=http_status, grpc_status=grpc_status, grpc_message=message)
+    if injection.bytes_per_second and how is None:
+        slow_down(exchange, injection.bytes_per_second)
     if injection.delay_s:
         hold(exchange, injection.delay_s, how)
     elif how is not None:

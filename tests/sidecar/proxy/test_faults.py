@@ -6,10 +6,12 @@ import pytest
 
 from sidecar.admission import Abort, Delay, Fault
 from sidecar.h2.errors import ErrorCode
+from sidecar.h2.settings import STREAM_WINDOW_BYTES
 from sidecar.traffic import HttpMatch
 from tests.support.scripted import get, grpc
 from tests.support.service import Service, allow, deny, prefix, rule
 from tests.support.waiting import until
+from tests.support.wire import HEAD_OK, TRAILERS_OK, Wire
 
 EVERYBODY = rule(source="*")
 ALWAYS, FOREVER = 1_000_000, 4e9
@@ -94,6 +96,51 @@ async def test_trap_18_a_request_that_is_held_can_be_denied_or_cancelled(service
     await calls.wire.pinged()
     assert service.engine.outbox.held == 0
     assert not service.app.seen
+
+
+async def test_an_answer_is_no_faster_than_the_limit_and_whole(service: Service) -> None:
+    """Its trailers come behind it; others go on meanwhile, and the application's head at once."""
+    body = bytes(range(256)) * 16
+
+    def answer(wire: Wire, sid: int) -> None:
+        wire.headers(sid, HEAD_OK)
+        for at in range(0, len(body), 1000):
+            wire.data(sid, body[at : at + 1000])
+        wire.headers(sid, TRAILERS_OK, end=True)
+
+    service.app.answer = answer
+    service.configure(EVERYBODY, faults=(fault(match=prefix("/slow"), bytes_per_second=16_384),))
+    calls = await service.caller()
+    clock = service.mesh.clock
+    began = clock.monotonic()
+    slow = calls.begin(grpc("/slow/m"))
+    heard = calls.wire.heard(slow)
+    await until(lambda: heard.blocks, "the head comes")
+    assert (await calls.make(grpc("/fast/m"))).data == body
+    assert not heard.ended
+    assert (await calls.wire.over(slow)).data == body
+    assert clock.monotonic() - began >= 0.2  # 4096 bytes, of which a tenth of a second's may be there at once
+    assert heard.frames > 3 and heard.blocks[-1]["grpc-status"] == "0"
+    assert service.engine.outbox.held == 0
+
+
+async def test_trap_15_a_slow_answer_holds_no_more_than_a_window(service: Service) -> None:
+    service.app.answer = _flood
+    service.configure(EVERYBODY, faults=(fault(bytes_per_second=1000),))
+    calls = await service.caller()
+    sid = calls.begin(grpc())
+    await until(lambda: service.engine.outbox.held, "some waits")
+    await calls.wire.pinged()
+    assert service.engine.outbox.held <= STREAM_WINDOW_BYTES
+    service.configure(rule(source="shop"))
+    assert (await calls.wire.over(sid)).blocks[-1]["grpc-status"] == "7"
+    assert service.engine.outbox.held == 0
+
+
+def _flood(wire: Wire, sid: int) -> None:
+    wire.headers(sid, HEAD_OK)
+    for _ in range(STREAM_WINDOW_BYTES // 1000):  # what the window lets it send
+        wire.data(sid, bytes(1000))
 
 
 async def test_what_is_refused_is_no_subject_of_experiments(service: Service) -> None:
