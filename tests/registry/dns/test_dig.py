@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,32 @@ def haproxy_servers(control: Path) -> set[tuple[str, str]]:
     columns = names[1:]
     states = [dict(zip(columns, row, strict=False)) for row in rows]
     return {(it["srv_addr"], it["srv_port"]) for it in states if it["srv_addr"] != "-"}
+
+
+@pytest.mark.peer("dig")
+def test_the_dns_token_says_what_may_be_told(tmp_path: Path) -> None:
+    """Until it exists everything is refused; then its policy counts, at once when it changes."""
+    secret, file = str(uuid.uuid4()), tmp_path / "dns.token"
+    file.write_text(secret)
+    file.chmod(0o600)
+    with running_dev("--acl", "--node-name", "n1", "--dns-token-file", str(file)) as dev:
+        management = dev.ok("PUT", "/v1/acl/bootstrap")["SecretID"]
+
+        def call(path: str, body: object) -> Any:
+            return dev.ok("PUT", f"{path}{'&' if '?' in path else '?'}token={management}", body)
+
+        call("/v1/agent/service/register", INSTANCES[0])
+        assert "status: REFUSED" in "\n".join(dig(dev, "web.service.consul"))
+        rules = 'service "web" { policy = "read" }'
+        policy = call("/v1/acl/policy", {"Name": "dns", "Rules": rules})["ID"]
+        call("/v1/acl/token", {"SecretID": secret, "Policies": [{"ID": policy}]})
+        assert "status: NXDOMAIN" in "\n".join(dig(dev, "web.service.consul"))
+        rules += ' node "n1" { policy = "read" }'
+        call(f"/v1/acl/policy/{policy}", {"Name": "dns", "Rules": rules})
+        assert dig(dev, "web.service.consul", "+short") == ["10.1.0.1"]
+        assert dig(dev, "consul.service.consul", "+short") == []
+
+
+def test_dns_can_be_left_off() -> None:
+    with running_dev("--dns-port", "-1") as dev:
+        assert dev.dns == ""
