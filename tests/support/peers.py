@@ -12,7 +12,10 @@ import pytest
 DEBIAN_PACKAGES = {
     "dig": "bind9-dnsutils",
     "haproxy": "haproxy",
+    "curl": "curl",
     "h2load": "nghttp2-client",
+    "node": "nodejs",
+    "npm": "npm",
     "nghttp": "nghttp2-client",
     "nghttpd": "nghttp2-server",
     "etcd": "etcd-server",
