@@ -23,6 +23,7 @@ WeftError
     ├── PendingFull             too many requests wait for a connection already
     ├── UpstreamLost            the connection broke while the request was under way
     ├── AppUnreachable          our own application does not accept connections
+    ├── EgressDenied            no rule admits this destination outside the mesh
     └── NotParsed               bytes of an unknown protocol where rules read requests
 """
 
@@ -121,6 +122,10 @@ class UpstreamLost(RequestRefused):
 
 class NotParsed(RequestRefused):
     """Expected. What cannot be read cannot be judged, so it does not pass."""
+
+
+class EgressDenied(RequestRefused):
+    """Expected. No rule admits the destination outside the mesh."""
 
 
 class AppUnreachable(RequestRefused):

@@ -60,6 +60,9 @@ ANSWERS: Mapping[type[errors.RequestRefused], Answer] = MappingProxyType(
         errors.NotParsed: Answer(
             403, PERMISSION_DENIED, "weft: only HTTP is let through here, as rules read it", "not_parsed"
         ),
+        errors.EgressDenied: Answer(
+            403, PERMISSION_DENIED, "weft: no egress rule admits the destination", "egress_denied"
+        ),
         errors.AppUnreachable: Answer(
             503, UNAVAILABLE, "weft: application unreachable", "app_unreachable", reset_code=REFUSED_STREAM
         ),

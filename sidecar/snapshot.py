@@ -88,6 +88,24 @@ class TelemetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class EgressRule:
+    """Destinations outside the mesh. `host` is a name, "*." and a name, or a block of addresses."""
+
+    name: str
+    host: str
+    ports: frozenset[int] = frozenset()  # empty: any
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """The forward proxy's listener, and what may be reached through it."""
+
+    listen: Address
+    rules: tuple[EgressRule, ...] = ()
+    default_allow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that one proxy must do."""
 
@@ -102,3 +120,4 @@ class Snapshot:
     telemetry: TelemetryPolicy = TelemetryPolicy()
     signing_key_id: bytes = b""  # of the root that signs our leaves now; b"" where the registry does not say
     locality: Locality = NOWHERE  # of this instance
+    egress: Egress | None = None  # None: there is no forward proxy

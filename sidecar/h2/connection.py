@@ -70,8 +70,10 @@ class Connection:
         """
         super().__init_subclass__()
         for name in {"data_received", "_walk"} - vars(cls).keys():
-            shared = getattr(Connection, name)
-            setattr(cls, name, FunctionType(shared.__code__.replace(), shared.__globals__, name))
+            shared = getattr(cls, name)  # what it inherits
+            code = shared.__code__.replace()
+            copied = FunctionType(code, shared.__globals__, name, shared.__defaults__, shared.__closure__)
+            setattr(cls, name, copied)
 
     def __init__(self, outbox: Outbox, decoder: Decoder, encoder: Encoder) -> None:
         self.outbox = outbox

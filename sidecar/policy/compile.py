@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from weft.pb.mesh.v1 import mesh_pb2
 
 from ..errors import InvalidResource
-from ..snapshot import Inbound, Snapshot, Target, Upstream
+from ..snapshot import Egress, Inbound, Snapshot, Target, Upstream
+from .egress import egress_of
 from .fields import (
     app_address,
     bundle_roots,
@@ -54,7 +55,8 @@ def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> 
     upstreams = _upstreams(sorted_out)
     targets = _targets(sorted_out)
     check_targets(upstreams.values(), targets)
-    _check_listeners(inbound, upstreams)
+    egress = egress_of(sorted_out["egress"][""].egress) if sorted_out["egress"] else None
+    _check_listeners(inbound, upstreams, egress)
     return Snapshot(
         index=index,
         identity=identity,
@@ -67,6 +69,7 @@ def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> 
         telemetry=telemetry_of(proxy),
         signing_key_id=signing_key_id(sorted_out["bundle"][identity.trust_domain].bundle),
         locality=locality_of(proxy.locality),
+        egress=egress,
     )
 
 
@@ -131,9 +134,13 @@ def _targets(found: _Sorted) -> dict[str, Target]:
     }
 
 
-def _check_listeners(inbound: Inbound, upstreams: Mapping[str, Upstream]) -> None:
+def _check_listeners(inbound: Inbound, upstreams: Mapping[str, Upstream], egress: Egress | None) -> None:
     """No two listeners on one address: the second could not bind, and the first would get its calls."""
     taken = {str(inbound.listen): "proxy"}
+    if egress is not None:
+        if str(egress.listen) in taken:
+            raise InvalidResource("egress", f"listens on {egress.listen} as 'proxy' does")
+        taken[str(egress.listen)] = "egress"
     for name, upstream in upstreams.items():
         address = str(upstream.listen)
         if address in taken:

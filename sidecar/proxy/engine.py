@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
@@ -18,13 +18,14 @@ from ..h2.outbox import Outbox
 from ..h2.settings import STREAMS_MAX
 from ..identity import TlsContexts
 from ..outlets import Outlets
-from ..snapshot import Snapshot, Target, Upstream
+from ..snapshot import Address, Snapshot, Target
 from ..telemetry import PoolSeries, Telemetry
 from . import watch
 from .app import AnyPool, App
 from .course import expired
 from .dial import Mesh, Plain
 from .downstream import Downstream
+from .egress import DESTINATION, EgressSide
 from .endpoint import Endpoint
 from .exchange import Exchange
 from .inbound import InboundSide
@@ -40,6 +41,9 @@ from .timers import Timers
 from .upstream import Upstream as UpstreamConnection
 
 TICK_S = 1.0
+EGRESS = "(egress)"  # among the listeners; no service can be called so
+
+Accept = Callable[[], asyncio.BaseProtocol]
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +79,13 @@ class Engine:
         )
         self._inbound_listener = Listener(snapshot.inbound.listen, self.inbound.accept)
         self.mirror = Mirror(self.outbox, telemetry, snapshot.identity.service)
+        self.egress = EgressSide(
+            self.outbox,
+            self._outside_pool,
+            telemetry,
+            snapshot.identity.service,
+            snapshot.instance_key,
+        )
         self.timers = Timers(self.outbox, self._running, expired)
         self.outbound: dict[str, Outbound] = {}
         self.pools: dict[str, Pool] = {}  # by target id
@@ -94,8 +105,8 @@ class Engine:
         try:
             self._apply(self.snapshot)
             await self._inbound_listener.start(self._tls.server)
-            for name, upstream in self.snapshot.upstreams.items():
-                await self._listen(name, upstream)
+            for name, (address, accept) in self._wanted(self.snapshot).items():
+                await self._listen(name, address, accept)
         except WeftError:
             self._close_listeners()
             raise
@@ -150,6 +161,7 @@ class Engine:
     def _apply(self, snapshot: Snapshot) -> None:
         self.apps.configure(snapshot.inbound.app, snapshot.inbound.app_protocol)
         self.inbound.configure(snapshot.inbound)
+        self._apply_egress(snapshot)
         old_pools = self._apply_targets(snapshot)
         for name in self.outbound.keys() - snapshot.upstreams.keys():
             self._drop(name)
@@ -173,6 +185,14 @@ class Engine:
         for side in self._sides():
             if side.observer is not None or observer is not None:
                 side.observe(observer)
+
+    def _apply_egress(self, snapshot: Snapshot) -> None:
+        self.egress.configure(snapshot.egress)
+        if snapshot.egress is None and (listener := self._listeners.pop(EGRESS, None)):
+            listener.close()
+            self.egress.drain()
+        if snapshot.egress is None:
+            self._unbound.pop(EGRESS, None)
 
     def _apply_targets(self, snapshot: Snapshot) -> list[Pool]:
         """One pool per target; answers those that nobody names any more."""
@@ -228,14 +248,22 @@ class Engine:
         return self._pool(target.name, dialer, series, errors.ConnectFailed)
 
     def _app_pool(self, kind: type[AnyPool], **more: Any) -> AnyPool:
+        return self._plain_pool("the application", errors.AppUnreachable, kind, more)
+
+    def _outside_pool(self, kind: type[AnyPool], **more: Any) -> AnyPool:
+        return self._plain_pool(DESTINATION, errors.ConnectFailed, kind, more)
+
+    def _plain_pool(
+        self, name: str, refused: type[errors.RequestRefused], kind: type[AnyPool], more: dict[str, Any]
+    ) -> AnyPool:
         return kind(
-            "the application",
+            name,
             Plain(),
             outbox=self.outbox,
             tasks=self._tasks,
-            series=self.telemetry.pool("the application"),
+            series=self.telemetry.pool(name),
             draw=self._rng.random,
-            no_connection=errors.AppUnreachable,
+            no_connection=refused,
             **more,
         )
 
@@ -258,25 +286,35 @@ class Engine:
 
     # --- listeners -----------------------------------------------------------------------------------
 
-    async def _listen(self, name: str, upstream: Upstream) -> None:
+    def _wanted(self, snapshot: Snapshot) -> dict[str, tuple[Address, Accept]]:
+        """Where our own application is to be served, by the names of `_listeners`."""
+        wanted: dict[str, tuple[Address, Accept]] = {
+            name: (upstream.listen, self.outbound[name].accept)
+            for name, upstream in snapshot.upstreams.items()
+        }
+        if snapshot.egress is not None:
+            wanted[EGRESS] = (snapshot.egress.listen, self.egress.accept)
+        return wanted
+
+    async def _listen(self, name: str, address: Address, accept: Accept) -> None:
         known = self._listeners.get(name)
         if known is not None:
-            if known.declared == upstream.listen:
+            if known.declared == address:
                 return
             del self._listeners[name]
             known.close()  # first, as two upstreams may swap their addresses
-        listener = Listener(upstream.listen, self.outbound[name].accept)
+        listener = Listener(address, accept)
         await listener.start(None)
         self._listeners[name] = listener
 
     async def _rebind(self, snapshot: Snapshot) -> None:
         async with self._binding:
             await self._rebind_inbound(snapshot)
-            for name, upstream in snapshot.upstreams.items():
+            for name, (address, accept) in self._wanted(self.snapshot).items():
                 if self.snapshot is not snapshot or self._closed:
                     return
                 try:
-                    await self._listen(name, upstream)
+                    await self._listen(name, address, accept)
                     self._unbound.pop(name, None)
                 except WeftError as error:
                     if self._unbound.get(name) != str(error):
@@ -324,14 +362,17 @@ class Engine:
 
     # --- what there is -------------------------------------------------------------------------------
 
-    def _sides(self) -> Iterator[InboundSide | Outbound]:
+    def _sides(self) -> Iterator[InboundSide | Outbound | EgressSide]:
         yield self.inbound
+        yield self.egress
         yield from self.outbound.values()
         yield from self._leaving
 
     def _pools(self) -> Iterator[Pool]:
         yield self.app
         yield from self.apps.others
+        yield self.egress.pool
+        yield from self.egress.pools.values()
         yield from self.pools.values()
         yield from self._leaving_pools
 
@@ -359,13 +400,14 @@ class Engine:
         return proven
 
     def listening(self) -> dict[str, str]:
-        """Where each listener is bound: "" is the inbound one, the others by upstream."""
+        """Where each listener is bound: "" is inbound, EGRESS the forward proxy, others by upstream."""
         bound = {name: str(listener.address) for name, listener in self._listeners.items()}
         return {"": str(self._inbound_listener.address), **bound}
 
     def unbound(self) -> dict[str, str]:
         """Upstreams whose listener could not be bound yet, and where it should be."""
-        return {name: str(self.snapshot.upstreams[name].listen) for name in self._unbound}
+        wanted = self._wanted(self.snapshot)
+        return {name: str(wanted[name][0]) for name in self._unbound}
 
     def status(self) -> dict[str, object]:
         """For people and for /config: no secrets."""

@@ -211,6 +211,8 @@ class InboundSide(Side):
         """As of when it began: a token need not outlive the stream that it opened."""
         if not verdict.allowed:
             return denial(verdict.reason)
+        if self._bytes_refused and exchange.block.head.method == b"CONNECT":
+            return _NOT_PARSED
         if verdict.gate is None:
             return None
         began = self._clock.wall() - (self.outbox.clock() - exchange.started)

@@ -10,6 +10,7 @@ from aiohttp import web
 from sidecar.proxy.engine import Engine
 from sidecar.snapshot import Address, Protocol, Rule
 from tests.support.switch import Mesh, outbound_port
+from tests.support.waiting import until
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 PATIENCE_S = 20.0
@@ -28,13 +29,13 @@ class Pair:
         """Where web's application reaches orders."""
         return outbound_port(self.web)
 
-    async def ask(self, request: bytes, until: bytes = b"") -> bytes:
-        """Sends octets; answers what comes until `until`, or until the end."""
+    async def ask(self, request: bytes, end: bytes = b"") -> bytes:
+        """Sends octets; answers what comes until `end`, or until the end of all."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(request)
             async with asyncio.timeout(PATIENCE_S):
-                return await (reader.readuntil(until) if until else reader.read())
+                return await (reader.readuntil(end) if end else reader.read())
         finally:
             writer.close()
 
@@ -67,16 +68,21 @@ async def pair(
 async def raw_app(serve: Serve) -> AsyncIterator[Address]:
     """An application of octets: `serve` is called for each connection."""
 
+    running: set[object] = set()
+
     async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        running.add(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await serve(reader, writer)
         writer.close()
+        running.discard(writer)
 
     server = await asyncio.start_server(served, "127.0.0.1", 0)
     try:
         yield Address("127.0.0.1", server.sockets[0].getsockname()[1])
     finally:
         server.close()
+        await until(lambda: not running, "the application's connections have ended")
 
 
 @contextlib.asynccontextmanager

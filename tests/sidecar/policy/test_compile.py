@@ -142,6 +142,14 @@ REFUSED: dict[str, tuple[Callable[[Resources], None], str]] = {
     "other service": (_set("proxy", "service", "admin"), "is not that of"),
     "bad identity": (_set("proxy", "spiffe_id", "spiffe://x"), "bad SPIFFE id"),
     "bad key": (_set("proxy", "instance_key", "web"), "is not <datacenter>/<node>/<service id>"),
+    "egress on the proxy's": (
+        _put(
+            mesh_pb2.Resource(
+                name="egress", egress=mesh_pb2.Egress(bind_address="127.0.0.1", bind_port=20000)
+            )
+        ),
+        "listens on",
+    ),
     "unknown protocol": (_set("proxy", "app_protocol", 9), "protocol 9 is unknown to this version"),
     "no public port": (_set("proxy", "public_port", 0), "port 0"),
     "port too high": (_set("proxy", "app_port", 65536), "port 65536"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 
 import pytest
 
@@ -106,6 +107,20 @@ async def test_trap_18_a_deny_cuts_what_is_open() -> None:
         writer.write(PING)
         await reader.readexactly(len(PING))
         there.orders.swap(with_rules(there.orders.snapshot, DENY))
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+        await until(lambda: not there.orders.apps.tcp.connections(), "the application is told")
+
+
+async def test_trap_14_rules_that_begin_to_read_requests_cut_what_is_open() -> None:
+    async with raw_app(_echo) as app, pair(app) as there:
+        reader, writer = await _open(there)
+        writer.write(PING)
+        await reader.readexactly(len(PING))
+        snapshot = there.orders.snapshot
+        inbound = dataclasses.replace(snapshot.inbound, parsed_only=True)
+        there.orders.swap(dataclasses.replace(snapshot, inbound=inbound))
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
         writer.close()
