@@ -6,7 +6,7 @@ else: whoever remembers its answer must have these in the key (`Decoder.promote`
 
 import re
 from collections.abc import Callable, Iterable
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from weft.pb.mesh.v1 import mesh_pb2
 from weft.regex import InvalidPattern, compile_pattern
@@ -21,6 +21,8 @@ TEXT_BYTES_MAX = 4096
 NAME_BYTES_MAX = 256
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+
+_ASCII = "".join(map(chr, range(0x80)))
 
 Test = Callable[[str], bool]
 # What the switch itself depends on, or that speaks of one connection: no rule may change these.
@@ -40,6 +42,8 @@ def http_match(where: str, said: mesh_pb2.HttpMatch) -> HttpMatch:
     path_kind = TextKind(kind.removeprefix("path_")) if kind else None
     if path_kind is TextKind.REGEX:
         _check_pattern(where, path)
+    else:  # as it stands in a request: RFC 3986 section 2.1, what is not ASCII is escaped
+        path = quote(path, safe=_ASCII)
     for what in ("headers", "query", "methods", "sources"):
         check_count(where, what, len(getattr(said, what)), TERMS_MAX)
     if any(not _METHOD(method) for method in said.methods):

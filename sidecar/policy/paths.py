@@ -2,7 +2,7 @@
 
 RFC 3986 section 6.2.2: escapes of unreserved characters are undone, others get capital digits, dot segments
 are followed. What two readers could understand in two ways is refused where rules depend on the path: escaped
-dots and slashes, "//", "\\", escapes that are none.
+dots and slashes, "//", "\\", escapes that are none, octets that should have been escaped.
 """
 
 import re
@@ -14,7 +14,7 @@ _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 _SLASHES = frozenset(b"/\\")
 _NUL = 0
 # Of these a path must have one to be changed or refused.
-_MARKS = re.compile(rb"%|//|/\.|\\").search
+_MARKS = re.compile(rb"%|//|/\.|\\|[\x80-\xff]").search
 # A segment that says "." or "..", with at least one dot escaped.
 _ESCAPED_DOTS = re.compile(rb"/(?:\.?%2[Ee]|%2[Ee]\.)(?:%2[Ee])?(?=/|$)").search
 # "..;" is ".." to servers that know parameters of segments.
@@ -48,6 +48,8 @@ def normalised(target: bytes, policy: PathPolicy, strict: bool) -> bytes:
 def _refuse_ambiguous(path: bytes, policy: PathPolicy) -> None:
     if _ESCAPED_DOTS(path):
         raise AmbiguousPath("a dot segment is escaped")
+    if not path.isascii():  # a rule names it by its escapes (section 2.1), servers may decode both
+        raise AmbiguousPath("the path has an octet that is not ASCII and not escaped")
     if b"\\" in path:
         raise AmbiguousPath("the path has a backslash")
     if b"//" in path and not policy.merge_slashes:
