@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.support import peers
@@ -35,3 +36,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("peer"):
         for program in marker.args:
             peers.require(program)
+
+
+@pytest.hookimpl(trylast=True)  # once fixtures have put back what they changed
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Logs that go where this test's output went would break every test after it."""
+    if getattr(structlog.get_config()["logger_factory"], "_file", None) is not None:
+        structlog.reset_defaults()
+        pytest.fail(f"{item.nodeid} leaves logging configured: run what does so in a process of its own")

@@ -148,7 +148,6 @@ def command(
 
     if management_token_file and not acl:
         raise ConfigError("--management-token-file: give --acl too, without which no token is asked for")
-    logs.configure(log_level)
     settings = Settings(
         data_dir=data_dir,
         http_port=http_port,
@@ -162,6 +161,7 @@ def command(
         acl=_acl(acl_default_policy == "allow", management_token_file) if acl else None,
         consensus=consensus,
     )
+    logs.configure(log_level)
     serve(settings, _tell, ready_file)
 
 
