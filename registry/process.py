@@ -25,6 +25,7 @@ from weft.errors import ConfigError, Unavailable
 from .agent.local import Agent
 from .agent.probes import Prober
 from .agent.runner import Runner
+from .agent.scripts import ScriptPolicy
 from .agent.writer import Writer
 from .api.handling import Parts
 from .api.server import Api
@@ -109,6 +110,7 @@ class Settings:
     cluster: ClusterSettings | None = None  # None: everything on this machine, on loopback
     acl: AclSettings | None = None  # None: everybody may do everything
     dns: DnsSettings | None = None  # None: DNS is not answered
+    scripts: ScriptPolicy = ScriptPolicy.OFF  # whether checks may run programs on this machine
     consensus: str = ""  # URL of the etcd that keeps the log (replica/etcd/address.py); "": Raft
 
 
@@ -183,9 +185,9 @@ class Registry:
 
     async def _serve(self, node: Node, keys: Keys) -> tuple[Presence, Runner]:
         """Makes the rooms that take calls, and takes all ports."""
-        self.agent = agent = Agent(self._writer, node, port_free)
+        self.agent = agent = Agent(self._writer, node, port_free, self.settings.scripts)
         draw = random.SystemRandom().random
-        prober = Prober()
+        prober = Prober(self.settings.scripts)
         self._closers.append(prober.close)
         runner = Runner(self.log, agent, prober, self._clock, draw)
         self._closers.append(runner.close)

@@ -5,9 +5,11 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from ..catalog.limits import CHECK_ARGS_MAX, OUTPUT_CHARS_MAX
 from ..catalog.model import CRITICAL, STATUSES, Check, CheckDefinition
 from .errors import InvalidDefinition, Undecodable
 from .fields import Fields
+from .os_service import UNIT
 
 INTERVAL_MIN_S = 0.1  # below it a check is load, not observation
 NODE_ALIVE_ID = "serfHealth"  # the node's own liveness, under the name that clients look for
@@ -15,22 +17,17 @@ DURATION_MAX_S = 30 * 24 * 3600.0
 DEREGISTER_AFTER_MIN_S = 60.0  # as in Consul: a shorter outage must not erase the instance
 TIMEOUT_DEFAULT_S = 10.0  # Consul's documented default
 HEADERS_MAX = 64
+POLLED = ("http", "tcp", "grpc", "udp", "h2ping", "os_service", "script")
+"""Kinds that the agent looks at on an interval."""
 THRESHOLD_MAX = 1000
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "OPTIONS", "PATCH", "DELETE"))
+ARGUMENT_CHARS_MAX = 8192  # of one word of a command line
 _UNSUPPORTED = {
-    "ScriptArgs": "script checks are not run from the API: use HTTP, TCP, GRPC or TTL",
-    "Args": "script checks are not run from the API: use HTTP, TCP, GRPC or TTL",
-    "Script": "script checks are not run from the API: use HTTP, TCP, GRPC or TTL",
+    "Script": "Script is a shell's line, and there is no shell: give Args, a program and its arguments",
     "DockerContainerID": "Docker checks are not supported: use HTTP, TCP, GRPC or TTL",
     "Shell": "Docker checks are not supported: use HTTP, TCP, GRPC or TTL",
-    "UDP": "UDP checks are not supported: use HTTP, TCP, GRPC or TTL",
-    "H2PING": "H2PING checks are not supported: use GRPC",
-    "OSService": "OS service checks are not supported: use HTTP, TCP, GRPC or TTL",
 }
 _IGNORED = (
-    "H2PingUseTLS",
-    "DisableRedirects",
-    "OutputMaxSize",
     "Token",
     "Namespace",
     "Partition",
@@ -90,6 +87,8 @@ def read_check(fields: Fields) -> CheckSpec | None:
 
 def read_definition(fields: Fields) -> CheckDefinition:
     """How a status is found. Raises Undecodable, InvalidDefinition."""
+    h2ping = fields.text("H2PING")
+    with_tls = fields.boolean("H2PingUseTLS", True)  # Consul's default
     return CheckDefinition(
         interval_ms=_ms(fields, "Interval"),
         timeout_ms=_ms(fields, "Timeout"),
@@ -110,7 +109,22 @@ def read_definition(fields: Fields) -> CheckDefinition:
         success_before_passing=_threshold(fields, "SuccessBeforePassing"),
         failures_before_warning=_threshold(fields, "FailuresBeforeWarning"),
         failures_before_critical=_threshold(fields, "FailuresBeforeCritical"),
+        udp=fields.text("UDP"),
+        h2ping=h2ping,
+        h2ping_plaintext=bool(h2ping) and not with_tls,
+        os_service=fields.text("OSService"),
+        args=fields.texts("ScriptArgs") or fields.texts("Args"),
+        output_bytes_max=_output_bytes(fields),
+        disable_redirects=fields.boolean("DisableRedirects"),
     )
+
+
+def _output_bytes(fields: Fields) -> int:
+    """More than the catalog keeps is no more than that. 0 is the default."""
+    asked = fields.integer("OutputMaxSize")
+    if asked < 0:
+        raise InvalidDefinition("Invalid check: MaxOutputMaxSize must be positive")
+    return asked if asked < OUTPUT_CHARS_MAX else 0
 
 
 def _ms(fields: Fields, name: str) -> int:
@@ -145,12 +159,18 @@ def _type(definition: CheckDefinition) -> str:
         "http": definition.http,
         "tcp": definition.tcp,
         "grpc": definition.grpc,
+        "udp": definition.udp,
+        "h2ping": definition.h2ping,
+        "os_service": definition.os_service,
+        "script": definition.args,
         "alias": definition.alias_service or definition.alias_node,
         "ttl": definition.ttl_ms,
     }
     chosen = [kind for kind, given in kinds.items() if given]
-    if len(chosen) > 1 and set(chosen) <= {"http", "tcp", "grpc", "ttl"} and "ttl" in chosen:
+    if "ttl" in chosen and definition.interval_ms:
         raise InvalidDefinition("Invalid check: Interval and TTL cannot both be specified")
+    if "alias" in chosen and "ttl" in chosen:
+        raise InvalidDefinition("Invalid check: TTL must be not be set for Alias checks")
     if len(chosen) > 1:
         raise InvalidDefinition(f"Invalid check: one check is of one kind, not {' and '.join(chosen)}")
     return chosen[0] if chosen else ""
@@ -158,19 +178,22 @@ def _type(definition: CheckDefinition) -> str:
 
 def _validate(spec: CheckSpec) -> None:
     definition = spec.definition
-    polled = spec.type in ("http", "tcp", "grpc")
     if spec.id == NODE_ALIVE_ID:
         raise InvalidDefinition(f'Invalid check: CheckID "{NODE_ALIVE_ID}" is the node\'s own')
     if spec.status and spec.status not in STATUSES:
         raise InvalidDefinition("Status for checks must 'passing', 'warning', 'critical'")
-    if polled and not definition.interval_ms:
-        raise InvalidDefinition("Invalid check: Interval must be > 0 for HTTP, TCP or GRPC checks")
+    if spec.type in POLLED and not definition.interval_ms:
+        raise InvalidDefinition(
+            "Invalid check: Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks"
+        )
     if spec.type == "alias" and definition.interval_ms:
         raise InvalidDefinition("Invalid check: Interval cannot be set for Alias checks")
     if not spec.type:
         raise InvalidDefinition("Invalid check: TTL must be > 0 for TTL checks")
-    if definition.interval_ms and definition.ttl_ms:
-        raise InvalidDefinition("Invalid check: Interval and TTL cannot both be specified")
+    if definition.failures_before_warning > definition.failures_before_critical:
+        raise InvalidDefinition(
+            "Invalid check: FailuresBeforeWarning can't be higher than FailuresBeforeCritical"
+        )
     _validate_target(definition)
 
 
@@ -181,12 +204,36 @@ def _validate_target(definition: CheckDefinition) -> None:
         _validate_url(definition.http)
     if definition.method and definition.method.upper() not in _METHODS:
         raise InvalidDefinition(f"Invalid check: Method must be one of {', '.join(sorted(_METHODS))}")
-    for name, target in (("TCP", definition.tcp), ("GRPC", definition.grpc.partition("/")[0])):
+    if definition.os_service and not UNIT.fullmatch(definition.os_service):
+        raise InvalidDefinition("Invalid check: OSService must be the name of a systemd unit")
+    if definition.args:
+        _validate_args(definition.args)
+    for name, target in _host_ports(definition):
         if target:
             try:
                 split_host_port(target)
             except ValueError:
                 raise InvalidDefinition(f"Invalid check: {name} must be host:port") from None
+
+
+def _validate_args(args: tuple[str, ...]) -> None:
+    if not args[0]:
+        raise InvalidDefinition("Invalid check: Args must begin with a program")
+    if len(args) > CHECK_ARGS_MAX:
+        raise InvalidDefinition(f"Invalid check: Args has more than {CHECK_ARGS_MAX} words")
+    if any(len(word) > ARGUMENT_CHARS_MAX or "\0" in word for word in args):
+        raise InvalidDefinition(
+            f"Invalid check: a word of Args is longer than {ARGUMENT_CHARS_MAX} characters or holds a NUL"
+        )
+
+
+def _host_ports(definition: CheckDefinition) -> tuple[tuple[str, str], ...]:
+    return (
+        ("TCP", definition.tcp),
+        ("GRPC", definition.grpc.partition("/")[0]),
+        ("UDP", definition.udp),
+        ("H2PING", definition.h2ping),
+    )
 
 
 def _validate_url(url: str) -> None:

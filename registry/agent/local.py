@@ -18,6 +18,7 @@ from . import maintenance
 from .check_definition import CheckSpec, with_floor
 from .errors import InvalidDefinition, NoPortLeft, NotTtl, UnknownCheck, UnknownService
 from .permission import may_write_check, may_write_service
+from .scripts import ScriptPolicy, refuse_scripts
 from .service_definition import Home, ServiceSpec, parse_service
 from .sidecar_service import PORTS, expand, sidecar_id
 from .writer import Writer
@@ -28,11 +29,18 @@ OUTPUT_CHARS_MAX = 4096  # as the catalog takes; Consul cuts at 4 KiB too
 class Agent:
     """One node's registrations. `port_free` tells whether a port can be bound on this machine."""
 
-    def __init__(self, writer: Writer, node: Node, port_free: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        node: Node,
+        port_free: Callable[[int], bool],
+        scripts: ScriptPolicy = ScriptPolicy.OFF,
+    ) -> None:
         self._writer = writer
         self.node = node
         self.home = Home(node.name, node.datacenter)
         self._port_free = port_free
+        self._scripts = scripts
         self._choosing_port = asyncio.Lock()
 
     def services(self) -> tuple[Service, ...]:
@@ -90,6 +98,7 @@ class Agent:
             if old := view.services.get((row.node, row.id)):  # an id is not taken from another service
                 may_write_service(caller, old)
         checks = [self._continued(view, check) for spec in specs for check in spec.checks]
+        self._permit_scripts(checks)
         replaced = [row.id for row in rows] if replace_checks else []
         await self._writer.propose(
             lambda stamp: commands.register(stamp, self.node, rows, checks, replace_checks_of=replaced)
@@ -139,8 +148,14 @@ class Agent:
             raise UnknownService(f'ServiceID "{spec.service_id}" does not exist')
         row = spec.row(self.node.name, spec.service_id, spec.name, spec.name)
         self._permit_check(row, caller)
+        self._permit_scripts([row])
         row = self._continued(self._view(), replace(row, definition=with_floor(row.definition)))
         await self._writer.propose(lambda stamp: commands.register(stamp, self.node, (), [row]))
+
+    def _permit_scripts(self, rows: list[Check]) -> None:
+        """Raises InvalidDefinition. Everything that is registered here comes from the API."""
+        if any(row.definition.args for row in rows):
+            refuse_scripts(self._scripts, local=False)
 
     def _permit_check(self, row: Check, caller: Caller) -> None:
         if row.service_id:

@@ -1,8 +1,9 @@
-"""Probes: one look at a service by HTTP, TCP or gRPC, bounded in time, size and reach (trap 28)."""
+"""Probes: one look at a service by whatever its check says, bounded in time, size and reach (trap 28)."""
 
 import asyncio
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -14,8 +15,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ..catalog.model import CRITICAL, PASSING, WARNING, Check, CheckDefinition
 from .addresses import check_address
-from .check_definition import TIMEOUT_DEFAULT_S, split_host_port
-from .errors import ForbiddenAddress
+from .check_definition import TIMEOUT_DEFAULT_S
+from .errors import ForbiddenAddress, InvalidDefinition
+from .os_service import probe_os_service
+from .probe_h2 import probe_h2ping
+from .probe_udp import probe_udp
+from .scripts import ScriptPolicy, refuse_scripts, run_script
+from .sockets import resolve, tls_context
 from .status import Outcome
 
 log = structlog.get_logger(__name__)
@@ -24,7 +30,7 @@ OUTPUT_BYTES_MAX = 4096  # of a body: what a person reads; the rest is not even 
 REDIRECTS_MAX = 3
 PROBES_AT_ONCE_MAX = 64  # sockets and memory: each holds at most one bounded answer
 USER_AGENT = "Weft Health Check"
-_Connected = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+SCRIPTS_AT_ONCE_MAX = 16  # processes of other people's programs beside the agent
 
 
 def _checked_socket(info: Any) -> socket.socket:
@@ -37,13 +43,23 @@ def _checked_socket(info: Any) -> socket.socket:
 class Prober:
     """Runs probes. `close` ends its connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, scripts: ScriptPolicy = ScriptPolicy.OFF) -> None:
+        self._scripts = scripts
         connector = aiohttp.TCPConnector(force_close=True, limit=0, socket_factory=_checked_socket)
         jar: AbstractCookieJar = aiohttp.DummyCookieJar()
         self._http = aiohttp.ClientSession(
             connector=connector, cookie_jar=jar, trust_env=False, auto_decompress=False
         )
         self._slots = asyncio.Semaphore(PROBES_AT_ONCE_MAX)
+        self._script_slots = asyncio.Semaphore(SCRIPTS_AT_ONCE_MAX)
+        self._kinds: dict[str, Callable[[CheckDefinition], Awaitable[Outcome]]] = {
+            "http": self._probe_http,
+            "tcp": _probe_tcp,
+            "udp": probe_udp,
+            "grpc": _probe_grpc,
+            "h2ping": probe_h2ping,
+            "os_service": probe_os_service,
+        }
 
     async def close(self) -> None:
         await self._http.close()
@@ -51,21 +67,32 @@ class Prober:
     async def probe(self, check: Check) -> Outcome:
         """One verdict. Whatever goes wrong is critical, and never raised."""
         definition = check.definition
-        kinds = {"http": self._probe_http, "tcp": _probe_tcp, "grpc": _probe_grpc}
+        try:
+            if check.type == "script":
+                return await self._run_script(definition)
+            return await self._look(check.type, definition)
+        except (ForbiddenAddress, InvalidDefinition) as error:
+            return Outcome(CRITICAL, str(error))
+        except (OSError, ssl.SSLError, aiohttp.ClientError, ValueError) as error:
+            return Outcome(CRITICAL, f"{_target(definition)}: {str(error) or type(error).__name__}")
+        except Exception as error:  # a bug must not leave the last verdict standing for ever
+            log.error("probe failed", check=check.id, exc_info=error)
+            return Outcome(CRITICAL, f"the probe itself failed ({type(error).__name__}): see the log")
+
+    async def _look(self, kind: str, definition: CheckDefinition) -> Outcome:
         timeout_s = definition.timeout_ms / 1000 or TIMEOUT_DEFAULT_S
         async with self._slots:
             try:
                 async with asyncio.timeout(timeout_s):
-                    return await kinds[check.type](definition)
+                    return await self._kinds[kind](definition)
             except TimeoutError:
                 return Outcome(CRITICAL, f"timed out after {timeout_s:g} s")
-            except ForbiddenAddress as error:
-                return Outcome(CRITICAL, str(error))
-            except (OSError, ssl.SSLError, aiohttp.ClientError, ValueError) as error:
-                return Outcome(CRITICAL, f"{_target(definition)}: {str(error) or type(error).__name__}")
-            except Exception as error:  # a bug must not leave the last verdict standing for ever
-                log.error("probe failed", check=check.id, exc_info=error)
-                return Outcome(CRITICAL, f"the probe itself failed ({type(error).__name__}): see the log")
+
+    async def _run_script(self, definition: CheckDefinition) -> Outcome:
+        """Asks the policy again: a row outlives the setting under which it was registered."""
+        refuse_scripts(self._scripts, local=True)
+        async with self._script_slots:
+            return await run_script(definition)
 
     async def _probe_http(self, definition: CheckDefinition) -> Outcome:
         method = definition.method.upper() or "GET"
@@ -75,18 +102,19 @@ class Prober:
             headers=_headers(definition),
             data=definition.body.encode() or None,
             max_redirects=REDIRECTS_MAX,
+            allow_redirects=not definition.disable_redirects,
             ssl=not definition.tls_skip_verify,
             server_hostname=definition.tls_server_name or None,
         ) as answer:
-            body = await _read_bounded(answer.content)
+            body = await _read_bounded(answer.content, definition.output_bytes_max or OUTPUT_BYTES_MAX)
             told = f"HTTP {method} {definition.http}: {answer.status} {answer.reason} Output: "
             return Outcome(_http_status(answer.status), told + body.decode(errors="replace"))
 
 
-async def _read_bounded(content: aiohttp.StreamReader) -> bytes:
+async def _read_bounded(content: aiohttp.StreamReader, most: int) -> bytes:
     body = b""
-    while len(body) < OUTPUT_BYTES_MAX:
-        chunk = await content.read(OUTPUT_BYTES_MAX - len(body))
+    while len(body) < most:
+        chunk = await content.read(most - len(body))
         if not chunk:
             break
         body += chunk
@@ -109,23 +137,15 @@ def _headers(definition: CheckDefinition) -> list[tuple[str, str]]:
 
 
 def _target(definition: CheckDefinition) -> str:
-    return definition.http or definition.tcp or definition.grpc
-
-
-async def _resolve(target: str) -> tuple[str, str, int]:
-    """(host as given, allowed IP address, port). Raises ForbiddenAddress if any address is."""
-    host, port = split_host_port(target)
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [str(entry[4][0]) for entry in found]
-    for address in addresses:
-        check_address(address)
-    return host, addresses[0], port
+    """What the check looks at, for a message."""
+    texts = (definition.http, definition.tcp, definition.grpc, definition.udp, definition.h2ping)
+    program = definition.args[0] if definition.args else ""
+    return next(filter(None, texts), "") or definition.os_service or program
 
 
 async def _probe_tcp(definition: CheckDefinition) -> Outcome:
-    host, address, port = await _resolve(definition.tcp)
-    context = _tls(definition) if definition.tcp_use_tls else None
+    host, address, port = await resolve(definition.tcp)
+    context = tls_context(definition) if definition.tcp_use_tls else None
     name = definition.tls_server_name or host
     _, writer = await asyncio.open_connection(
         address, port, ssl=context, server_hostname=name if context else None
@@ -134,18 +154,10 @@ async def _probe_tcp(definition: CheckDefinition) -> Outcome:
     return Outcome(PASSING, f"TCP connect {definition.tcp}: Success")
 
 
-def _tls(definition: CheckDefinition) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if definition.tls_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 async def _probe_grpc(definition: CheckDefinition) -> Outcome:
     """grpc.health.v1: `host:port` asks for the whole server, `host:port/service` for one service."""
     target, _, service = definition.grpc.partition("/")
-    host, address, port = await _resolve(target)
+    host, address, port = await resolve(target)
     async with _channel(definition, host, address, port) as channel:
         request = health_pb2.HealthCheckRequest(service=service)
         try:

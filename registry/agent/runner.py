@@ -15,6 +15,7 @@ from ..catalog import watches
 from ..catalog.model import CRITICAL, PASSING, WARNING, Check
 from ..errors import CommandRefused
 from ..replica.port import Log
+from . import alias
 from .errors import UnknownService
 from .local import OUTPUT_CHARS_MAX, Agent
 from .maintenance import is_maintenance
@@ -150,15 +151,11 @@ class Runner:
             await asyncio.sleep(RETRY_S)
 
     async def _follow(self, running: _Running) -> None:
-        """Alias checks: the worst status of another service's checks on this node."""
+        """Alias checks: the worst status of what they follow."""
         while True:
             view = self._log.view()
-            found = view.service(self._agent.node.name, running.check.definition.alias_service)
-            name = found.rows.service.name if found.rows else ""
-            outcome = _alias(running.check, found.rows.checks if found.rows else None)
+            outcome, keys = alias.follow(view, running.check)
             written = await self._observe(running, outcome)
-            # The service's own key is narrower than the node's, which every check here moves.
-            keys = (watches.service(name),) if name else found.keys
             await self._log.wait(keys, view.index, ALIAS_RECHECK_S if written else RETRY_S)
 
     async def _reap(self) -> None:
@@ -182,14 +179,3 @@ class Runner:
 def _identity(check: Check) -> tuple[object, ...]:
     """What a change of restarts the check."""
     return check.definition, check.type, check.service_id
-
-
-def _alias(check: Check, checks: tuple[Check, ...] | None) -> Outcome:
-    target = check.definition.alias_service
-    if checks is None:
-        return Outcome(CRITICAL, f"Service {target} could not be found on node {check.node}")
-    for status in (CRITICAL, WARNING):
-        for other in checks:
-            if other.status == status and other.id != check.id:
-                return Outcome(status, f"Aliased check {other.name} failing: {other.output}")
-    return Outcome(PASSING, "All checks passing.")

@@ -62,7 +62,7 @@ def check(fields: Fields, node_name: str) -> Check:
 def _definition(fields: Fields) -> CheckDefinition:
     for name in ("IntervalDuration", "TimeoutDuration", "DeregisterCriticalServiceAfterDuration"):
         fields.raw(name)  # the same as those without "Duration", in the shape of old clients
-    for name in ("UDP", "OSService", "H2PING", "H2PingUseTLS", "DisableRedirects"):
-        if fields.raw(name):
-            raise Undecodable(f"{fields.path(name)} is not supported: use HTTP, TCP, GRPC or TTL")
+    for name in ("ScriptArgs", "Args"):
+        if fields.raw(name):  # an agent would run what its own operator never allowed
+            raise Undecodable(f"{fields.path(name)}: script checks are registered with their agent only")
     return read_definition(fields)

@@ -34,14 +34,14 @@ from weft.pb.catalog.v1.command_pb2 import (
 from . import codec
 from .model import AutopilotConfig, CaRoot, CaSettings, Check, Cluster, Intention, Node, Service
 
-COMMAND_VERSION = 11
+COMMAND_VERSION = 12
 """The newest level of commands that this version applies. A command carries the level that its kind came
 with, so that a server one level behind still applies all that it knows:
 1: all kinds up to Expire. 2: the CA's key and rotation. 3: autopilot and restore.
 4: autopilot only where it was never set. 5: config entries, and intentions with permissions.
 6: the access control list. 7: keys and values. 8: sessions, and the locks that they hold.
 9: transactions. 10: events and coordinates.
-11: prepared queries."""
+11: prepared queries. 12: checks by UDP, HTTP/2 PING, systemd unit and script."""
 
 CA_LEVEL = 2
 OPERATOR_LEVEL = 3
@@ -53,6 +53,7 @@ SESSION_LEVEL = 8
 TXN_LEVEL = 9
 EVENT_LEVEL = 10
 QUERY_LEVEL = 11
+CHECKS_LEVEL = 12
 REQUEST_ID_BYTES = 16
 
 
@@ -68,6 +69,18 @@ Builder = Callable[[Stamp], Command]
 
 def _base(stamp: Stamp, level: int = 1) -> Command:
     return Command(version=level, time_ms=stamp.time_ms, request_id=stamp.request_id)
+
+
+def level_of(checks: Iterable[Check]) -> int:
+    """What a server must know to keep these rows whole: fields that it does not know it would drop."""
+    later = any(getattr(row.definition, name) for row in checks for name in _LATER_FIELDS)
+    return CHECKS_LEVEL if later else 1
+
+
+_LATER_FIELDS = (
+    *("udp", "h2ping", "h2ping_plaintext", "os_service", "args", "output_bytes_max"),
+    "disable_redirects",
+)
 
 
 def init_cluster(stamp: Stamp, cluster: Cluster) -> Command:
@@ -86,7 +99,8 @@ def register(
     replace_checks_of: Iterable[str] = (),
 ) -> Command:
     """Registers a node with services and checks, all or nothing. Equal rows change no index."""
-    command = _base(stamp)
+    checks = tuple(checks)
+    command = _base(stamp, level_of(checks))
     command.register.CopyFrom(
         Register(
             node=codec.node_to_pb(node),

@@ -23,6 +23,9 @@ META_VALUE_CHARS_MAX = 512
 OUTPUT_CHARS_MAX = 4096
 """A check's output or notes: as much as a person reads; agents truncate to it (Consul: 4 KiB)."""
 
+CHECK_ARGS_MAX = 64
+"""Words of a check's command line; a longer one belongs into a file."""
+
 JSON_BYTES_MAX = 64 * 1024
 """An opaque object (Proxy.Config, a header map): it is echoed in every read of the instance."""
 

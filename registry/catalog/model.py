@@ -173,6 +173,13 @@ class CheckDefinition:
     success_before_passing: int = 0
     failures_before_warning: int = 0
     failures_before_critical: int = 0
+    udp: str = ""
+    h2ping: str = ""
+    h2ping_plaintext: bool = False
+    os_service: str = ""
+    args: tuple[str, ...] = ()
+    output_bytes_max: int = 0
+    disable_redirects: bool = False
 
 
 NO_DEFINITION = CheckDefinition()

@@ -249,11 +249,20 @@ def check(row: Check) -> None:
         _definition(row.definition)
 
 
+_DEFINITION_TEXTS = (
+    *("http", "method", "tls_server_name", "tcp", "grpc", "alias_node", "alias_service"),
+    *("udp", "h2ping", "os_service"),
+)
+
+
 def _definition(definition: CheckDefinition) -> None:
     parse_object(definition.header_json, "Header")
     text("Body", definition.body, limits.JSON_BYTES_MAX)
-    for field in ("http", "method", "tls_server_name", "tcp", "grpc", "alias_node", "alias_service"):
+    for field in _DEFINITION_TEXTS:
         text(field, getattr(definition, field), limits.JSON_BYTES_MAX)
+    refuse_unless(len(definition.args) <= limits.CHECK_ARGS_MAX, f"args: at most {limits.CHECK_ARGS_MAX}")
+    for argument in definition.args:
+        text("args", argument, limits.JSON_BYTES_MAX)
     for field in ("interval_ms", "timeout_ms", "ttl_ms", "deregister_critical_after_ms"):
         if not 0 <= getattr(definition, field) <= _DAYS_30_MS:
             raise InvalidCommand(f"{field}: at most 30 days")

@@ -40,7 +40,8 @@ def _pairs(items: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 def _definition(encoded: bytes) -> CheckDefinition:
     row = pb.CheckDefinition.FromString(encoded)
-    return CheckDefinition(**{name: getattr(row, name) for name in _DEFINITION_FIELDS})
+    fields = {name: getattr(row, name) for name in _DEFINITION_FIELDS}
+    return CheckDefinition(**fields | {"args": tuple(row.args)})
 
 
 RECENT = Sharing(_RECENT)

@@ -89,6 +89,8 @@ def launch(config: Mapping[str, Value], *, dev: bool) -> Launch:
             arguments += [flag, text]
     if (folder := _text(config, "data_dir")) and not dev:
         arguments += ["--data-dir", folder]
+    if _flag(config, "enable_script_checks"):
+        arguments += ["--enable-script-checks"]
     level = _text(config, "log_level").lower()
     arguments += ["--log-level", _LEVELS.get(level, "warning")]
     return Launch(arguments + _acl(config), _text(config, TOKEN), _text(config, "pid_file"))

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import grpc
 
+from registry.agent.scripts import ScriptPolicy
 from registry.dns.settings import DnsSettings
 from registry.process import AclSettings, Registry, Settings
 from weft.credential import Credential
@@ -93,9 +94,11 @@ async def running_registry(
     node_name: str = "n1",
     acl: AclSettings | None = None,
     dns: DnsSettings | None = None,
+    scripts: ScriptPolicy = ScriptPolicy.OFF,
 ) -> AsyncIterator[Client]:
     """Starts a registry and ends it."""
-    settings = Settings(data_dir, 0, 0, "dc1", node_name, leaf_ttl, default_allow, acl=acl, dns=dns)
+    given = (data_dir, 0, 0, "dc1", node_name, leaf_ttl, default_allow)
+    settings = Settings(*given, acl=acl, dns=dns, scripts=scripts)
     registry = await Registry.start(settings)
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_S)) as http:

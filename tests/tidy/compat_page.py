@@ -194,7 +194,7 @@ GROUPS = (
 )
 
 NOTES: dict[str, str] = {
-    "/v1/agent/check/register": "no script, Docker, UDP, H2PING and OSService checks",
+    "/v1/agent/check/register": "no Docker checks; scripts where `--enable-script-checks` allows them",
     "/v1/agent/host": "memory, processors, host and root disk only",
     "/v1/agent/members": "servers only: agents join no gossip",
     "/v1/agent/metrics": "gauges of the log and the catalog",

@@ -101,6 +101,12 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str | None) ->
     help="With --acl: whoever has this token may do everything (mode 0600).",
 )
 @click.option(
+    "--enable-script-checks",
+    is_flag=True,
+    help="Let checks run programs on this machine (Args). Whoever may register a service then runs what it "
+    "likes with the rights of this process: use it with ACLs, or not at all.",
+)
+@click.option(
     "--consensus",
     default="",
     metavar="URL",
@@ -132,6 +138,7 @@ def command(
     acl: bool,
     acl_default_policy: str,
     management_token_file: Path | None,
+    enable_script_checks: bool,
     consensus: str,
     ready_file: Path | None,
     log_level: str,
@@ -141,6 +148,7 @@ def command(
 
     Listens on 127.0.0.1 only. SIGINT and SIGTERM end it.
     """
+    from registry.agent.scripts import ScriptPolicy
     from registry.process import Settings
 
     from .. import logs
@@ -159,6 +167,7 @@ def command(
         operator_key_file=operator_key_file,
         dns=dns_settings(dns),
         acl=_acl(acl_default_policy == "allow", management_token_file) if acl else None,
+        scripts=ScriptPolicy.ALL if enable_script_checks else ScriptPolicy.OFF,
         consensus=consensus,
     )
     logs.configure(log_level)

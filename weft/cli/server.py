@@ -171,6 +171,12 @@ def _port(flag: str, default: int, what: str) -> Callable[[FC], FC]:
     help="What is decided about a call that no intention names; the same on every server.",
 )
 @click.option(
+    "--enable-script-checks",
+    is_flag=True,
+    help="Let checks run programs on this machine (Args). Whoever may register a service then runs what it "
+    "likes with the rights of this process: use it with ACLs, or not at all.",
+)
+@click.option(
     "--consensus",
     default="",
     metavar="URL",
@@ -202,6 +208,7 @@ def command(**given: Any) -> None:
 
 def settings_of(given: dict[str, Any]) -> "Settings":
     """Raises ConfigError where options do not go together."""
+    from registry.agent.scripts import ScriptPolicy
     from registry.process import Settings
 
     return Settings(
@@ -216,6 +223,7 @@ def settings_of(given: dict[str, Any]) -> "Settings":
         cluster=_cluster(given),
         dns=dns_settings(given),
         acl=_acl(given),
+        scripts=ScriptPolicy.ALL if given["enable_script_checks"] else ScriptPolicy.OFF,
         consensus=given["consensus"],
     )
 

@@ -73,8 +73,21 @@ def test_too_short_an_interval_is_lengthened_as_in_consul() -> None:
         {"TTL": "1s", "Status": "fine"},
         {"TTL": "1s", "CheckID": "serfHealth"},
         {"TTL": "1s", "SuccessBeforePassing": -1},
-        {"UDP": "a:1", "Interval": "1s"},
-        {"H2PING": "a:1", "Interval": "1s"},
+        {"UDP": "a", "Interval": "1s"},
+        {"UDP": "a:1"},
+        {"H2PING": "a", "Interval": "1s"},
+        {"H2PING": "a:1"},
+        {"OSService": "--user", "Interval": "1s"},
+        {"OSService": "a b", "Interval": "1s"},
+        {"OSService": "nginx"},
+        {"Args": ["true"]},
+        {"Args": [""], "Interval": "1s"},
+        {"Args": ["true", "a\0b"], "Interval": "1s"},
+        {"Args": ["true"] * 100, "Interval": "1s"},
+        {"Script": "true", "Interval": "1s"},
+        {"TTL": "1s", "OutputMaxSize": -1},
+        {"TTL": "1s", "AliasService": "a"},
+        {"TTL": "1s", "FailuresBeforeWarning": 2, "FailuresBeforeCritical": 1},
         {"DockerContainerID": "x", "Shell": "sh", "Args": ["x"], "Interval": "1s"},
     ],
 )
@@ -83,10 +96,17 @@ def test_a_check_that_cannot_run_is_refused(check: dict[str, Any]) -> None:
         parse(Check=check)
 
 
-def test_trap_28_script_checks_never_come_from_the_api() -> None:
+def test_args_have_two_names() -> None:
     for name in ("Args", "ScriptArgs", "script_args"):
-        with pytest.raises(InvalidDefinition, match="script checks are not run from the API"):
-            parse(Check={name: ["/bin/sh", "-c", "id"], "Interval": "1s"})
+        row = parse(Check={name: ["/bin/sh", "-c", "id"], "Interval": "1s"}).checks[0]
+        assert (row.type, row.definition.args) == ("script", ("/bin/sh", "-c", "id"))
+
+
+def test_h2ping_is_over_tls_unless_told_otherwise() -> None:
+    check = {"H2PING": "a:1", "Interval": "1s"}
+    assert not parse(Check=check).checks[0].definition.h2ping_plaintext
+    assert parse(Check=check | {"H2PingUseTLS": False}).checks[0].definition.h2ping_plaintext
+    assert not parse(Check={"TTL": "1s", "H2PingUseTLS": False}).checks[0].definition.h2ping_plaintext
 
 
 @pytest.mark.parametrize(

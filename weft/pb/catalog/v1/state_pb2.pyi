@@ -463,6 +463,13 @@ class CheckDefinition(_message.Message):
     SUCCESS_BEFORE_PASSING_FIELD_NUMBER: _builtins.int
     FAILURES_BEFORE_WARNING_FIELD_NUMBER: _builtins.int
     FAILURES_BEFORE_CRITICAL_FIELD_NUMBER: _builtins.int
+    UDP_FIELD_NUMBER: _builtins.int
+    H2PING_FIELD_NUMBER: _builtins.int
+    H2PING_PLAINTEXT_FIELD_NUMBER: _builtins.int
+    OS_SERVICE_FIELD_NUMBER: _builtins.int
+    ARGS_FIELD_NUMBER: _builtins.int
+    OUTPUT_BYTES_MAX_FIELD_NUMBER: _builtins.int
+    DISABLE_REDIRECTS_FIELD_NUMBER: _builtins.int
     interval_ms: _builtins.int
     timeout_ms: _builtins.int
     ttl_ms: _builtins.int
@@ -483,6 +490,17 @@ class CheckDefinition(_message.Message):
     success_before_passing: _builtins.int
     failures_before_warning: _builtins.int
     failures_before_critical: _builtins.int
+    udp: _builtins.str
+    h2ping: _builtins.str
+    h2ping_plaintext: _builtins.bool
+    """HTTP/2 without TLS"""
+    os_service: _builtins.str
+    output_bytes_max: _builtins.int
+    disable_redirects: _builtins.bool
+    @_builtins.property
+    def args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """a program and its arguments"""
+
     def __init__(
         self,
         *,
@@ -505,10 +523,17 @@ class CheckDefinition(_message.Message):
         success_before_passing: _builtins.int = ...,
         failures_before_warning: _builtins.int = ...,
         failures_before_critical: _builtins.int = ...,
+        udp: _builtins.str = ...,
+        h2ping: _builtins.str = ...,
+        h2ping_plaintext: _builtins.bool = ...,
+        os_service: _builtins.str = ...,
+        args: _abc.Iterable[_builtins.str] | None = ...,
+        output_bytes_max: _builtins.int = ...,
+        disable_redirects: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_node", b"alias_node", "alias_service", b"alias_service", "body", b"body", "deregister_critical_after_ms", b"deregister_critical_after_ms", "failures_before_critical", b"failures_before_critical", "failures_before_warning", b"failures_before_warning", "grpc", b"grpc", "grpc_use_tls", b"grpc_use_tls", "header_json", b"header_json", "http", b"http", "interval_ms", b"interval_ms", "method", b"method", "success_before_passing", b"success_before_passing", "tcp", b"tcp", "tcp_use_tls", b"tcp_use_tls", "timeout_ms", b"timeout_ms", "tls_server_name", b"tls_server_name", "tls_skip_verify", b"tls_skip_verify", "ttl_ms", b"ttl_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_node", b"alias_node", "alias_service", b"alias_service", "args", b"args", "body", b"body", "deregister_critical_after_ms", b"deregister_critical_after_ms", "disable_redirects", b"disable_redirects", "failures_before_critical", b"failures_before_critical", "failures_before_warning", b"failures_before_warning", "grpc", b"grpc", "grpc_use_tls", b"grpc_use_tls", "h2ping", b"h2ping", "h2ping_plaintext", b"h2ping_plaintext", "header_json", b"header_json", "http", b"http", "interval_ms", b"interval_ms", "method", b"method", "os_service", b"os_service", "output_bytes_max", b"output_bytes_max", "success_before_passing", b"success_before_passing", "tcp", b"tcp", "tcp_use_tls", b"tcp_use_tls", "timeout_ms", b"timeout_ms", "tls_server_name", b"tls_server_name", "tls_skip_verify", b"tls_skip_verify", "ttl_ms", b"ttl_ms", "udp", b"udp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
