@@ -17,7 +17,8 @@ from sidecar.h2.primitives import encode_raw
 from sidecar.policy.balance import RoundRobin, least_request
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.tracing import Tracer
-from sidecar.telemetry import BOUNDS_S, OUTCOME, Direction, Telemetry
+from sidecar.telemetry import OUTCOME, Direction, Telemetry
+from weft.histogram import BOUNDS_S
 
 REQUESTS = 200_000
 REPEATS = 5

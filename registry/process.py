@@ -44,6 +44,7 @@ from .identity.issuer import Issuer
 from .identity.management import ManagementToken
 from .identity.rotation import Rotation
 from .identity.server_files import ServerFiles
+from .identity.server_proof import ServerProof
 from .identity.server_tls import Face, ServerIdentity, server_root
 from .identity.service_leaves import ServiceLeaves
 from .identity.signing_key import SigningKey
@@ -52,6 +53,7 @@ from .mesh.compile import Settings as CompileSettings
 from .operator.duties import Duties
 from .operator.formation import Formation
 from .operator.forward import ToLeader
+from .operator.measuring import Measuring
 from .operator.presence import Presence
 from .operator.renewals import Renewals
 from .operator.servers import grpc_addresses
@@ -63,6 +65,7 @@ from .replica.replica import Replica
 from .rpc.mesh import Compiler, Mesh
 from .rpc.registration import Registration
 from .rpc.server import GrpcServer
+from .rpc.servers import Servers
 
 log = structlog.get_logger(__name__)
 
@@ -128,6 +131,7 @@ class Registry:
         self.identity: Face
         self.leaves: ServiceLeaves
         self.admission: Admission | None
+        self.measuring: Measuring
         self.http = ""  # host:port
         self.https = ""
         self.grpc = ""
@@ -193,7 +197,10 @@ class Registry:
         self._closers.append(runner.close)
         to_leader = self._to_leader()
         compiler = ProxyCompiler(CompileSettings(self.settings.default_allow))
-        self.mesh = Mesh(self.log, self.issuer, Compiler(compiler.resources, depends), to_leader)
+        proof = ServerProof(keys.operator, self.log.view)
+        self.measuring = Measuring(self._clock.monotonic, to_leader, proof)
+        compiled = Compiler(compiler.resources, depends)
+        self.mesh = Mesh(self.log, self.issuer, compiled, self.measuring, to_leader)
         credentials = Credentials(
             self._writer,
             os.urandom,
@@ -202,7 +209,7 @@ class Registry:
         )
         self.admission = self._admission(keys)
         registration = Registration(agent, runner, credentials, self.log.view, self.admission)
-        server = GrpcServer(self.mesh, registration)
+        server = GrpcServer(self.mesh, registration, Servers(self.measuring, proof))
         self._closers.append(server.close)
         grpc_port = self._bind(server)
         self.renewals = Renewals(self.log, self._clock.monotonic)
@@ -333,6 +340,7 @@ class Registry:
     def _begin_work(self, presence: Presence, runner: Runner) -> None:
         self._watch(presence.keep, "presence")
         self.tasks.spawn(runner.run(), "checks")
+        self.tasks.spawn(self.measuring.run(), "measurements for the leader")
         self.tasks.spawn(
             Duties(self.log, self._writer, self._members, self.renewals, self.admission).run(),
             "duties of the leader",

@@ -26,6 +26,7 @@ from .config import SidecarConfig
 from .errors import CredentialRejected, RegistryUnreachable
 from .export import Export
 from .identity import Identity, Svid, TlsContexts
+from .observe import Observer
 from .outlets import Outlets
 from .pages import Pages
 from .policy.compile import compile_snapshot
@@ -151,6 +152,7 @@ class Sidecar:
             await self._wait_then_serve(*cached, patience_s=CACHE_PATIENCE_S if fresh else 0.0)
         await self._serving.started.wait()
         self._spawn(self._access_log.run(), "access log")
+        self._spawn(Observer(self._session, self._telemetry, self._rng).run(), "observation")
         self._announce(admin_address)
 
     def _follow(self, svid: Svid, resources: Resources | None) -> None:

@@ -14,9 +14,10 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from weft import __version__
+from weft.histogram import BOUNDS_S
 
 from .events import EVENTS
-from .telemetry import BOUNDS_S, Call, Series, Telemetry
+from .telemetry import Call, Series, Telemetry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _CALL = Call._fields

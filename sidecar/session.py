@@ -9,7 +9,7 @@ import grpc.aio
 
 from weft.credential import Credential
 from weft.limits import CONFIG_MESSAGE_BYTES_MAX
-from weft.pb.mesh.v1 import mesh_pb2, mesh_pb2_grpc
+from weft.pb.mesh.v1 import mesh_pb2, mesh_pb2_grpc, observe_pb2
 
 from .errors import CredentialRejected, RegistryUnreachable
 
@@ -84,6 +84,27 @@ class Session:
                 outbox.put_nowait(mesh_pb2.SubscribeRequest(ack=await take(delta)))
         except grpc.aio.AioRpcError as error:
             raise self._translated(error) from None
+        finally:
+            stream.cancel()
+        raise RegistryUnreachable(f"registry {self.address} ended the stream")
+
+    async def observe(
+        self,
+        told: AsyncIterator[observe_pb2.Observation],
+        asked: Callable[[observe_pb2.ObservationRequest], None],
+    ) -> None:
+        """Sends what `told` yields and hands each request to `asked`; returns never."""
+        stream = self._stub().Observe(told, metadata=self._metadata)
+        try:
+            async for request in stream:
+                asked(request)
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # The channel was closed under it, as the subscription goes on to another address.
         finally:
             stream.cancel()
         raise RegistryUnreachable(f"registry {self.address} ended the stream")

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
-# Upper bounds of the latency histogram, seconds: a local hop is well under 1 ms, a slow call seconds.
-BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+from weft.histogram import BOUNDS_S
+
 GRPC_STATUS_MAX = 16
 # `Series.ended[OUTCOME[http_status] + grpc_status]`: 18 entries per class of HTTP status (none, 1xx .. 5xx,
 # not known), the first of them for the -1 of "no gRPC status". One table and one addition count both.

@@ -15,6 +15,8 @@ import grpc
 from weft.errors import ConfigError
 from weft.pb.mesh.v1 import mesh_pb2 as pb
 from weft.pb.mesh.v1 import mesh_pb2_grpc
+from weft.pb.server.v1.server_pb2 import ReportRequest
+from weft.pb.server.v1.server_pb2_grpc import ServersStub
 
 from ..errors import NotReady
 from ..replica.peer_tls import Material
@@ -25,6 +27,7 @@ FORWARDED = "X-Weft-Forwarded"
 """On a request that a server has sent on: it is not sent on once more."""
 
 TIMEOUT_S = 30.0
+REPORT_TIMEOUT_S = 2.0  # of what comes every second, and is old soon
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 _SENT_ON = ("Accept", "Authorization", "Cache-Control", "X-Consul-Token")
 _TAKEN_BACK = ("Content-Type", "Cache-Control", "X-Cache", "X-Consul-Index")
@@ -96,6 +99,11 @@ class ToLeader:
             request, metadata=metadata, timeout=TIMEOUT_S
         )
         return response
+
+    async def report(self, request: ReportRequest, metadata: Sequence[tuple[str, str]]) -> None:
+        """Tells the leader's gRPC listener what was measured here. Raises as `sign`."""
+        stub: Any = ServersStub(await self._connected(self._address(GRPC_META)))
+        await stub.Report(request, metadata=metadata, timeout=REPORT_TIMEOUT_S)
 
     async def _connected(self, address: str) -> grpc.aio.Channel:
         roots = self._material().roots_pem

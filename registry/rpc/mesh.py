@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,9 @@ from ..identity.credentials import REFUSED, authenticate, still_valid
 from ..identity.errors import Unauthenticated
 from ..identity.issuer import Issuer
 from ..operator.forward import ToLeader
+from ..operator.measuring import Measuring
 from ..replica.port import Log
+from .observe import Observed
 from .respond import abort
 from .session import ProtocolViolation, Session, TooManyStreams
 
@@ -46,13 +49,19 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
     """Every call proves its credential; nothing in a message can name another instance."""
 
     def __init__(
-        self, replica: Log, issuer: Issuer, compiler: Compiler, to_leader: ToLeader | None = None
+        self,
+        replica: Log,
+        issuer: Issuer,
+        compiler: Compiler,
+        measuring: Measuring,
+        to_leader: ToLeader | None = None,
     ) -> None:
+        self._measuring = measuring
         self._log = replica
         self._to_leader = to_leader
         self._issuer = issuer
         self._compiler = compiler
-        self._streams: Counter[str] = Counter()
+        self._streams: Counter[tuple[str, str]] = Counter()
         self._tasks = Tasks()
         self.compilations = 0
 
@@ -82,7 +91,20 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
         try:
             record = await self._authenticate(context)
             session = Session(await _hello(context))
-            await self._serve(record, session, context)
+            stream = _Stream(self, record, session, context)
+            with self._counted("subscriptions", record):
+                try:
+                    await stream.run()
+                finally:
+                    await stream.close()
+        except Exception as error:
+            await abort(context, error)
+
+    async def Observe(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
+        try:
+            record = await self._authenticate(context)
+            with self._counted("observations", record):
+                await Observed(self._log, self._tasks, record, context, self._measuring.take).run()
         except Exception as error:
             await abort(context, error)
 
@@ -96,16 +118,16 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
             await self._log.read_index()
             return authenticate(self._log.view(), proof)
 
-    async def _serve(self, record: CredentialRecord, session: Session, context: Context) -> None:
-        key = record.instance_key
+    @contextmanager
+    def _counted(self, kind: str, record: CredentialRecord) -> Iterator[None]:
+        """While a stream of this kind lasts. Raises TooManyStreams."""
+        key = kind, record.instance_key
         if self._streams[key] >= STREAMS_PER_INSTANCE_MAX:
-            raise TooManyStreams(f"more than {STREAMS_PER_INSTANCE_MAX} subscriptions of one instance")
+            raise TooManyStreams(f"more than {STREAMS_PER_INSTANCE_MAX} {kind} of one instance")
         self._streams[key] += 1
-        stream = _Stream(self, record, session, context)
         try:
-            await stream.run()
+            yield
         finally:
-            await stream.close()
             self._streams[key] -= 1
             if not self._streams[key]:
                 del self._streams[key]

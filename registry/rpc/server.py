@@ -6,12 +6,14 @@ from typing import Any
 import grpc
 
 from weft.errors import PortTaken
-from weft.pb.mesh.v1 import mesh_pb2
+from weft.pb.mesh.v1 import mesh_pb2, observe_pb2
 from weft.pb.registration.v1 import registration_pb2_grpc
+from weft.pb.server.v1 import server_pb2_grpc
 
 from .deltas import DeltaEncoder
 from .mesh import Mesh
 from .registration import Registration
+from .servers import Servers
 
 REQUEST_BYTES_MAX = 4 * 1024 * 1024  # a Hello of 50,000 names, and no more
 GRACE_S = 0.25  # for calls under way; subscriptions have no end of their own
@@ -27,13 +29,14 @@ _OPTIONS = (
 
 
 class GrpcServer:
-    """Serves both contracts on one port."""
+    """Serves all contracts on one port."""
 
-    def __init__(self, mesh: Mesh, registration: Registration) -> None:
+    def __init__(self, mesh: Mesh, registration: Registration, servers: Servers) -> None:
         self._mesh = mesh
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers((_mesh_handlers(mesh),))
         registration_pb2_grpc.add_RegistrationServicer_to_server(registration, self._server)
+        server_pb2_grpc.add_ServersServicer_to_server(servers, self._server)
 
     def bind(self, host: str, port: int, credentials: grpc.ServerCredentials) -> int:
         """Takes the port and answers it; 0 takes a free one. Raises PortTaken."""
@@ -68,6 +71,11 @@ def _mesh_handlers(mesh: Mesh) -> "grpc.GenericRpcHandler[Any, Any]":
             ),
             "Subscribe": grpc.stream_stream_rpc_method_handler(
                 mesh.Subscribe, mesh_pb2.SubscribeRequest.FromString, DeltaEncoder()
+            ),
+            "Observe": grpc.stream_stream_rpc_method_handler(
+                mesh.Observe,
+                observe_pb2.Observation.FromString,
+                observe_pb2.ObservationRequest.SerializeToString,
             ),
         },
     )

@@ -5,6 +5,8 @@ import asyncio
 from bisect import bisect_left
 from typing import TYPE_CHECKING, cast
 
+from weft.histogram import BOUNDS_S
+
 from ..h2 import control, frames
 from ..h2.block import Block
 from ..h2.connection import Connection
@@ -18,7 +20,7 @@ from ..h2.settings import STREAMS_MAX
 from ..h2.stream import CLOSED, GONE, RECV_DONE, Stream
 from ..policy.outlier import http_status_of, is_failure
 from ..policy.timeouts import read as read_timeout
-from ..telemetry import BOUNDS_S, OUTCOME
+from ..telemetry import OUTCOME
 from .exchange import Exchange, Plan, answer, end_upstream, release_replay
 from .refusals import TOO_LARGE, refuse_unplanned
 

@@ -16,11 +16,12 @@ from prometheus_client.core import Metric
 from sidecar.admin import Admin, Page
 from sidecar.events import EVENTS
 from sidecar.exposition import CONTENT_TYPE, Exposition
-from sidecar.telemetry import BOUNDS_S, OUTCOME, Direction, Telemetry
+from sidecar.telemetry import OUTCOME, Direction, Telemetry
 from tests.support import peers
 from tests.support.processes import free_port
 from tests.support.sources import PROJECT
 from tests.support.waiting import until
+from weft.histogram import BOUNDS_S
 
 PAGE = PROJECT / "docs" / "metrics.md"
 BEGIN, END = "<!-- metrics -->\n", "<!-- /metrics -->\n"

@@ -6,7 +6,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.exposition import Exposition
 from sidecar.telemetry import (
-    BOUNDS_S,
     COUNTS_MAX,
     OTHER,
     OUTCOME,
@@ -16,6 +15,7 @@ from sidecar.telemetry import (
     Series,
     Telemetry,
 )
+from weft.histogram import BOUNDS_S
 
 CALL = {"direction": "inbound", "source": "web", "destination": "orders", "route": "", "target": ""}
 REFUSALS = Event("weft_refusals", "Refusals.", ("reason",))

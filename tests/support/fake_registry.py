@@ -17,7 +17,7 @@ from ca.server_identity import issue_server, new_server_root
 from tests.support import resources as make
 from tests.support.pki import DER, Domain
 from weft.credential import METADATA_KEY, Credential, new_secret
-from weft.pb.mesh.v1 import mesh_pb2, mesh_pb2_grpc
+from weft.pb.mesh.v1 import mesh_pb2, mesh_pb2_grpc, observe_pb2
 from weft.spiffe import SpiffeId
 
 
@@ -28,6 +28,8 @@ class Heard:
     hellos: list[mesh_pb2.Hello] = field(default_factory=list)
     acks: list[mesh_pb2.Ack] = field(default_factory=list)
     csrs: list[bytes] = field(default_factory=list)
+    observations: list[observe_pb2.Observation] = field(default_factory=list)
+    observed: int = 0  # how often a stream of observations began
 
 
 class FakeRegistry(mesh_pb2_grpc.MeshServicer):
@@ -43,6 +45,7 @@ class FakeRegistry(mesh_pb2_grpc.MeshServicer):
         self.heard = Heard()
         self.secret = new_secret(b"s" * 32)
         self.revoked = False
+        self.pace_ms = 100  # how often measurements are asked for
         self.silent = False  # signs nothing and says nothing, as a machine that hangs
         self.port = 0
         self._server_key = ec.generate_private_key(ec.SECP256R1())
@@ -126,6 +129,15 @@ class FakeRegistry(mesh_pb2_grpc.MeshServicer):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "credential withdrawn")
         finally:
             self._outboxes.remove(outbox)
+
+    async def Observe(
+        self, request_iterator: Any, context: Any
+    ) -> AsyncIterator[observe_pb2.ObservationRequest]:
+        await self._authenticate(context)
+        self.heard.observed += 1
+        yield observe_pb2.ObservationRequest(pace=observe_pb2.Pace(period_ms=self.pace_ms))
+        async for observation in request_iterator:
+            self.heard.observations.append(observation)
 
     def _first(self, hello: mesh_pb2.Hello) -> mesh_pb2.Delta:
         changed = [

@@ -27,6 +27,7 @@ SANS_IO = (
     "registry.dns.settings",
     "registry.filter",
     "registry.intentions",
+    "registry.measurements",
     "registry.mesh",
     "registry.raft",
     "registry.replica.etcd.layout",

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from weft.pb.mesh.v1 import mesh_pb2 as weft_dot_mesh_dot_v1_dot_mesh__pb2
+from weft.pb.mesh.v1 import observe_pb2 as weft_dot_mesh_dot_v1_dot_observe__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -44,6 +45,11 @@ class MeshStub:
                 request_serializer=weft_dot_mesh_dot_v1_dot_mesh__pb2.SubscribeRequest.SerializeToString,
                 response_deserializer=weft_dot_mesh_dot_v1_dot_mesh__pb2.Delta.FromString,
                 _registered_method=True)
+        self.Observe = channel.stream_stream(
+                '/weft.mesh.v1.Mesh/Observe',
+                request_serializer=weft_dot_mesh_dot_v1_dot_observe__pb2.Observation.SerializeToString,
+                response_deserializer=weft_dot_mesh_dot_v1_dot_observe__pb2.ObservationRequest.FromString,
+                _registered_method=True)
 
 
 class MeshServicer:
@@ -66,6 +72,14 @@ class MeshServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Observe(self, request_iterator, context):
+        """What the caller's proxy measures, for as long as it runs. Ends with the
+        credential.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MeshServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +92,11 @@ def add_MeshServicer_to_server(servicer, server):
                     servicer.Subscribe,
                     request_deserializer=weft_dot_mesh_dot_v1_dot_mesh__pb2.SubscribeRequest.FromString,
                     response_serializer=weft_dot_mesh_dot_v1_dot_mesh__pb2.Delta.SerializeToString,
+            ),
+            'Observe': grpc.stream_stream_rpc_method_handler(
+                    servicer.Observe,
+                    request_deserializer=weft_dot_mesh_dot_v1_dot_observe__pb2.Observation.FromString,
+                    response_serializer=weft_dot_mesh_dot_v1_dot_observe__pb2.ObservationRequest.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +153,33 @@ class Mesh:
             '/weft.mesh.v1.Mesh/Subscribe',
             weft_dot_mesh_dot_v1_dot_mesh__pb2.SubscribeRequest.SerializeToString,
             weft_dot_mesh_dot_v1_dot_mesh__pb2.Delta.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Observe(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/weft.mesh.v1.Mesh/Observe',
+            weft_dot_mesh_dot_v1_dot_observe__pb2.Observation.SerializeToString,
+            weft_dot_mesh_dot_v1_dot_observe__pb2.ObservationRequest.FromString,
             options,
             channel_credentials,
             insecure,

@@ -11,6 +11,7 @@ call here; nothing in a message or a CSR can name another identity.
 from collections import abc as _abc
 from grpc import aio as _aio
 from weft.pb.mesh.v1 import mesh_pb2 as _mesh_pb2
+from weft.pb.mesh.v1 import observe_pb2 as _observe_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -45,6 +46,10 @@ class MeshStub:
     Hello; then one Ack per Delta. The server sends at most one unacknowledged
     Delta at a time, and what changed meanwhile is folded into the next.
     """
+    Observe: _grpc.StreamStreamMultiCallable[_observe_pb2.Observation, _observe_pb2.ObservationRequest]
+    """What the caller's proxy measures, for as long as it runs. Ends with the
+    credential.
+    """
 
 @_typing.type_check_only
 class MeshAsyncStub(MeshStub):
@@ -57,6 +62,10 @@ class MeshAsyncStub(MeshStub):
     """The compiled configuration of the caller's proxy. The first request is a
     Hello; then one Ack per Delta. The server sends at most one unacknowledged
     Delta at a time, and what changed meanwhile is folded into the next.
+    """
+    Observe: _aio.StreamStreamMultiCallable[_observe_pb2.Observation, _observe_pb2.ObservationRequest]  # type: ignore[assignment]
+    """What the caller's proxy measures, for as long as it runs. Ends with the
+    credential.
     """
 
 class MeshServicer(metaclass=_abc_1.ABCMeta):
@@ -79,6 +88,16 @@ class MeshServicer(metaclass=_abc_1.ABCMeta):
         """The compiled configuration of the caller's proxy. The first request is a
         Hello; then one Ack per Delta. The server sends at most one unacknowledged
         Delta at a time, and what changed meanwhile is folded into the next.
+        """
+
+    @_abc_1.abstractmethod
+    def Observe(
+        self,
+        request_iterator: _MaybeAsyncIterator[_observe_pb2.Observation],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_observe_pb2.ObservationRequest], _abc.AsyncIterator[_observe_pb2.ObservationRequest]]:
+        """What the caller's proxy measures, for as long as it runs. Ends with the
+        credential.
         """
 
 def add_MeshServicer_to_server(servicer: MeshServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

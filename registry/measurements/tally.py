@@ -1,0 +1,71 @@
+"""Calls added up: how many ended, how many of them failed, how long they took."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Self
+
+from weft.histogram import BOUNDS_S, quantile_s
+
+BUCKETS = len(BOUNDS_S) + 1
+
+# Failures of the called side among gRPC's statuses, as OpenTelemetry's conventions for server spans name
+# them: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+FAILED_GRPC = frozenset((2, 4, 12, 13, 14, 15))
+NO_GRPC_STATUS = -1
+NO_STATUS_CLASS, SERVER_ERRORS = 0, 5
+
+
+def is_failed(status_class: int, grpc_status: int) -> bool:
+    """Whether the called side failed such calls. One that its caller gave up did not fail."""
+    if grpc_status != NO_GRPC_STATUS:
+        return grpc_status in FAILED_GRPC
+    return status_class in (NO_STATUS_CLASS, SERVER_ERRORS)  # without any status: cut off
+
+
+class Edge(NamedTuple):
+    """Whose calls. `inbound` is as the called side counted them; `route` and `target` it does not know.
+
+    `target` is the id of the set of instances that a route ended at: `v2.orders.default.default.dc1`.
+    """
+
+    inbound: bool
+    source: str
+    destination: str
+    route: str = ""
+    target: str = ""
+
+
+class Tally:
+    """Mutable; two are added entry by entry."""
+
+    __slots__ = ("buckets", "ended", "failed", "sum_s")
+
+    def __init__(
+        self, ended: int = 0, failed: int = 0, buckets: Sequence[int] = (), sum_s: float = 0.0
+    ) -> None:
+        self.ended = ended
+        self.failed = failed
+        self.buckets = [*buckets, *(0 for _ in range(BUCKETS - len(buckets)))]
+        self.sum_s = sum_s
+
+    def add(self, other: "Tally") -> None:
+        self.ended += other.ended
+        self.failed += other.failed
+        self.buckets = [here + there for here, there in zip(self.buckets, other.buckets, strict=True)]
+        self.sum_s += other.sum_s
+
+    @classmethod
+    def of(cls, tallies: Iterable["Tally"]) -> Self:
+        """All of them together."""
+        made = cls()
+        for tally in tallies:
+            made.add(tally)
+        return made
+
+    @property
+    def error_rate(self) -> float:
+        """Share of the ended calls that failed, 0 to 1."""
+        return self.failed / self.ended if self.ended else 0.0
+
+    def quantile_s(self, share: float) -> float:
+        """How long at most the fastest `share` of the calls took, in seconds."""
+        return quantile_s(self.buckets, share)

@@ -1,0 +1,73 @@
+"""The streams on which sidecars tell what they measure."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from weft.aio import Tasks
+from weft.pb.mesh.v1 import observe_pb2 as pb
+
+from ..catalog import watches
+from ..catalog.model import CredentialRecord
+from ..catalog.state import State
+from ..identity.credentials import REFUSED, still_valid
+from ..identity.errors import Unauthenticated
+from ..measurements.wire import Counted, of_sidecar
+from ..replica.port import Log
+
+PERIOD_MS = 1000
+RECHECK_S = 600.0  # a parked stream looks again, should a wake-up ever be lost
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Take = Callable[[Counted], None]
+
+
+class Observed:
+    """One sidecar's stream, from its first message to the last."""
+
+    def __init__(
+        self, log: Log, tasks: Tasks, record: CredentialRecord, context: Context, take: Take
+    ) -> None:
+        self._log = log
+        self._tasks = tasks
+        self._record = record
+        self._key = record.instance_key
+        self._context = context
+        self._take = take
+        self._service = service_of(log.view(), self._key)
+
+    async def run(self) -> None:
+        """Until the sidecar hangs up. Raises Unauthenticated when the credential is withdrawn, and
+        InvalidMeasurement."""
+        await self._context.write(pb.ObservationRequest(pace=pb.Pace(period_ms=PERIOD_MS)))
+        reading = self._tasks.spawn(self._read(), f"observation {self._key}")
+        watching = self._tasks.spawn(self._until_withdrawn(), f"credential {self._key}")
+        try:
+            done, _ = await asyncio.wait((reading, watching), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            reading.cancel()
+            watching.cancel()
+
+    async def _read(self) -> None:
+        while isinstance(message := await self._context.read(), pb.Observation):
+            if message.WhichOneof("kind") == "measurements":
+                self._take(of_sidecar(message.measurements, self._service))
+
+    async def _until_withdrawn(self) -> None:
+        """Raises Unauthenticated, and NotReady when the log closes."""
+        keys = frozenset((watches.credential(self._key), watches.instance(self._key)))
+        while still_valid(state := self._log.view(), self._record):
+            await self._log.wait(keys, state.index, RECHECK_S)
+        raise Unauthenticated(REFUSED)
+
+
+def service_of(state: State, key: str) -> str:
+    """The service that the sidecar of this instance stands for. Raises Unauthenticated."""
+    row = state.instance(key).rows
+    if row is None:
+        raise Unauthenticated(REFUSED)
+    return row.connects_to or row.name

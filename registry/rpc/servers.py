@@ -1,0 +1,37 @@
+"""weft.server.v1: what servers tell one another beside the log."""
+
+from typing import Any
+
+import grpc
+
+from weft.pb.server.v1 import server_pb2 as pb
+from weft.pb.server.v1 import server_pb2_grpc
+
+from ..identity.errors import Unauthenticated
+from ..identity.server_proof import METADATA_KEY, ServerProof
+from ..measurements.wire import of_server
+from ..operator.measuring import Measuring
+from .respond import abort
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Servers(server_pb2_grpc.ServersServicer):
+    """Every call proves to come from a server of this cluster."""
+
+    def __init__(self, measuring: Measuring, proof: ServerProof) -> None:
+        self._measuring = measuring
+        self._proof = proof
+
+    async def Report(self, request: pb.ReportRequest, context: Context) -> pb.ReportResponse:
+        try:
+            self._check(context)
+            self._measuring.take_report(of_server(request))
+        except Exception as error:
+            await abort(context, error)
+        return pb.ReportResponse()
+
+    def _check(self, context: Context) -> None:
+        said = dict(context.invocation_metadata() or ()).get(METADATA_KEY)
+        if not isinstance(said, str) or not self._proof.is_it(said):
+            raise Unauthenticated("this is for servers of the cluster; give all of them one operator key")
