@@ -29,6 +29,8 @@ from .agent.scripts import ScriptPolicy
 from .agent.writer import Writer
 from .api.handling import Parts
 from .api.server import Api
+from .audit.log import Audit, open_audit
+from .audit.settings import AuditSettings
 from .catalog import commands, watches
 from .catalog.model import Cluster, Node
 from .catalog.state import State
@@ -115,6 +117,7 @@ class Settings:
     dns: DnsSettings | None = None  # None: DNS is not answered
     scripts: ScriptPolicy = ScriptPolicy.OFF  # whether checks may run programs on this machine
     consensus: str = ""  # URL of the etcd that keeps the log (replica/etcd/address.py); "": Raft
+    audit: AuditSettings | None = None  # None: nobody writes down who did what
 
 
 class Registry:
@@ -132,6 +135,7 @@ class Registry:
         self.leaves: ServiceLeaves
         self.admission: Admission | None
         self.measuring: Measuring
+        self.audit: Audit
         self.http = ""  # host:port
         self.https = ""
         self.grpc = ""
@@ -156,6 +160,8 @@ class Registry:
 
     async def _start(self) -> None:
         settings, state = self.settings, self.log.view()
+        self.audit = open_audit(settings.audit, self._clock)
+        self._closers.append(self.audit.close)
         _check_datacenter(settings, state)
         self.node = _node_name(settings, state)
         keys = _keys(settings, state)
@@ -230,6 +236,7 @@ class Registry:
             members=self._members,
             admission=self.admission,
             to_leader=to_leader,
+            audit=self.audit,
         )
         await self._listen(parts)
         await self._answer_dns(draw)

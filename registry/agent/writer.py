@@ -5,6 +5,7 @@ from collections.abc import Callable
 from weft.clock import Clock
 from weft.pb.catalog.v1.command_pb2 import Command
 
+from ..audit.trail import TRAIL
 from ..catalog.commands import REQUEST_ID_BYTES, Builder, Stamp
 from ..catalog.state import State
 from ..replica.port import Log, Result
@@ -21,7 +22,17 @@ class Writer:
         self._entropy = entropy
 
     async def propose(self, build: Builder) -> Result:
-        return await self._log.propose(self.stamped(build))
+        return await self.propose_stamped(self.stamped(build))
+
+    async def propose_stamped(self, command: Command) -> Result:
+        """What the request under way has led to is noted for its line in the audit log."""
+        trail = TRAIL.get()
+        if trail is None:
+            return await self._log.propose(command)
+        trail.proposes(command)
+        result = await self._log.propose(command)
+        trail.index = result.index
+        return result
 
     def stamped(self, build: Builder) -> Command:
         return build(self._stamp())

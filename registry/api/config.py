@@ -49,7 +49,7 @@ async def _propose(call: Call, build: commands.Builder) -> bool:
     command = call.parts.writer.stamped(build)
     try:
         dry_run(call.parts.log.view(), command)
-        await call.parts.log.propose(command)
+        await call.parts.writer.propose_stamped(command)
     except Conflict:
         return False
     return True

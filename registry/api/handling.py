@@ -10,6 +10,7 @@ from ..acl.caller import Caller, Sieve
 from ..agent.local import Agent
 from ..agent.runner import Runner
 from ..agent.writer import Entropy, Writer
+from ..audit.log import Audit, Unaudited
 from ..catalog.state import Read, State
 from ..catalog.watches import WatchKey
 from ..filter.expression import Row
@@ -46,6 +47,7 @@ class Parts:
     admission: Admission | None = None  # None: everybody on this machine may do everything
     to_leader: ToLeader | None = None  # None where this is the only server
     tokens: AgentTokens = field(default_factory=AgentTokens)  # of this agent itself
+    audit: Audit = field(default_factory=Unaudited)
 
     @property
     def datacenter(self) -> str:

@@ -28,6 +28,12 @@ class Route:
     at_leader: bool = False  # other servers ask the leader, unless the client says ?stale
     filters: Struct | None = None  # fields that `?filter=` may ask for; None: there is no such parameter
     too_large: type[BodyTooLarge] = BodyTooLarge  # what is said to a body over its bound
+    gives_secrets: bool = False  # a read that hands out keys or everything there is: audited as writes are
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether each request is told of in the audit log, and not only the refused ones."""
+        return self.gives_secrets or self.needs in (Needs.BODY, Needs.UPLOAD)
 
 
 def read(path: str, handler: ReadHandler, guard: Guard) -> Route:
@@ -49,3 +55,7 @@ def at_leader(route: Route) -> Route:
 def by(fields: Struct, route: Route) -> Route:
     """Rows of the list may be filtered by these fields."""
     return replace(route, filters=fields)
+
+
+def secret(route: Route) -> Route:
+    return replace(route, gives_secrets=True)

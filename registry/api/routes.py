@@ -50,6 +50,7 @@ from .route import ask as _ask
 from .route import at_leader as _at_leader
 from .route import by as _by
 from .route import read as _read
+from .route import secret as _secret
 from .route import write as _write
 
 WITHOUT_V1 = "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'\n"
@@ -68,7 +69,7 @@ ROUTES: tuple[Route, ...] = (
     _write("PUT", "/v1/agent/check/register", agent.register_check, INSIDE),
     _write("PUT", "/v1/agent/check/update/:id", agent.update_check, INSIDE),
     _write("PUT", "/v1/agent/check/warn/:id", agent.mark("warn"), INSIDE),
-    _at_leader(_ask("/v1/agent/connect/ca/leaf/:service", connect_ca.leaf, SERVICE_WRITE)),
+    _secret(_at_leader(_ask("/v1/agent/connect/ca/leaf/:service", connect_ca.leaf, SERVICE_WRITE))),
     _read("/v1/agent/connect/ca/roots", connect_ca.roots, OPEN),
     _by(rows.MEMBER, _ask("/v1/agent/members", operator.members, SIEVED)),
     _ask("/v1/agent/self", agent.self_, AGENT_READ),
@@ -131,7 +132,7 @@ ROUTES: tuple[Route, ...] = (
     _read("/v1/session/list", session.list_all, SIEVED),
     _read("/v1/session/node/:node", session.on_node, SIEVED),
     _at_leader(_write("PUT", "/v1/session/renew/:session", session.renew, INSIDE)),
-    _ask("/v1/snapshot", snapshot.save, ACL_WRITE),
+    _secret(_ask("/v1/snapshot", snapshot.save, ACL_WRITE)),
     Route("PUT", "/v1/snapshot", snapshot.put, Needs.UPLOAD, ACL_WRITE),
     _ask("/v1/status/leader", status.leader, OPEN),
     _ask("/v1/status/peers", status.peers, OPEN),

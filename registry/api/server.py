@@ -16,6 +16,8 @@ from multidict import CIMultiDict
 from weft.errors import PortTaken
 
 from ..acl.caller import EVERYBODY, Caller, Sieve
+from ..audit.errors import AuditUnavailable
+from ..audit.trail import following
 from ..catalog.state import State
 from ..errors import NotReady
 from ..filter.expression import Row, filter_of
@@ -23,6 +25,7 @@ from ..identity.admission import caller_of
 from ..identity.management import token_of
 from ..operator.forward import FORWARDED
 from . import blocking
+from .audit import Noted
 from .errors import BadRequest, BodyTooLarge
 from .guard import check_caller
 from .handling import Answer, Call, CallHandler, Parts, ReadHandler, Reading, keeps_all
@@ -92,10 +95,7 @@ class Api:
             await self._runner.cleanup()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            reply = await self._serve(request)
-        except Exception as error:
-            reply = refuse(error)
+        reply = await self._audited(request)
         reply = compressed(reply, request.headers.get("Accept-Encoding", ""))
         headers = {**reply.headers, "Content-Type": reply.content_type, "Vary": "Accept-Encoding"}
         if request.path.startswith("/v1/"):
@@ -104,7 +104,33 @@ class Api:
             return await _send_file(request, reply.file, headers)
         return web.Response(status=reply.status, body=reply.body, headers=headers)
 
-    async def _serve(self, request: web.BaseRequest) -> Reply:
+    async def _audited(self, request: web.BaseRequest) -> Reply:
+        """The answer, once the line that tells of it is safe where one is called for."""
+        noted, audit = Noted(), self._parts.audit
+        try:
+            reply = await self._served(request, noted)
+        except asyncio.CancelledError:  # the client has gone; what it asked for may be done
+            if noted.is_write:
+                audit.record(noted.event(request, None))
+            raise
+        if not noted.has_line(reply):
+            return reply
+        audit.record(noted.event(request, reply.status))
+        if noted.is_write and reply.status < 400:
+            try:
+                await audit.written()
+            except AuditUnavailable as error:
+                return refuse(error)
+        return reply
+
+    async def _served(self, request: web.BaseRequest, noted: Noted) -> Reply:
+        try:
+            return await self._serve(request, noted)
+        except Exception as error:
+            noted.error = error
+            return refuse(error)
+
+    async def _serve(self, request: web.BaseRequest, noted: Noted) -> Reply:
         if not request.secure:
             check_caller(request.headers)  # plaintext is for programs on this machine
         path = request.rel_url.path
@@ -114,33 +140,39 @@ class Api:
             methods, _ = self._table.find(path)
             return Reply(headers={"Allow": ",".join(("OPTIONS", *sorted(methods)))})
         route, name = self._table.route(request.method, path)
+        noted.route = route
         query = Query(request.rel_url.query)
         secret = token_of(query.text("token"), request.headers) or self._parts.tokens.of("default")
-        caller = self._admit(route, name, secret, self._parts.log.view())
+        caller = self._admit(route, name, secret, self._parts.log.view(), noted)
         query.check_scope(self._parts.datacenter)
         keeps = _filter(route, query)
         if self._is_for_leader(route, query):
             return await self._ask_leader(request, secret)
         if route.needs is Needs.STATE:
             body = await _body(request) if route.method == "POST" else b""
-            return await self._read(route, Asked(name, query, request.headers, keeps, body, secret))
+            return await self._read(route, Asked(name, query, request.headers, keeps, body, secret), noted)
         body = await _body(request, route.too_large) if route.needs is Needs.BODY else b""
         handler = cast(CallHandler, route.handler)
         upload = _blocks(request) if route.needs is Needs.UPLOAD else None
         sieve = Sieve(caller)
         call = Call(query, name, request.headers, body, self._parts, caller, sieve, upload, keeps)
-        return _noted(await handler(call), caller, sieve)
+        if not route.is_audited:
+            return _sifted(await handler(call), caller, sieve)
+        self._parts.audit.check()
+        with following(noted.trail):
+            return _sifted(await handler(call), caller, sieve)
 
     @property
     def _default_policy(self) -> str:
         admission = self._parts.admission
         return "deny" if admission and not admission.default_allow else "allow"
 
-    def _admit(self, route: Route, name: str, secret: str, state: State) -> Caller:
+    def _admit(self, route: Route, name: str, secret: str, state: State, noted: Noted) -> Caller:
         """Raises TokenUnknown, PermissionDenied. An open route is open to every token, known or not."""
         if route.guard.how is How.OPEN:
             return EVERYBODY
         caller = caller_of(self._parts.admission, state, secret)
+        noted.accessor_id = caller.accessor_id
         route.guard.check(caller, name, self._parts.agent.node.name)
         return caller
 
@@ -159,7 +191,7 @@ class Api:
         headers = dict(found.headers)
         return Reply(found.status, found.body, headers.pop("Content-Type", ""), headers)
 
-    async def _read(self, route: Route, asked: "Asked") -> Reply:
+    async def _read(self, route: Route, asked: "Asked", noted: Noted) -> Reply:
         """The token is resolved anew for each look: what is parked answers by the rules of its end."""
         handler, query = cast(ReadHandler, route.handler), asked.query
         wish = blocking.Wish(
@@ -171,14 +203,14 @@ class Api:
 
         def look(state: State) -> Answer:
             nonlocal caller, sieve
-            caller = self._admit(route, asked.name, asked.secret, state)
+            caller = self._admit(route, asked.name, asked.secret, state, noted)
             sieve = Sieve(caller)
             reading = Reading(state, query, asked.name, self._parts, caller, sieve, asked.keeps, asked.body)
             return handler(reading)
 
         draw, monotonic = self._parts.draw, self._parts.clock.monotonic
         found, sure = await blocking.read(self._parts.log, look, wish, draw=draw, monotonic=monotonic)
-        return _noted(self._reply(found, query, sure), caller, sieve)
+        return _sifted(self._reply(found, query, sure), caller, sieve)
 
     def _reply(self, found: Answer, query: Query, consistency: Consistency) -> Reply:
         status = self._parts.log.status()
@@ -207,7 +239,7 @@ def _filter(route: Route, query: Query) -> Callable[[Row], bool]:
     return filter_of(text, route.filters)
 
 
-def _noted(reply: Reply, caller: Caller, sieve: Sieve) -> Reply:
+def _sifted(reply: Reply, caller: Caller, sieve: Sieve) -> Reply:
     """Tells that a list is not all there is; the anonymous are not told (Consul's rule)."""
     if not sieve.left_out or caller.is_anonymous:
         return reply

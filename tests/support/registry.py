@@ -12,6 +12,7 @@ import aiohttp
 import grpc
 
 from registry.agent.scripts import ScriptPolicy
+from registry.audit.settings import AuditSettings
 from registry.dns.settings import DnsSettings
 from registry.process import AclSettings, Registry, Settings
 from weft.credential import Credential
@@ -95,10 +96,11 @@ async def running_registry(
     acl: AclSettings | None = None,
     dns: DnsSettings | None = None,
     scripts: ScriptPolicy = ScriptPolicy.OFF,
+    audit: AuditSettings | None = None,
 ) -> AsyncIterator[Client]:
     """Starts a registry and ends it."""
     given = (data_dir, 0, 0, "dc1", node_name, leaf_ttl, default_allow)
-    settings = Settings(*given, acl=acl, dns=dns, scripts=scripts)
+    settings = Settings(*given, acl=acl, dns=dns, scripts=scripts, audit=audit)
     registry = await Registry.start(settings)
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_S)) as http:

@@ -13,6 +13,11 @@ COMPOSITION = "weft.cli"
 
 SANS_IO = (
     "registry.acl",
+    "registry.audit.chain",
+    "registry.audit.event",
+    "registry.audit.settings",
+    "registry.audit.subjects",
+    "registry.audit.verify",
     "registry.catalog",
     "registry.config_entries",
     "registry.discovery_chain",

@@ -24,6 +24,7 @@ COMMANDS = {
     "config": "Config entries: routing, defaults, permissions, faults, limits.",
     "kv": "Keys and values.",
     "acl": "Tokens and policies: who may do what.",
+    "audit": "Audit logs of servers: whether they are whole.",
     "ca": "The certificate authority: its roots, its settings, a new root.",
     "members": "List the servers of the cluster.",
     "operator": "Look after the cluster: its servers, who leads, who is gone.",

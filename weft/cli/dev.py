@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
+from .audit import audit_options, audit_settings
 from .dns import dns_options, dns_settings
 from .names import datacenter_name
 
@@ -55,6 +56,7 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str | None) ->
     "--grpc-port", type=click.IntRange(0, 65535), default=8502, show_default=True, help="0 takes a free one."
 )
 @dns_options
+@audit_options
 @click.option("--datacenter", default="dc1", show_default=True, callback=datacenter_name, metavar="NAME")
 @click.option(
     "--node-name",
@@ -142,7 +144,7 @@ def command(
     consensus: str,
     ready_file: Path | None,
     log_level: str,
-    **dns: Any,
+    **others: Any,
 ) -> None:
     """Run registry, CA and API on this machine, from nothing.
 
@@ -165,10 +167,11 @@ def command(
         leaf_ttl=leaf_ttl,
         default_allow=default_intention == "allow",
         operator_key_file=operator_key_file,
-        dns=dns_settings(dns),
+        dns=dns_settings(others),
         acl=_acl(acl_default_policy == "allow", management_token_file) if acl else None,
         scripts=ScriptPolicy.ALL if enable_script_checks else ScriptPolicy.OFF,
         consensus=consensus,
+        audit=audit_settings(others, None),
     )
     logs.configure(log_level)
     serve(settings, _tell, ready_file)

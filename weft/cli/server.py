@@ -11,6 +11,7 @@ import click
 from click.decorators import FC
 
 from ..errors import ConfigError
+from .audit import audit_options, audit_settings
 from .config_file import config_file
 from .consul_api import read_token
 from .dns import dns_options, dns_settings
@@ -131,6 +132,7 @@ def _port(flag: str, default: int, what: str) -> Callable[[FC], FC]:
 @_port("--https-port", 8501, "The same API over TLS")
 @_port("--grpc-port", 8502, "For sidecars and registration (TLS)")
 @dns_options
+@audit_options
 @click.option(
     "--tls-ca", type=_FILE, required=True, metavar="FILE", help="Root of all servers' certificates."
 )
@@ -225,6 +227,7 @@ def settings_of(given: dict[str, Any]) -> "Settings":
         acl=_acl(given),
         scripts=ScriptPolicy.ALL if given["enable_script_checks"] else ScriptPolicy.OFF,
         consensus=given["consensus"],
+        audit=audit_settings(given, given["data_dir"] / "audit.log"),
     )
 
 
