@@ -23,6 +23,7 @@ WeftError
     ├── PendingFull             too many requests wait for a connection already
     ├── UpstreamLost            the connection broke while the request was under way
     ├── AppUnreachable          our own application does not accept connections
+    ├── AppUnhealthy            our own application fails a check that we make of it
     ├── EgressDenied            no rule admits this destination outside the mesh
     └── NotParsed               bytes of an unknown protocol where rules read requests
 """
@@ -130,3 +131,7 @@ class EgressDenied(RequestRefused):
 
 class AppUnreachable(RequestRefused):
     """Expected. Our application does not accept the connection."""
+
+
+class AppUnhealthy(RequestRefused):
+    """Expected. Our application fails a check: the caller is sent elsewhere."""

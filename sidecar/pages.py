@@ -25,7 +25,8 @@ class Pages:
         self.draining = False
 
     def ready(self) -> Page:
-        """200 while calls are served, also without a registry; otherwise 503 and what is missing."""
+        """200 while calls are served, also without a registry; otherwise 503 and what is missing, or what
+        ails the application."""
         missing = self._missing()
         status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
         return json_page({"ready": not missing, "reason": missing, "instance": self._instance_key}, status)
@@ -51,7 +52,9 @@ class Pages:
             return "draining"
         if not self._serving.started.is_set():
             return "waiting for the registry" if self._serving.svid is None else "waiting for configuration"
-        return "" if self._serving.certificate_valid() else "certificate expired"
+        if not self._serving.certificate_valid():
+            return "certificate expired"
+        return self._serving.switch.trouble() if self._serving.switch is not None else ""
 
 
 def _certificate(serving: Serving) -> dict[str, Any] | None:

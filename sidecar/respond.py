@@ -66,5 +66,8 @@ ANSWERS: Mapping[type[errors.RequestRefused], Answer] = MappingProxyType(
         errors.AppUnreachable: Answer(
             503, UNAVAILABLE, "weft: application unreachable", "app_unreachable", reset_code=REFUSED_STREAM
         ),
+        errors.AppUnhealthy: Answer(
+            503, UNAVAILABLE, "weft: application unhealthy", "app_unhealthy", reset_code=REFUSED_STREAM
+        ),
     }
 )

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from weft.spiffe import SpiffeId
 
 from .admission import Admission, Permission, Requirement
+from .h2.settings import HEADER_LIST_BYTES_MAX
 from .traffic import (
     NOWHERE,
     Address,
     Balance,
     EjectionPolicy,
+    HealthCheck,
     Instance,
     Locality,
     Protocol,
@@ -27,6 +29,7 @@ from .traffic import (
 
 __all__ = [
     "Address",
+    "AppPolicy",
     "Balance",
     "EjectionPolicy",
     "Inbound",
@@ -55,6 +58,15 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class AppPolicy:
+    """How the application behind the proxy is used. Times are seconds."""
+
+    connect_timeout_s: float = 5.0
+    request_timeout_s: float = 0.0  # for an answer as a whole; 0: no limit
+    checks: tuple[HealthCheck, ...] = ()  # while one of them fails, peers are sent elsewhere
+
+
+@dataclass(frozen=True, slots=True)
 class Inbound:
     """The mTLS listener for peers and the application behind it."""
 
@@ -65,6 +77,8 @@ class Inbound:
     app_protocol: Protocol = Protocol.HTTP2
     parsed_only: bool = False  # rules read requests: bytes that do not parse are refused, never spliced
     admission: Admission = field(default_factory=Admission)
+    app_policy: AppPolicy = AppPolicy()
+    connections_max: int = 0  # from peers; 0: as many as the process takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +134,5 @@ class Snapshot:
     telemetry: TelemetryPolicy = TelemetryPolicy()
     signing_key_id: bytes = b""  # of the root that signs our leaves now; b"" where the registry does not say
     locality: Locality = NOWHERE  # of this instance
+    header_list_max: int = HEADER_LIST_BYTES_MAX  # of a request, as RFC 9113 counts it
     egress: Egress | None = None  # None: there is no forward proxy

@@ -173,11 +173,15 @@ class ServiceDefaults(Entry):
 
     protocol: str = text("Protocol", "Detected from the first bytes where empty.", choices=PROTOCOLS)
     max_inbound_connections: int = integer(
-        "MaxInboundConnections", "From peers; no limit where 0.", 0, 1_000_000
+        "MaxInboundConnections", "From peers, to each instance; no limit where 0.", 0, 1_000_000
     )
-    local_connect_timeout_ms: int = integer("LocalConnectTimeoutMs", "To the application.", 0, 60_000)
-    local_request_timeout_ms: int = integer("LocalRequestTimeoutMs", "For a whole answer of the application.")
-    max_request_headers_kb: int = integer("MaxRequestHeadersKB", "KiB; larger ones are refused.", 0, 1024)
+    local_connect_timeout_ms: int = integer("LocalConnectTimeoutMs", "To the application; 5000.", 0, 60_000)
+    local_request_timeout_ms: int = integer(
+        "LocalRequestTimeoutMs", "For a whole answer of the application; none where 0."
+    )
+    max_request_headers_kb: int = integer(
+        "MaxRequestHeadersKB", "KiB, of a request; 64. Larger ones get 431.", 0, 1024
+    )
     upstreams: Upstreams | None = nested("UpstreamConfig", Upstreams, "How it uses what it calls.")
     rate_limits: RateLimits | None = nested("RateLimits", RateLimits, "Requests that an instance takes.")
     health_checks: tuple[ActiveHealthCheck, ...] = objects(

@@ -17,6 +17,8 @@ CONTINUATIONS_S = 10  # from its HEADERS to END_HEADERS; nothing else may come i
 STRAGGLERS_MAX = 4  # frames after our RST_STREAM that are nobody's fault: 1xx, head, trailers, reset
 INFORMATIONAL_MAX = 32  # 1xx heads of one response: they are not flow-controlled
 BLOCK_BYTES_MAX = 128 * 1024  # of one header block as encoded; a list of 64 KiB is never longer
+BLOCK_PER_LIST = 2  # where larger lists are taken; and so many octets in each of their frames, on average:
+CONTINUATION_BYTES = 4096
 
 
 class Abuse:

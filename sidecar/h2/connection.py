@@ -61,6 +61,7 @@ class Connection:
     """State of one connection, both roles."""
 
     client: ClassVar[bool]  # we opened it
+    header_list_max = settings.HEADER_LIST_BYTES_MAX  # what we announce
 
     def __init_subclass__(cls) -> None:
         """Each role runs its own copy of the hot bytecode.

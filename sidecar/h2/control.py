@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from . import frames, settings
 from .abuse import (
     BLOCK_BYTES_MAX,
+    BLOCK_PER_LIST,
+    CONTINUATION_BYTES,
     CONTINUATIONS_MAX,
     CONTINUATIONS_S,
     SETTINGS_BYTES_PER_COST,
@@ -42,7 +44,11 @@ def open_connection(conn: "Connection") -> None:
     """Our preface: SETTINGS, and the whole connection window at once (RFC 9113 section 3.4)."""
     preface = PREFACE if conn.client else b""
     increment = settings.CONNECTION_WINDOW_BYTES - settings.STREAM_WINDOW_BYTES
-    conn.send(preface + frames.settings(settings.ours(conn.client)) + frames.window_update(0, increment))
+    conn.send(
+        preface
+        + frames.settings(settings.ours(conn.client, conn.header_list_max))
+        + frames.window_update(0, increment)
+    )
 
 
 def greet(conn: "Connection", data: bytes) -> int:
@@ -109,7 +115,8 @@ def continuation(conn: "Connection", kind: int, flags: int, sid: int, payload: b
         raise _fault(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted, or continued from nothing")
     partial.frames += 1
     partial.size += len(payload)
-    if partial.frames > CONTINUATIONS_MAX or partial.size > BLOCK_BYTES_MAX:
+    most = max(BLOCK_BYTES_MAX, BLOCK_PER_LIST * conn.header_list_max)
+    if partial.frames > max(CONTINUATIONS_MAX, most // CONTINUATION_BYTES) or partial.size > most:
         raise _fault(ErrorCode.ENHANCE_YOUR_CALM, "header block too long")
     partial.parts.append(payload)
     if not flags & END_HEADERS:

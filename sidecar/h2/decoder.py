@@ -160,7 +160,7 @@ class Decoder:
 
     def _decode_in_full(self, octets: bytes, section: Section) -> Block:
         """Decodes without memos, and teaches them."""
-        if len(octets) > self._list_max * BLOCK_PER_LIST_MAX:
+        if len(octets) > max(self._list_max, HEADER_LIST_BYTES_MAX) * BLOCK_PER_LIST_MAX:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block is far over the limit")
         fields, strays, run, still = self._reader.read(octets)
         if not still:

@@ -18,13 +18,13 @@ STREAMS_MAX = 2048
 HEADER_LIST_BYTES_MAX = 64 * 1024
 
 
-def ours(client: bool) -> dict[int, int]:
+def ours(client: bool, header_list_max: int = HEADER_LIST_BYTES_MAX) -> dict[int, int]:
     """The settings that we announce."""
     if client:
-        return {ENABLE_PUSH: 0, MAX_HEADER_LIST_SIZE: HEADER_LIST_BYTES_MAX}
+        return {ENABLE_PUSH: 0, MAX_HEADER_LIST_SIZE: header_list_max}
     return {
         MAX_CONCURRENT_STREAMS: STREAMS_MAX,
-        MAX_HEADER_LIST_SIZE: HEADER_LIST_BYTES_MAX,
+        MAX_HEADER_LIST_SIZE: header_list_max,
         ENABLE_CONNECT_PROTOCOL: 1,
     }
 

@@ -17,7 +17,6 @@ from .heads import read_request, read_response, read_trailers
 from .hop import Sorted, keeps_alive, sort
 from .message import Message
 
-LIST_MAX = strict.HEAD_BYTES_MAX
 LITERAL_BYTES = 32  # that a field counts for on top of its strings (RFC 9113 section 6.5.2)
 # Bounds of the memos of one connection; each is emptied when full.
 NAMES_MAX = 128
@@ -45,16 +44,24 @@ class Decoder:
         "_names",
         "_promoted",
         "_section",
+        "list_max",
         "memo",
         "trailer_memo",
     )
 
     def __init__(
-        self, *, requests: bool, authority: bytes = b"", promoted: frozenset[bytes] = frozenset()
+        self,
+        *,
+        requests: bool,
+        authority: bytes = b"",
+        promoted: frozenset[bytes] = frozenset(),
+        list_max: int = strict.HEAD_BYTES_MAX,
     ) -> None:
-        """`authority` stands for the Host that HTTP/1.0 may leave out."""
+        """`authority` stands for the Host that HTTP/1.0 may leave out; `list_max` is octets, of a head as it
+        came and of its fields as RFC 9113 counts them."""
+        self.list_max = list_max
         self._promoted = promoted
-        self._section = Section(request_head if requests else response_head, LIST_MAX)
+        self._section = Section(request_head if requests else response_head, list_max)
         self.memo = self._section.memo
         self.trailer_memo: dict[bytes, Block] = {}  # stays empty: trailers are rare
         self._by_stable: dict[bytes, Message] = {}  # heads without their varying lines
@@ -84,8 +91,8 @@ class Decoder:
         stable, literals = self._without_volatile(raw)
         message = self._by_stable.get(stable) or self._decode_stable(stable)
         if literals:
-            if message.head.size + sum([LITERAL_BYTES + len(x) for x in literals]) > LIST_MAX:
-                raise BadMessage(f"the fields are over {LIST_MAX} bytes", 431)
+            if message.head.size + sum([LITERAL_BYTES + len(x) for x in literals]) > self.list_max:
+                raise BadMessage(f"the fields are over {self.list_max} bytes", 431)
             message = message.beside(extra_of(b"".join(literals)))
         else:
             self._section.keep_block(raw, message)
@@ -136,8 +143,8 @@ class Decoder:
             message.head = self._section.head(tuple(fields))
         except StreamFault as fault:
             raise BadMessage(fault.reason) from None
-        if message.head.size > LIST_MAX:
-            raise BadMessage(f"the fields are over {LIST_MAX} bytes", 431)
+        if message.head.size > self.list_max:
+            raise BadMessage(f"the fields are over {self.list_max} bytes", 431)
         if len(raw) <= STABLE_BYTES_MAX:
             if len(self._by_stable) >= STABLE_MAX:
                 self._by_stable.clear()

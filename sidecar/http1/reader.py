@@ -80,11 +80,11 @@ class Reader:
         end = buffer.find(b"\r\n\r\n", max(at, self._scanned - 3))
         if end < 0:
             self._scanned = len(buffer)
-            strict.check_beginning(buffer[at:])
+            strict.check_beginning(buffer[at:], self._decoder.list_max)
             return None
         end += 4
-        if end - at > strict.HEAD_BYTES_MAX:
-            raise BadMessage(f"the head of the message is over {strict.HEAD_BYTES_MAX} bytes", 431)
+        if end - at > self._decoder.list_max:
+            raise BadMessage(f"the head of the message is over {self._decoder.list_max} bytes", 431)
         self.raw = raw = buffer[at:end]
         self.at = end
         self._scanned = 0

@@ -38,12 +38,12 @@ def check_head(raw: bytes) -> None:
         raise BadMessage(f"more than {FIELDS_MAX} fields", 431)
 
 
-def check_beginning(raw: bytes) -> None:
+def check_beginning(raw: bytes, head_bytes_max: int = HEAD_BYTES_MAX) -> None:
     """A head that is not whole yet: no need to wait for more of what will be refused. Raises BadMessage."""
     if raw.count(b"\n") != raw.count(b"\r\n"):
         raise BadMessage("a line ends otherwise than in CR LF")
-    if len(raw) > HEAD_BYTES_MAX:
-        raise BadMessage(f"the head of the message is over {HEAD_BYTES_MAX} bytes", 431)
+    if len(raw) > head_bytes_max:
+        raise BadMessage(f"the head of the message is over {head_bytes_max} bytes", 431)
     if len(raw) > LINE_BYTES_MAX and raw.find(b"\r\n", 0, LINE_BYTES_MAX) < 0:
         raise BadMessage(f"the request line is over {LINE_BYTES_MAX} bytes", 414)
 

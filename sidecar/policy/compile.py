@@ -22,6 +22,7 @@ from .fields import (
     signing_key_id,
 )
 from .inbound import admission_of, rules_of
+from .local import app_policy_of, connections_max_of, header_list_max_of
 from .targets import locality_of, target_of
 from .telemetry import telemetry_of
 from .upstreams import check_targets, upstream_of
@@ -51,6 +52,8 @@ def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> 
         admission=admission_of(proxy, intentions, sorted_out["jwt-provider"], rules),
         app_protocol=protocol_of("proxy", proxy.app_protocol),
         parsed_only=_reads_requests(intentions),
+        app_policy=app_policy_of(proxy),
+        connections_max=connections_max_of(proxy),
     )
     upstreams = _upstreams(sorted_out)
     targets = _targets(sorted_out)
@@ -69,6 +72,7 @@ def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> 
         telemetry=telemetry_of(proxy),
         signing_key_id=signing_key_id(sorted_out["bundle"][identity.trust_domain].bundle),
         locality=locality_of(proxy.locality),
+        header_list_max=header_list_max_of(proxy),
         egress=egress,
     )
 

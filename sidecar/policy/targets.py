@@ -97,7 +97,7 @@ def target_of(name: str, target: mesh_pb2.Target, endpoints: mesh_pb2.Endpoints)
         by_locality=target.prioritize_by_locality,
         slow_start_s=seconds(resource, "slow_start_ms", target.slow_start_ms, 0.0, SLOW_START_MS_MAX),
         panic_percent=number(resource, "panic_percent", target.panic_percent, 0, PERCENT_MAX),
-        health_check=_health_check(resource, target.health_check)
+        health_check=health_check_of(resource, target.health_check)
         if target.HasField("health_check")
         else None,
     )  # fmt: skip
@@ -190,7 +190,8 @@ def _ejection(resource: str, said: mesh_pb2.Ejection) -> EjectionPolicy:
     )
 
 
-def _health_check(resource: str, said: mesh_pb2.HealthCheck) -> HealthCheck:
+def health_check_of(resource: str, said: mesh_pb2.HealthCheck) -> HealthCheck:
+    """Raises InvalidResource."""
     kind = said.WhichOneof("kind")
     if kind is None:
         raise InvalidResource(resource, "health_check does not say what to ask")

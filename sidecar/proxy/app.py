@@ -49,8 +49,7 @@ class Undecided(SinglePool):
 
     async def _ask(self, endpoint: Endpoint) -> None:
         try:
-            async with asyncio.timeout(self.connect_timeout_s):
-                protocol = await speaks(endpoint.address)
+            protocol = await speaks(endpoint.address, self.connect_timeout_s)
         except OSError as error:  # TimeoutError is one
             self._asking = False
             self._connect_failed(endpoint, str(error) or type(error).__name__)
@@ -63,12 +62,17 @@ class Undecided(SinglePool):
         self.outbox.flush()
 
 
-async def speaks(address: Address) -> Protocol:
+async def connect(address: Address, timeout_s: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection beside those of pools. Raises OSError."""
+    async with asyncio.timeout(timeout_s):
+        if address.path:
+            return await asyncio.open_unix_connection(address.path)
+        return await asyncio.open_connection(address.host, address.port)
+
+
+async def speaks(address: Address, connect_timeout_s: float) -> Protocol:
     """Asks with the preface of HTTP/2 (RFC 9113 section 3.3). Raises OSError."""
-    if address.path:
-        reader, writer = await asyncio.open_unix_connection(address.path)
-    else:
-        reader, writer = await asyncio.open_connection(address.host, address.port)
+    reader, writer = await connect(address, connect_timeout_s)
     try:
         writer.write(frames.PREFACE + frames.settings(settings.ours(client=True)))
         async with asyncio.timeout(PROBE_S):
@@ -97,12 +101,13 @@ class App:
         self.found = Protocol.UNKNOWN
         self._address: Address | None = None
 
-    def configure(self, address: Address, declared: Protocol) -> None:
+    def configure(self, address: Address, declared: Protocol, connect_timeout_s: float) -> None:
         """From a new snapshot."""
         if address != self._address or declared is not self.declared:
             self.found = Protocol.UNKNOWN
         self._address, self.declared = address, declared
         for pool in (self.http2, *self.others):
+            pool.connect_timeout_s = connect_timeout_s
             pool.configure([Endpoint(str(address), address)])
 
     def pool(self, head: Head, grpc: bool) -> Pool:
@@ -111,8 +116,13 @@ class App:
             return self.tcp
         if head.protocol:  # an upgrade: applications know it from HTTP/1.1
             return self.http1
+        return self.http2 if grpc else self.http
+
+    @property
+    def http(self) -> Pool:
+        """Where plain requests go."""
         spoken = self.found if self.declared is Protocol.UNKNOWN else self.declared
-        if grpc or spoken in _SPEAKS_HTTP2:
+        if spoken in _SPEAKS_HTTP2:
             return self.http2
         return self.undecided if spoken is Protocol.UNKNOWN else self.http1
 

@@ -80,6 +80,16 @@ def course_of(exchange: Exchange) -> Course:
     return course
 
 
+def end_by(exchange: Exchange, due: float) -> None:
+    """It must be over by then; a tunnel must be open by then."""
+    exchange.due = due
+    if exchange.block.head.protocol:
+        course_of(exchange)
+    outbox = exchange.conn.outbox
+    if due < outbox.due:
+        outbox.arm(due)
+
+
 def schedule(exchange: Exchange, course: Course) -> None:
     """Has the exchange looked at when the first of its moments comes."""
     due = exchange.due = min(

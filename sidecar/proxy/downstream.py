@@ -51,6 +51,7 @@ class Downstream(Connection, asyncio.Protocol):
     def __init__(self, outbox: Outbox, side: "Side") -> None:
         super().__init__(outbox, *self.codec(side))
         self.side = side
+        self.header_list_max = side.header_list_max
         self.verdict: Verdict | None = None  # of the intentions on the caller, under `side.epoch`
         self.proven: Peer | None = None  # who proved an identity on it; None on loopback
         self.draining = 0  # 1: GOAWAY without a limit was sent, 2: the final one
@@ -60,7 +61,7 @@ class Downstream(Connection, asyncio.Protocol):
 
     def codec(self, side: "Side") -> tuple[Decoder, Encoder]:
         """What reads heads from its peer, and what makes those that it sends."""
-        return Decoder(requests=True, promoted=side.reads), Encoder()
+        return Decoder(requests=True, promoted=side.reads, header_list_max=side.header_list_max), Encoder()
 
     # --- asyncio -------------------------------------------------------------------------------------
 

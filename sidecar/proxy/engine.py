@@ -22,6 +22,7 @@ from ..snapshot import Address, Snapshot, Target
 from ..telemetry import PoolSeries, Telemetry
 from . import watch
 from .app import AnyPool, App
+from .app_health import AppHealth
 from .course import expired
 from .dial import Mesh, Plain
 from .downstream import Downstream
@@ -77,6 +78,7 @@ class Engine:
         self.inbound = InboundSide(
             self.outbox, self.apps, telemetry, own=snapshot.identity, tls=lambda: self._tls, clock=clock
         )
+        self._app_health = AppHealth(self.apps, self.outbox, self._tasks, self.inbound.app_is)
         self._inbound_listener = Listener(snapshot.inbound.listen, self.inbound.accept)
         self.mirror = Mirror(self.outbox, telemetry, snapshot.identity.service)
         self.egress = EgressSide(
@@ -159,7 +161,9 @@ class Engine:
     # --- configuration -------------------------------------------------------------------------------
 
     def _apply(self, snapshot: Snapshot) -> None:
-        self.apps.configure(snapshot.inbound.app, snapshot.inbound.app_protocol)
+        policy = snapshot.inbound.app_policy
+        self.apps.configure(snapshot.inbound.app, snapshot.inbound.app_protocol, policy.connect_timeout_s)
+        self._app_health.configure(snapshot.inbound.app, policy.checks)
         self.inbound.configure(snapshot.inbound)
         self._apply_egress(snapshot)
         old_pools = self._apply_targets(snapshot)
@@ -173,6 +177,8 @@ class Engine:
                 side = Outbound(self.outbox, default, self.telemetry, source, self.mirror)
                 self.outbound[name] = side
             side.configure(upstream, self.pools)
+        for served in (self.inbound, self.egress, *self.outbound.values()):
+            served.limit_heads(snapshot.header_list_max)
         for pool in old_pools:  # last: what waits there is answered by nobody's new rules
             pool.close()
         self._observe()
@@ -390,7 +396,8 @@ class Engine:
             yield from sink.streams.values()  # type: ignore[misc]
 
     def _sinks(self) -> list[Sink]:
-        return [self.mirror.sink, *(prober.sink for prober in self._probers.values())]
+        probers = (prober.sink for prober in self._probers.values())
+        return [self.mirror.sink, *probers, *self._app_health.sinks()]
 
     def _tls_connections(self) -> list[tuple[Connection, Peer]]:
         proven: list[tuple[Connection, Peer]] = []
@@ -408,6 +415,10 @@ class Engine:
         """Upstreams whose listener could not be bound yet, and where it should be."""
         wanted = self._wanted(self.snapshot)
         return {name: str(wanted[name][0]) for name in self._unbound}
+
+    def trouble(self) -> str:
+        """Why callers should go elsewhere; "" where they need not."""
+        return self._app_health.trouble
 
     def status(self) -> dict[str, object]:
         """For people and for /config: no secrets."""

@@ -13,7 +13,7 @@ from ..policy.buckets import Limiter, refused_for
 from ..policy.faults import NOTHING, Injection, draw_all
 from ..policy.gate import Judgement
 from ..respond import ANSWERS, Answer
-from .course import hold, slow_down
+from .course import end_by, hold, slow_down
 from .exchange import Exchange, answer
 
 if TYPE_CHECKING:
@@ -24,10 +24,11 @@ _FAULT = ANSWERS[FaultInjected]
 
 
 class Imposed(NamedTuple):
-    """The limits and the experiments that match a head."""
+    """The limits and the experiments that match a head, and the time for an answer (0: no limit)."""
 
     limiters: Sequence[Limiter] = ()
     faults: Sequence[Fault] = ()
+    timeout_s: float = 0.0
 
 
 class Entry:
@@ -70,6 +71,8 @@ class Entry:
         if how is not None:
             answer(exchange, how)
             return
+        if self._imposed.timeout_s:
+            end_by(exchange, exchange.started + self._imposed.timeout_s)
         injection = self._drawn(exchange)
         if injection is NOTHING:
             plan.pool.send(exchange)

@@ -82,7 +82,9 @@ class Http1Downstream(Downstream):
 
     def codec(self, side: "Side") -> "tuple[h2_decoder.Decoder, h2_encoder.Encoder]":
         """Whole heads are its blocks (`http1.decoder`)."""
-        decoder = Decoder(requests=True, authority=side.authority, promoted=side.reads)
+        decoder = Decoder(
+            requests=True, authority=side.authority, promoted=side.reads, list_max=side.header_list_max
+        )
         return decoder, ResponseEncoder()  # type: ignore[return-value]  # they have the same face
 
     # --- asyncio -------------------------------------------------------------------------------------

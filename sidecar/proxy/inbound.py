@@ -7,7 +7,7 @@ from weft.spiffe import SpiffeId
 from weft.svid import UntrustedPeer
 
 from ..admission import Admission, Fault, PathPolicy, Place, Underscored
-from ..errors import AmbiguousRequest, CallerDenied, NotParsed, TokenRefused
+from ..errors import AmbiguousRequest, AppUnhealthy, CallerDenied, NotParsed, TokenRefused
 from ..h2.block import Field, Head
 from ..h2.outbox import Outbox
 from ..identity import TlsContexts
@@ -25,13 +25,14 @@ from .downstream import Downstream
 from .entry import Entry, Imposed, said_anew
 from .exchange import Exchange, Plan, answer
 from .peer import prove
-from .side import Side, is_grpc
+from .side import CONNECTIONS_MAX, Side, is_grpc
 
 CALLER_FIELD = b"x-forwarded-client-cert"
 _DENIED = ANSWERS[CallerDenied]
 _NOT_PARSED = ANSWERS[NotParsed]
 _UNPROVEN = ANSWERS[TokenRefused]
 _AMBIGUOUS = ANSWERS[AmbiguousRequest]
+_UNHEALTHY = ANSWERS[AppUnhealthy]
 _NO_PATHS = PathPolicy()
 _NOTHING = Imposed()
 
@@ -65,10 +66,17 @@ class InboundSide(Side):
         self._faults: list[tuple[Fault, Matcher]] = []
         self._strict = False  # limits or faults depend on how paths are spelled
         self._ours = frozenset((CALLER_FIELD,))  # fields that nobody but us may set
+        self._unhealthy = False
+        self._timeout_s = 0.0  # for an answer of the application; 0: no limit
 
     def forget_plans(self) -> None:
         """What was decided is decided anew."""
         self.epoch = object()
+
+    def app_is(self, trouble: str) -> None:
+        """What checks say of the application; "" is good."""
+        self._unhealthy = bool(trouble)
+        self.forget_plans()
 
     def recognise(self, conn: Downstream) -> bool:
         assert conn.aio is not None
@@ -102,6 +110,8 @@ class InboundSide(Side):
             refusal = refused_by(judgement)
         if refusal is None and head.method == b"CONNECT" and self._bytes_refused:
             refusal = _NOT_PARSED
+        if refusal is None and self._unhealthy:
+            refusal = _UNHEALTHY
         forwarded = f"By={self.own};Hash={caller.fingerprint};URI={caller.identity}".encode()
         fields = (*self._passed_on(read, judgement), (CALLER_FIELD, forwarded))
         series = self.telemetry.series(self.direction, caller.identity.service, self.own.service)
@@ -125,11 +135,13 @@ class InboundSide(Side):
         return read_once(head, paths, strict=strict)
 
     def _imposed(self, head: Head, source: str) -> Imposed:
-        if not (self._limiters or self._faults):
+        timeout_s = 0.0 if head.method == b"CONNECT" else self._timeout_s
+        if not (self._limiters or self._faults or timeout_s):
             return _NOTHING
         return Imposed(
             [it for it, matcher in self._limiters if matcher.matches(head, source)],
             [it for it, matcher in self._faults if matcher.matches(head, source)],
+            timeout_s,
         )
 
     def _passed_on(self, head: Head, judgement: Judgement | None) -> tuple[Field, ...]:
@@ -181,6 +193,8 @@ class InboundSide(Side):
         http = inbound.app_protocol not in (Protocol.UNKNOWN, Protocol.TCP)
         self._bytes_refused = inbound.parsed_only or http
         self._impose(inbound.admission)
+        self._timeout_s = inbound.app_policy.request_timeout_s
+        self.connections_max = min(inbound.connections_max or CONNECTIONS_MAX, CONNECTIONS_MAX)
         self.epoch = object()
         matchers = [matcher for _, matcher in (*self._limiters, *self._faults)]
         self.read(self._authorizer.reads | self._ours | reads_of(matchers))

@@ -5,7 +5,7 @@ it is off the hot path: one task per target, and an exchange of the switch for e
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from weft.aio import Tasks
 
@@ -26,12 +26,68 @@ AT_ONCE_MAX = 64  # questions under way, of one target
 
 
 @dataclass(slots=True)
-class _Asked:
-    """What is known of one instance: answers of one kind in a row, and when it is asked next."""
+class Record:
+    """Answers of one kind in a row."""
 
-    next_at: float
     fine: int = 0
     bad: int = 0
+
+    def judge(self, check: HealthCheck, fine: bool) -> bool | None:
+        """Whether it is sick, now that it has answered so; None: that says nothing new."""
+        self.fine, self.bad = (self.fine + 1, 0) if fine else (0, self.bad + 1)
+        if self.bad >= check.unhealthy_threshold:
+            return True
+        return False if self.fine >= check.healthy_threshold else None
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What is known of one instance, and when it is asked next."""
+
+    next_at: float
+    record: Record = field(default_factory=Record)
+
+
+class Asker:
+    """Asks by requests of the switch, and waits for what is answered."""
+
+    def __init__(self, authority: str, check: HealthCheck, outbox: Outbox) -> None:
+        self.sink = Sink(outbox, self._ended)
+        self._check = check
+        self._outbox = outbox
+        self._waiting: dict[Exchange, asyncio.Future[bool]] = {}
+        self._series = Series(Call(Direction.OUTBOUND, "", authority))  # on no page
+        grpc = check.kind is ProbeKind.GRPC
+        self._fields = _grpc_fields(authority) if grpc else _get_fields(authority, check.what)
+        self._body = [_grpc_message(check.what)] if grpc else []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def ask(self, pool: Pool, endpoint: Endpoint) -> "asyncio.Future[bool]":
+        """Whether it answers that it is well, in time."""
+        plan = Plan(self._fields, pool, self._series, self._check.kind is ProbeKind.GRPC, head_only=False)
+        block = Block(Head(Kind.REQUEST, self._fields), NO_EXTRA)
+        now = self._outbox.clock()
+        exchange = self.sink.exchange(plan, block, self._body, now)
+        exchange.attempts = NEVER_AGAIN
+        exchange.due = now + self._check.timeout_s
+        if exchange.due < self._outbox.due:
+            self._outbox.arm(exchange.due)
+        answer = self._waiting[exchange] = asyncio.get_running_loop().create_future()
+        pool.enqueue(exchange, endpoint)
+        self._outbox.flush()
+        return answer
+
+    def _ended(self, exchange: Exchange, body: bytes) -> None:
+        answer = self._waiting.pop(exchange)
+        if answer.done():
+            return
+        if self._check.kind is ProbeKind.GRPC:
+            serving = body[_MESSAGE_HEAD_BYTES:].startswith(SERVING)
+            answer.set_result(exchange.answered and exchange.grpc_status == 0 and serving)
+        else:
+            answer.set_result(exchange.answered and 200 <= exchange.http_status < 400)
 
 
 class Prober:
@@ -40,12 +96,11 @@ class Prober:
     def __init__(self, pool: Pool, check: HealthCheck, outbox: Outbox, tasks: Tasks) -> None:
         self.pool = pool
         self.check = check
-        self.sink = Sink(outbox, self._ended)
+        self._asker = Asker(pool.name, check, outbox)
+        self.sink = self._asker.sink
         self._outbox = outbox
         self._tasks = tasks
         self._asked: dict[Endpoint, _Asked] = {}
-        self._waiting: dict[Exchange, asyncio.Future[bool]] = {}
-        self._series = Series(Call(Direction.OUTBOUND, "", pool.name))  # on no page
         self._task = tasks.spawn(self._run(), f"health checks of {pool.name}")
 
     def close(self) -> None:
@@ -59,7 +114,7 @@ class Prober:
         while True:
             now = self._outbox.clock()
             due = [endpoint for endpoint, asked in self._known(now) if asked.next_at <= now]
-            for endpoint in due[: AT_ONCE_MAX - len(self._waiting)]:
+            for endpoint in due[: AT_ONCE_MAX - len(self._asker)]:
                 self._asked[endpoint].next_at = now + self.check.interval_s
                 self._tasks.spawn(self._ask(endpoint), f"health check of {endpoint.key}")
             next_at = min((asked.next_at for asked in self._asked.values()), default=now + 1.0)
@@ -78,43 +133,10 @@ class Prober:
         if self.check.kind is ProbeKind.TCP:
             fine = await self.pool.reach(endpoint, self.check.timeout_s)
         else:
-            fine = await self._request(endpoint)
-        if (asked := self._asked.get(endpoint)) is not None:
-            self._judge(endpoint, asked, fine)
-
-    def _judge(self, endpoint: Endpoint, asked: _Asked, fine: bool) -> None:
-        asked.fine, asked.bad = (asked.fine + 1, 0) if fine else (0, asked.bad + 1)
-        if asked.bad >= self.check.unhealthy_threshold:
-            self.pool.probed(endpoint, sick=True)
-        elif asked.fine >= self.check.healthy_threshold:
-            self.pool.probed(endpoint, sick=False)
-
-    def _request(self, endpoint: Endpoint) -> "asyncio.Future[bool]":
-        grpc = self.check.kind is ProbeKind.GRPC
-        fields = _grpc_fields(self.pool.name) if grpc else _get_fields(self.pool.name, self.check.what)
-        body = [_grpc_message(self.check.what)] if grpc else []
-        plan = Plan(fields, self.pool, self._series, grpc, head_only=False)
-        block = Block(Head(Kind.REQUEST, fields), NO_EXTRA)
-        now = self._outbox.clock()
-        exchange = self.sink.exchange(plan, block, body, now)
-        exchange.attempts = NEVER_AGAIN
-        exchange.due = now + self.check.timeout_s
-        if exchange.due < self._outbox.due:
-            self._outbox.arm(exchange.due)
-        answer = self._waiting[exchange] = asyncio.get_running_loop().create_future()
-        self.pool.enqueue(exchange, endpoint)
-        self._outbox.flush()
-        return answer
-
-    def _ended(self, exchange: Exchange, body: bytes) -> None:
-        answer = self._waiting.pop(exchange)
-        if answer.done():
-            return
-        if self.check.kind is ProbeKind.GRPC:
-            serving = body[_MESSAGE_HEAD_BYTES:].startswith(SERVING)
-            answer.set_result(exchange.answered and exchange.grpc_status == 0 and serving)
-        else:
-            answer.set_result(exchange.answered and 200 <= exchange.http_status < 400)
+            fine = await self._asker.ask(self.pool, endpoint)
+        asked = self._asked.get(endpoint)
+        if asked is not None and (sick := asked.record.judge(self.check, fine)) is not None:
+            self.pool.probed(endpoint, sick)
 
 
 def _grpc_fields(authority: str) -> tuple[Field, ...]:

@@ -12,6 +12,7 @@ from ..errors import MalformedRequest
 from ..h2.block import Head
 from ..h2.errors import ErrorCode
 from ..h2.outbox import Outbox
+from ..h2.settings import HEADER_LIST_BYTES_MAX
 from ..respond import ANSWERS
 from ..telemetry import Direction, Telemetry
 from .detect import Sniffer, Spoken
@@ -39,6 +40,8 @@ class Side:
         self.epoch: object = object()  # memos of plans are void when it changes
         self.reads = PROMOTED  # fields that plans depend on: decoded into the head, whatever a caller does
         self.connections: set[Downstream] = set()
+        self.connections_max = CONNECTIONS_MAX
+        self.header_list_max = HEADER_LIST_BYTES_MAX
         self.authority = b""  # of HTTP/1.0 requests, which need not say it, and of streams of bytes
         self.sniffing: set[Sniffer] = set()  # connections that have not said yet what they speak
         self.emptied: asyncio.Event | None = None  # set when the last connection has gone
@@ -55,7 +58,7 @@ class Side:
 
     def admit(self, conn: Downstream) -> bool:
         """May this connection be served? Decided before a byte of it is read."""
-        if len(self.connections) >= CONNECTIONS_MAX:
+        if len(self.connections) >= self.connections_max:
             self.counted.refuse("too_many")
             return False
         if not self.recognise(conn):
@@ -83,6 +86,13 @@ class Side:
             self.reads = reads
             for conn in self.connections:
                 conn.decoder.promote(reads)
+
+    def limit_heads(self, header_list_max: int) -> None:
+        """Heads of requests may have so many octets. Peers were told otherwise on the connections that there
+        are: those end, once what they carry has."""
+        if header_list_max != self.header_list_max:
+            self.header_list_max = header_list_max
+            self.drain()
 
     def drain(self) -> None:
         """Every connection ends once what it carries has."""

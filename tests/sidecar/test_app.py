@@ -36,6 +36,7 @@ class RecordedSwitch:
     snapshot: Snapshot | None = None
     tls: TlsContexts | None = None
     fails: Exception | None = None
+    ailing: str = ""  # what is wrong with the application
     finish: asyncio.Event = field(default_factory=asyncio.Event)  # streams that a drain waits for
 
     def make(
@@ -61,6 +62,9 @@ class RecordedSwitch:
         self.told.append(("drain", grace_s))
         if grace_s:
             await self.finish.wait()
+
+    def trouble(self) -> str:
+        return self.ailing
 
     def status(self) -> dict[str, Any]:
         return {"told": list(self.told)}
@@ -274,6 +278,14 @@ async def test_an_expired_certificate_is_not_ready(start: Callable[..., Any], re
         serving.svid = replace(serving.svid, not_after=0.0)
         status, body = await running.get("/ready")
         assert (status, json.loads(body)["reason"]) == (503, "certificate expired")
+
+
+async def test_an_application_that_is_not_well_is_not_ready(start: Callable[..., Any]) -> None:
+    async with start() as running:
+        await running.ready()
+        running.switch.ailing = "application unhealthy: http /health"
+        status, body = await running.get("/ready")
+        assert (status, json.loads(body)["reason"]) == (503, "application unhealthy: http /health")
 
 
 async def test_a_root_that_replaces_ours_rotates(start: Callable[..., Any], registry: FakeRegistry) -> None:

@@ -33,6 +33,11 @@ class Service:
         )
         self.engine.swap(dataclasses.replace(old, inbound=inbound))
 
+    def change(self, **inbound: Any) -> None:
+        """Other fields of the inbound side."""
+        old = self.engine.snapshot
+        self.engine.swap(dataclasses.replace(old, inbound=dataclasses.replace(old.inbound, **inbound)))
+
     async def caller(self, name: str = "web") -> Calls:
         self._wires.append(await dial(inbound_port(self.engine), ssl=self.mesh.tls(name).client))
         return Calls(self._wires[-1])

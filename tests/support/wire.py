@@ -61,7 +61,7 @@ class Wire(asyncio.Protocol):
         self._preface = preface
         self._buffer = b""
         self._encoder = hpack.Encoder()
-        self._decoder = hpack.Decoder()
+        self._decoder = hpack.Decoder(max_header_list_size=4 * 1024 * 1024)
         self._block = b""
         self._skip = 0
         self.streams: dict[int, Heard] = {}

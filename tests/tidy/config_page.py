@@ -31,10 +31,8 @@ router on a service whose protocol is declared as `tcp`, a subset that its resol
 
 A protocol need not be declared: sidecars detect it, and routers and splitters work without.
 
-**Not in force yet**, although it is taken, checked and sent to sidecars: egress, checks of the application;
-of service-defaults `MaxInboundConnections`, `LocalConnectTimeoutMs`, `LocalRequestTimeoutMs`,
-`MaxRequestHeadersKB`. Key sets of jwt-providers that must be fetched are not: tokens of such a provider are
-refused.
+**Not in force yet**, although it is taken, checked and sent to sidecars: key sets of jwt-providers that must
+be fetched are not. Tokens of such a provider are refused.
 
     curl -s 127.0.0.1:8500/v1/discovery-chain/orders
 

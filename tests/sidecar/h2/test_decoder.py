@@ -3,7 +3,7 @@
 import pytest
 
 from sidecar.h2.block import Block, Kind, NeverIndexed
-from sidecar.h2.decoder import BLOCK_PER_LIST_MAX, Decoder
+from sidecar.h2.decoder import BLOCK_PER_LIST_MAX, HEADER_LIST_BYTES_MAX, Decoder
 from sidecar.h2.errors import ConnectionFault, ErrorCode, HeaderListTooLarge, StreamFault
 from sidecar.h2.memos import (
     BEGINNINGS_MAX,
@@ -403,7 +403,7 @@ class TestLimits:
     def test_an_absurd_block_is_not_even_walked(self) -> None:
         decoder = Decoder(requests=True, header_list_max=100)
         with pytest.raises(ConnectionFault) as fault:
-            decoder.decode(b"\x82" * (100 * BLOCK_PER_LIST_MAX + 1))
+            decoder.decode(b"\x82" * (HEADER_LIST_BYTES_MAX * BLOCK_PER_LIST_MAX + 1))
         assert fault.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
     def test_a_flood_of_novel_blocks_leaves_the_memos_small(self, decoder: Decoder) -> None:
