@@ -1,17 +1,19 @@
 """Envoy's side of the comparison, as its configuration: the features that Weft has on, and no others.
 
-What a mesh usually adds is off, in Envoy's favour, also where Weft has it on: access log, tracing,
-request ids, x-envoy-* headers, stream idle timers.
+What a mesh usually adds is off, in Envoy's favour: access log, request ids, x-envoy-* headers, stream idle
+timers.
 """
 
 from typing import Any
 
 from .pki import Leaf
+from .workloads import path
 
 Json = dict[str, Any]
 
 _TYPES = "type.googleapis.com/envoy"
 _FILTERS = f"{_TYPES}.extensions.filters.http"
+_COLLECTOR = "collector"
 _TLS = f"{_TYPES}.extensions.transport_sockets.tls.v3"
 
 
@@ -50,21 +52,28 @@ def outbound(port: int, peer_port: int, leaf: Leaf, root: str, peer_uri: str, *,
 def inbound(
     port: int, app_port: int, leaf: Leaf, root: str, allowed_uri: str, *, http1: bool = False
 ) -> Json:
-    """The callee's proxy: mTLS in, RBAC on the caller's SPIFFE id, plaintext to the application."""
+    """The callee's proxy: mTLS in, RBAC on the caller's SPIFFE id, path and method, plaintext to the app."""
     principal = {"authenticated": {"principal_name": {"exact": allowed_uri}}}
+    asked = [
+        {"url_path": {"path": {"exact": path(http1)}}},
+        {"header": {"name": ":method", "string_match": {"exact": "POST"}}},
+    ]
     rbac = {
         "name": "rbac",
         "typed_config": {
             "@type": f"{_FILTERS}.rbac.v3.RBAC",
             "rules": {
                 "action": "ALLOW",
-                "policies": {"caller": {"permissions": [{"any": True}], "principals": [principal]}},
+                "policies": {
+                    "caller": {"permissions": [{"and_rules": {"rules": asked}}], "principals": [principal]}
+                },
             },
         },
     }
     http = _http("inbound", "app", [rbac], {}) | {
         "forward_client_cert_details": "SANITIZE_SET",
         "set_current_client_cert_details": {"uri": True},
+        "normalize_path": True,  # or rules on paths could be led around
     }
     listener = _listener(port, http)
     listener["filter_chains"][0]["transport_socket"] = {
@@ -83,7 +92,7 @@ def inbound(
 def _bootstrap(listener: Json, cluster: Json) -> Json:
     return {
         "admin": {"address": _address(0)},
-        "static_resources": {"listeners": [listener], "clusters": [cluster]},
+        "static_resources": {"listeners": [listener], "clusters": [cluster, _cluster(_COLLECTOR, 1)]},
     }
 
 
@@ -109,9 +118,21 @@ def _http(name: str, cluster: str, filters: list[Json], route: Json, *, http1: b
         "generate_request_id": False,
         "server_header_transformation": "PASS_THROUGH",
         "stream_idle_timeout": "0s",
+        "tracing": _tracing(),
         "http_filters": [*filters, router],
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
     }
+
+
+def _tracing() -> Json:
+    """Joins or begins a trace (W3C traceparent) and samples none: nobody need listen where spans go."""
+    share = {f"{kind}_sampling": {"value": 0.0} for kind in ("client", "random", "overall")}
+    config = {
+        "@type": f"{_TYPES}.config.trace.v3.OpenTelemetryConfig",
+        "service_name": "bench",
+        "grpc_service": {"envoy_grpc": {"cluster_name": _COLLECTOR}},
+    }
+    return {**share, "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": config}}
 
 
 def _cluster(name: str, port: int, *, http1: bool = False) -> Json:

@@ -45,10 +45,10 @@ def request_fields(authority: str) -> list[tuple[str, str]]:
 
 
 def varying_literals(number: int) -> bytes:
-    """A traceparent (W3C Trace Context) and a grpc-timeout that no other request has."""
+    """A traceparent (W3C Trace Context), not sampled, and a grpc-timeout that no other request has."""
     ids = os.urandom(24).hex()
     timeout_us = _TIMEOUT_SHORTEST_US + number * 7919 % _TIMEOUT_SPREAD_US
-    text = f"00-{ids[:32]}-{ids[32:]}-01"
+    text = f"00-{ids[:32]}-{ids[32:]}-00"
     return b"".join((_TRACEPARENT, text.encode(), _TIMEOUT, b"%07du" % timeout_us))
 
 

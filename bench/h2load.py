@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import frames
 from .errors import LoadFailed
-from .workloads import HTTP1_PATH, METHOD_PATH, Load, Workload, percentile
+from .workloads import Load, Workload, path, percentile
 
 _FINISHED = re.compile(r"^finished in ([0-9.]+)(us|ms|s)\b", re.MULTILINE)
 _REQUESTS = re.compile(r"^requests: (\d+) total, .*?(\d+) succeeded", re.MULTILINE)
@@ -36,7 +36,7 @@ def run(workload: Workload, port: int, requests: int, directory: Path, timeout_s
         *("-n", str(requests), "-c", str(workload.connections), "-m", str(workload.streams)),
         *("-d", str(body), "--log-file", str(log)),
         *(_HTTP1 if workload.http1 else _GRPC),
-        f"http://127.0.0.1:{port}{HTTP1_PATH if workload.http1 else METHOD_PATH}",
+        f"http://127.0.0.1:{port}{path(workload.http1)}",
     ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)

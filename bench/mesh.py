@@ -11,6 +11,7 @@ from typing import Any
 from .errors import NotReady
 from .pair import Pair
 from .processes import Child, free_port, listening
+from .workloads import path
 
 _CALLER, _CALLEE = "bench-caller", "bench-callee"
 # As `bench.envoy_config` has it: retries within a budget, instances ejected by rows and shares of failures.
@@ -55,16 +56,21 @@ def start(stack: ExitStack, directory: Path, backend_port: int, http1: bool = Fa
     callee = _register(http, directory, _service(_CALLEE, backend_port, peer_port, []))
     upstream = {"DestinationName": _CALLEE, "LocalBindAddress": "127.0.0.1", "LocalBindPort": port}
     caller = _register(http, directory, _service(_CALLER, free_port(), free_port(), [upstream]))
-    allow = f"{http}/v1/connect/intentions/exact?source={_CALLER}&destination={_CALLEE}"
-    _put(allow, {"Action": "allow"})
     protocol = {"Kind": "service-defaults", "Name": _CALLEE, "Protocol": "http" if http1 else "grpc"}
-    for entry in (protocol, *_ENTRIES):
+    for entry in (protocol, *_ENTRIES, _intention(http1)):
         _put(f"{http}/v1/config", entry)
     second = _sidecar(stack, directory, "weft-second", callee)
     first = _sidecar(stack, directory, "weft-first", caller)
     second.wait_until(listening(peer_port), "it listened")
     first.wait_until(listening(port), "it listened")
     return Pair(port, first, second)
+
+
+def _intention(http1: bool) -> dict[str, Any]:
+    """Of the caller, only what it really asks."""
+    permission = {"Action": "allow", "HTTP": {"PathExact": path(http1), "Methods": ["POST"]}}
+    source = {"Name": _CALLER, "Permissions": [permission]}
+    return {"Kind": "service-intentions", "Name": _CALLEE, "Sources": [source]}
 
 
 def _service(name: str, port: int, sidecar_port: int, upstreams: list[dict[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,11 @@ METHOD_PATH = "/weft.bench.v1.Echo/Unary"
 HTTP1_PATH = "/orders"
 
 
+def path(http1: bool) -> str:
+    """Of every request; the only one that the callee's proxy lets through, and only by POST."""
+    return HTTP1_PATH if http1 else METHOD_PATH
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """`connections` callers with `streams` unary gRPC calls each in flight at all times.

@@ -54,6 +54,6 @@ def test_varying_literals_differ_for_every_request() -> None:
     assert len({field["grpc-timeout"] for field in fields}) == len(blocks)
     assert all(set(field) == {"traceparent", "grpc-timeout"} for field in fields)
     version, trace_id, span_id, flags = fields[0]["traceparent"].split("-")
-    assert (version, len(trace_id), len(span_id), flags) == ("00", 32, 16, "01")
+    assert (version, len(trace_id), len(span_id), flags) == ("00", 32, 16, "00")
     assert fields[0]["grpc-timeout"][:-1].isdigit()
     assert fields[0]["grpc-timeout"][-1] == "u"
