@@ -231,6 +231,7 @@ class Registry:
             clock=self._clock,
             draw=draw,
             entropy=os.urandom,
+            measuring=self.measuring,
             default_allow=self.settings.default_allow,
             server_address="" if self.settings.cluster else self.grpc,
             members=self._members,

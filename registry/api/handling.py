@@ -19,6 +19,7 @@ from ..identity.agent_tokens import AgentTokens
 from ..identity.credentials import Credentials
 from ..identity.service_leaves import ServiceLeaves
 from ..operator.forward import ToLeader
+from ..operator.measuring import Measuring
 from ..operator.renewals import Renewals
 from ..operator.servers import Members
 from ..replica.port import Log
@@ -41,6 +42,7 @@ class Parts:
     clock: Clock
     draw: Callable[[], float]  # in [0, 1)
     entropy: Entropy
+    measuring: Measuring
     default_allow: bool  # what is decided where no intention matches
     server_address: str  # host:port that status/leader names; "" names who leads the log
     members: Members | None = None  # None where the consensus engine keeps its own

@@ -1,9 +1,9 @@
-"""Routes of gateways, exports, usage and the old forms of intentions."""
+"""Routes of gateways, exports, usage, what is measured, and the old forms of intentions."""
 
 from ..filter import rows
-from . import catalog, exports, gateways, intentions_by_id, usage
+from . import catalog, exports, gateways, intentions_by_id, mesh_graph, usage
 from .permission import INSIDE, KEYRING_READ, KEYRING_WRITE, MESH_READ, OPERATOR_READ, SIEVED
-from .route import Route, ask, by, read, write
+from .route import Route, ask, at_leader, by, read, write
 
 _KEYRING = "/v1/operator/keyring"
 
@@ -17,6 +17,7 @@ ROUTES: tuple[Route, ...] = (
     read("/v1/exported-services", exports.exported, MESH_READ),
     by(rows.HEALTH_ENTRY, read("/v1/health/ingress/:service", gateways.ingress, SIEVED)),
     read("/v1/imported-services", exports.imported, MESH_READ),
+    at_leader(ask("/v1/mesh/graph", mesh_graph.graph, INSIDE)),
     ask(_KEYRING, usage.keyring, KEYRING_READ),
     write("POST", _KEYRING, usage.keyring, KEYRING_WRITE),
     write("PUT", _KEYRING, usage.keyring, KEYRING_WRITE),

@@ -13,7 +13,7 @@ from weft.errors import WeftError
 
 from ..identity.server_proof import ServerProof
 from ..measurements.tally import Edge, Tally
-from ..measurements.window import Window
+from ..measurements.window import Wanted, Window, every
 from ..measurements.wire import REPORT_CALLS_MAX, Counted, report
 from .forward import ToLeader
 
@@ -34,6 +34,13 @@ class Measuring:
         self._to_leader = to_leader
         self._proof = proof
         self._untold: dict[Edge, Tally] = {}
+        self._hears_since = now()
+
+    def recent(self, span_s: float, wanted: Wanted = every) -> tuple[dict[Edge, Tally], float]:
+        """What was measured in the last `span_s` seconds, and of how many of them this server knows: fewer
+        where it has begun, or has begun to lead, within them. At least one."""
+        now = self._now()
+        return self.window.edges(now, span_s, wanted), max(1.0, min(span_s, now - self._hears_since))
 
     def take(self, counted: Counted) -> None:
         """From a sidecar of this server. Raises InvalidMeasurement; what came before it stands."""
@@ -52,10 +59,13 @@ class Measuring:
         while self._to_leader is not None:
             await asyncio.sleep(REPORT_S)
             untold, self._untold = self._untold, {}
-            if untold and self._to_leader.is_elsewhere:
+            if self._to_leader.is_elsewhere:
+                self._hears_since = self._now()  # of others, nothing
                 await self._report(self._to_leader, untold)
 
     async def _report(self, to_leader: ToLeader, untold: dict[Edge, Tally]) -> None:
+        if not untold:
+            return
         try:
             await to_leader.report(report(untold), (self._proof.metadata(),))
         except grpc.aio.AioRpcError as error:

@@ -22,6 +22,7 @@ COMMANDS = {
     "catalog": "Look into the catalog: services, nodes, instances.",
     "intention": "Say which service may call which.",
     "config": "Config entries: routing, defaults, permissions, faults, limits.",
+    "graph": "Draw who calls whom, how often, and how well.",
     "kv": "Keys and values.",
     "acl": "Tokens and policies: who may do what.",
     "audit": "Audit logs of servers: whether they are whole.",

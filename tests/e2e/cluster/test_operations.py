@@ -1,7 +1,9 @@
 """A cluster of real `weft server` processes: what it survives, and what who runs it does with it."""
 
 import base64
+import contextlib
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tests.support.servers import TOKEN, Cluster, Server, eventually, running_se
 from weft.cli import run
 from weft.credential import METADATA_KEY
 from weft.pb.mesh.v1 import mesh_pb2, mesh_pb2_grpc
+from weft.pb.mesh.v1.observe_pb2 import Ended, Measurement, Measurements, Observation
 from weft.pb.registration.v1 import registration_pb2, registration_pb2_grpc
 
 REGISTER = "/v1/agent/service/register"
@@ -327,6 +330,38 @@ def test_trap_01_registration_over_grpc_needs_the_token(cluster: Cluster) -> Non
                 stub.Register(request, metadata=metadata, timeout=20)
             assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
         assert stub.Register(request, metadata=(("x-consul-token", TOKEN),), timeout=20).credential.secret
+
+
+def test_what_sidecars_tell_any_server_is_in_the_graph_of_each(cluster: Cluster) -> None:
+    """Each server passes on to the leader what it is told, and asks the leader."""
+    told = cluster.leader().ok("PUT", f"{REGISTER}?credential", {"Name": "observed", "Port": 80})
+    metadata = ((METADATA_KEY, f"{told['InstanceKey']} {told['Secret']}"),)
+    call = Measurement(
+        side=Measurement.SIDE_OUTBOUND,
+        peer="stock",
+        ended=[Ended(status_class=2, grpc_status=0, requests=5)],
+        latency=[5],
+    )
+    over = threading.Event()
+
+    def says() -> Iterator[Observation]:
+        yield Observation(measurements=Measurements(calls=[call]))
+        over.wait(60)
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(over.set)
+        for server in cluster.running:
+            root = grpc.ssl_channel_credentials(server.told["registry_ca_pem"].encode())
+            channel = stack.enter_context(grpc.secure_channel(server.told["grpc"], root))
+            stream = mesh_pb2_grpc.MeshStub(channel).Observe(says(), metadata=metadata, timeout=60)
+            assert next(iter(stream)).pace.period_ms
+
+        def requests(server: Server) -> int:
+            edges = server.ok("GET", "/v1/mesh/graph?service=observed&window=60s")["Edges"]
+            return sum(edge["Requests"] for edge in edges)
+
+        for server in cluster.running:
+            eventually(lambda server=server: requests(server) == 15, "five requests told to each server", 30)
 
 
 def ends(server: Server, text: str) -> None:
