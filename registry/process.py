@@ -215,7 +215,7 @@ class Registry:
         )
         self.admission = self._admission(keys)
         registration = Registration(agent, runner, credentials, self.log.view, self.admission)
-        server = GrpcServer(self.mesh, registration, Servers(self.measuring, proof))
+        server = GrpcServer(self.mesh, registration, Servers(self.measuring, proof), self.audit)
         self._closers.append(server.close)
         grpc_port = self._bind(server)
         self.renewals = Renewals(self.log, self._clock.monotonic)
@@ -294,7 +294,7 @@ class Registry:
             draw,
             recursion=bool(settings.recursors),
         )
-        server = DnsServer(desk, Recursors(settings.recursors, os.urandom), self._clock.monotonic)
+        server = DnsServer(desk, Recursors(settings.recursors, os.urandom), self._clock.monotonic, self.audit)
         self._closers.append(server.close)
         cluster = self.settings.cluster
         port = await server.start(cluster.client_address if cluster else LOOPBACK, settings.port)

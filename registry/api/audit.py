@@ -19,7 +19,6 @@ class Noted:
     """What becomes known of a request while it is served."""
 
     route: Route | None = None
-    accessor_id: str = ""
     trail: Trail = field(default_factory=Trail)
     error: BaseException | None = None
 
@@ -38,7 +37,7 @@ class Noted:
             operation=f"{request.method} {self.route.path if self.route else path}",
             outcome=self._outcome(status),
             resource=path,
-            accessor_id=self.accessor_id,
+            accessor_id=self.trail.accessor_id,
             source=_address(peer) or request.remote or "",
             index=self.trail.index,
             request_id=self.trail.request_id,

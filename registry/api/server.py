@@ -172,7 +172,7 @@ class Api:
         if route.guard.how is How.OPEN:
             return EVERYBODY
         caller = caller_of(self._parts.admission, state, secret)
-        noted.accessor_id = caller.accessor_id
+        noted.trail.accessor_id = caller.accessor_id
         route.guard.check(caller, name, self._parts.agent.node.name)
         return caller
 

@@ -20,6 +20,7 @@ class Trail:
 
     command: Command | None = None
     index: int = 0
+    accessor_id: str = ""  # of the caller's token, where it has one that is known
 
     def proposes(self, command: Command) -> None:
         if self.command is None:

@@ -28,6 +28,15 @@ class Forward:
         return write(self.query, found or Reply(SERVFAIL, is_ours=False), recursion=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """The answer to a question that comes with a token that nobody has."""
+
+    question: Question
+    reason: str
+    answer: bytes
+
+
 class Desk:
     """Takes queries. `view` gives the newest state, `caller` who asks, and raises TokenUnknown; `wall` is
     seconds since the Unix epoch, `draw` random numbers from 0 to 1."""
@@ -49,24 +58,25 @@ class Desk:
         self._draw = draw
         self._recursion = recursion
 
-    def take(self, wire: bytes, transport: Transport) -> bytes | Forward | None:
+    def take(self, wire: bytes, transport: Transport) -> bytes | Forward | Denial | None:
         """The answer; or what to ask first; or None, which gets no answer."""
         query = read(wire, transport)
         if not isinstance(query, Query):
             return query
-        reply = self._reply(query)
+        try:
+            reply = self._reply(query)
+        except TokenUnknown as error:
+            answer = write(query, Reply(REFUSED, is_ours=False), recursion=self._recursion)
+            return Denial(query.question, str(error), answer)
         if self._recursion and query.wants_recursion and (question := _foreign(query, reply)):
             return Forward(query, question, reply)
         return write(query, reply, recursion=self._recursion)
 
     def _reply(self, query: Query) -> Reply:
+        """Raises TokenUnknown."""
         state = self._view()
-        try:
-            caller = self._caller(state)
-        except TokenUnknown:
-            return Reply(REFUSED, is_ours=False)
         return self._catalog.answer(
-            Asking(state, caller, query.question, self._wall(), self._draw, query.answers_max)
+            Asking(state, self._caller(state), query.question, self._wall(), self._draw, query.answers_max)
         )
 
 

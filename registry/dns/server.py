@@ -13,9 +13,11 @@ from dns.rcode import SERVFAIL
 from weft.aio import Tasks
 from weft.errors import PortTaken
 
+from ..audit.event import Event, Outcome
+from ..audit.log import Audit, Unaudited
 from ..identity.rate import RateLimit
 from . import limits
-from .desk import Desk, Forward
+from .desk import Denial, Desk, Forward
 from .message import HEADER, Transport, bare
 from .recursor import Recursors
 
@@ -29,8 +31,15 @@ _LENGTH_BYTES = 2
 class DnsServer:
     """Answers at every address of a host. `monotonic` is a clock in seconds."""
 
-    def __init__(self, desk: Desk, recursors: Recursors, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        recursors: Recursors,
+        monotonic: Callable[[], float],
+        audit: Audit | None = None,
+    ) -> None:
         self._desk = desk
+        self._audit = audit or Unaudited()
         self._recursors = recursors
         self._monotonic = monotonic
         self._rate = RateLimit(limits.QUERIES_PER_S, limits.QUERIES_BURST)
@@ -92,7 +101,7 @@ class DnsServer:
         """Answers one datagram, or leaves it where its source asks too often."""
         if udp.is_paused or not self._rate.take(_source(source[0]), self._monotonic()):
             return
-        answer = self._take(wire, Transport.UDP)
+        answer = self._take(wire, Transport.UDP, source)
         if isinstance(answer, Forward):
             self._tasks.spawn(self._forward(udp, answer, source), "DNS recursion")
         elif answer:
@@ -115,16 +124,17 @@ class DnsServer:
             return
         writer.transport.set_write_buffer_limits(high=0)  # an answer is taken before the next is made
         self._connections[source] += 1
-        self._tasks.spawn(self._converse(source, reader, writer), "DNS connection")
+        self._tasks.spawn(self._converse(peer, reader, writer), "DNS connection")
 
     async def _converse(
-        self, source: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, peer: tuple[str, int], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        source = _source(peer[0])
         try:
             while wire := await _next(reader):
                 if not self._rate.take(source, self._monotonic()):
                     await asyncio.sleep(TCP_SLOWED_S)
-                answer = self._take(wire, Transport.TCP)
+                answer = self._take(wire, Transport.TCP, peer)
                 if isinstance(answer, Forward):
                     answer = await self._recursors.answer(answer)
                 if not answer:
@@ -140,10 +150,14 @@ class DnsServer:
             if not self._connections[source]:
                 del self._connections[source]
 
-    def _take(self, wire: bytes, transport: Transport) -> bytes | Forward | None:
+    def _take(self, wire: bytes, transport: Transport, source: tuple[str, int]) -> bytes | Forward | None:
         """Whatever bytes come, the process goes on."""
         try:
-            return self._desk.take(wire, transport)
+            answer = self._desk.take(wire, transport)
+            if not isinstance(answer, Denial):
+                return answer
+            self._audit.record(_event(answer, transport, source))
+            return answer.answer
         except Exception:
             log.exception("a DNS query failed", bytes=len(wire))
             number, flags, *_ = HEADER.unpack_from(wire)
@@ -157,6 +171,18 @@ async def _next(reader: asyncio.StreamReader) -> bytes:
         if length > limits.QUESTION_BYTES_MAX:
             return b""
         return await reader.readexactly(length)
+
+
+def _event(denial: Denial, transport: Transport, source: tuple[str, int]) -> Event:
+    """`source` is the word of whoever sent a datagram."""
+    host, port = source[:2]
+    return Event(
+        operation=f"DNS {transport.name}",
+        outcome=Outcome.DENIED,
+        resource=f"{denial.question.name} {denial.question.kind.name}",
+        source=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        reason=denial.reason,
+    )
 
 
 def _source(address: str) -> str:

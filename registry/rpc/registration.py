@@ -12,6 +12,7 @@ from ..acl.caller import Caller
 from ..agent.local import Agent
 from ..agent.permission import may_write_service
 from ..agent.runner import Runner
+from ..audit.trail import TRAIL
 from ..catalog.state import State
 from ..identity.admission import Admission, caller_of
 from ..identity.credentials import Credentials
@@ -41,7 +42,10 @@ class Registration(registration_pb2_grpc.RegistrationServicer):
     def _caller(self, context: Context) -> Caller:
         """Raises TokenUnknown."""
         token = dict(context.invocation_metadata() or ()).get(METADATA_KEY, "")
-        return caller_of(self._admission, self._view(), token if isinstance(token, str) else "")
+        caller = caller_of(self._admission, self._view(), token if isinstance(token, str) else "")
+        if trail := TRAIL.get():
+            trail.accessor_id = caller.accessor_id
+        return caller
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         try:

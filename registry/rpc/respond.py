@@ -9,6 +9,7 @@ from weft.errors import Unavailable, UsageError, WeftError
 
 from ..acl.caller import PermissionDenied
 from ..agent.errors import NoPortLeft, UnknownCheck, UnknownService
+from ..audit.errors import AuditUnavailable
 from ..errors import Conflict, CredentialRefused, DiskFull, NotFound
 from ..identity.errors import SignTooOften, TokenUnknown, Unauthenticated
 from .session import TooManyStreams
@@ -26,6 +27,7 @@ _STATUSES: tuple[tuple[type[WeftError], grpc.StatusCode], ...] = (
     (TooManyStreams, Code.RESOURCE_EXHAUSTED),
     (NoPortLeft, Code.RESOURCE_EXHAUSTED),
     (DiskFull, Code.RESOURCE_EXHAUSTED),
+    (AuditUnavailable, Code.UNAVAILABLE),
     (UnknownService, Code.NOT_FOUND),
     (UnknownCheck, Code.NOT_FOUND),
     (NotFound, Code.NOT_FOUND),

@@ -10,7 +10,9 @@ from weft.pb.mesh.v1 import mesh_pb2, observe_pb2
 from weft.pb.registration.v1 import registration_pb2_grpc
 from weft.pb.server.v1 import server_pb2_grpc
 
+from ..audit.log import Audit
 from .deltas import DeltaEncoder
+from .gate import Gate
 from .mesh import Mesh
 from .registration import Registration
 from .servers import Servers
@@ -31,9 +33,9 @@ _OPTIONS = (
 class GrpcServer:
     """Serves all contracts on one port."""
 
-    def __init__(self, mesh: Mesh, registration: Registration, servers: Servers) -> None:
+    def __init__(self, mesh: Mesh, registration: Registration, servers: Servers, audit: Audit) -> None:
         self._mesh = mesh
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=(Gate(audit),), options=_OPTIONS)
         self._server.add_generic_rpc_handlers((_mesh_handlers(mesh),))
         registration_pb2_grpc.add_RegistrationServicer_to_server(registration, self._server)
         server_pb2_grpc.add_ServersServicer_to_server(servers, self._server)

@@ -16,6 +16,8 @@ import dns.rrset
 import pytest
 
 from registry.acl.caller import EVERYBODY, Caller
+from registry.audit.event import Event, Outcome
+from registry.audit.log import Audit
 from registry.catalog.state import State
 from registry.dns import limits, recursor
 from registry.dns import server as listener
@@ -50,10 +52,12 @@ STATE = catalog()
 
 @asynccontextmanager
 async def running(
-    *recursors: Recursor, caller: Callable[[State], Caller] = lambda _: EVERYBODY
+    *recursors: Recursor,
+    caller: Callable[[State], Caller] = lambda _: EVERYBODY,
+    audit: Audit | None = None,
 ) -> AsyncIterator[int]:
     desk = Desk(Choices(), lambda: STATE, caller, time.time, lambda: 0.5, recursion=bool(recursors))
-    server = DnsServer(desk, Recursors(recursors, os.urandom), time.monotonic)
+    server = DnsServer(desk, Recursors(recursors, os.urandom), time.monotonic, audit)
     try:
         yield await server.start(HOST, 0)
     finally:
@@ -372,3 +376,35 @@ async def test_reverse_names_that_the_catalog_does_not_know_are_asked_for() -> N
         assert not found.asked
         await udp(port, "9.9.9.9.in-addr.arpa", "PTR")
         assert len(found.asked) == 1
+
+
+class Told:
+    """An audit log that a test reads."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def record(self, event: Event) -> None:
+        self.events.append(event)
+
+    def check(self) -> None:
+        """Nothing is ever full."""
+
+    async def written(self) -> None:
+        """All of it is."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def test_a_refused_question_is_told_to_the_audit_log() -> None:
+    def unknown(_: State) -> Caller:
+        raise TokenUnknown("ACL not found")
+
+    told = Told()
+    async with running(caller=unknown, audit=told) as port:
+        for ask in (udp, tcp):
+            assert rcode(await ask(port, "web.service.consul")) == "REFUSED"
+    assert [it.operation for it in told.events] == ["DNS UDP", "DNS TCP"]
+    assert {it.resource for it in told.events} == {"web.service.consul. A"}
+    assert all(it.source.startswith("127.0.0.1:") and it.outcome is Outcome.DENIED for it in told.events)
