@@ -1,7 +1,7 @@
-"""Routes of gateways, exports, usage, what is measured, and the old forms of intentions."""
+"""Routes of gateways, exports, usage, what is measured, views of proxies, and the old forms of intentions."""
 
 from ..filter import rows
-from . import catalog, exports, gateways, intentions_by_id, mesh_graph, usage
+from . import catalog, exports, gateways, intentions_by_id, mesh_graph, mesh_view, usage
 from .permission import INSIDE, KEYRING_READ, KEYRING_WRITE, MESH_READ, OPERATOR_READ, SIEVED
 from .route import Route, ask, at_leader, by, read, write
 
@@ -18,6 +18,7 @@ ROUTES: tuple[Route, ...] = (
     by(rows.HEALTH_ENTRY, read("/v1/health/ingress/:service", gateways.ingress, SIEVED)),
     read("/v1/imported-services", exports.imported, MESH_READ),
     at_leader(ask("/v1/mesh/graph", mesh_graph.graph, INSIDE)),
+    read("/v1/mesh/proxy/:service", mesh_view.proxy, INSIDE),
     ask(_KEYRING, usage.keyring, KEYRING_READ),
     write("POST", _KEYRING, usage.keyring, KEYRING_WRITE),
     write("PUT", _KEYRING, usage.keyring, KEYRING_WRITE),

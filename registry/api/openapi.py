@@ -68,6 +68,7 @@ _OWN: dict[str, dict[str, Json]] = {
         **dict.fromkeys(("cas", "flags"), _NUMBER),
     },
     "/v1/mesh/graph": {"window": _TEXT, "service": _TEXT},
+    "/v1/mesh/proxy/:service": {"instance": _TEXT},
     "/v1/operator/raft/peer": {"id": _TEXT, "address": _TEXT},
     "/v1/operator/raft/transfer-leader": {"id": _TEXT},
 }

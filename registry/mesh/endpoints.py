@@ -1,12 +1,13 @@
 """Who answers for a target: proxies and native instances of its service, and how well they are."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import orjson
 
 from weft.pb.mesh.v1 import mesh_pb2 as pb
 
-from ..catalog.model import CRITICAL, PASSING, WARNING, Service, ServiceEntry, aggregate
+from ..catalog.model import CRITICAL, PASSING, WARNING, Check, Service, ServiceEntry, aggregate
 from ..catalog.state import State
 from ..config_entries.routing import Subset
 from ..filter.expression import filter_of
@@ -22,17 +23,60 @@ def endpoints(state: State, service: str, subset: Subset = ALL_INSTANCES) -> pb.
     A proxy is as healthy as the worst of itself, its node and the application behind it: a live sidecar
     in front of a dead application is of no use to a caller.
     """
-    entries = state.connect_nodes(service).rows
-    if subset.filter.strip():
-        keeps = filter_of(subset.filter, HEALTH_ENTRY)
-        entries = tuple(entry for entry in entries if keeps(row_of(entry)))
+    entries = filter(_keeps(subset), state.connect_nodes(service).rows)
     return pb.Endpoints(endpoints=[_endpoint(state, entry, subset.only_passing) for entry in entries])
+
+
+class Standing(NamedTuple):
+    """An instance of the service. `out`: why it takes no request of the target, "" where it does."""
+
+    instance_key: str
+    service_id: str
+    node: str
+    address: str
+    status: str
+    out: str
+
+
+def standings(state: State, service: str, subset: Subset = ALL_INSTANCES) -> list[Standing]:
+    """All instances of the service, as `endpoints` judges them."""
+    keeps = _keeps(subset)
+    return [_standing(state, entry, subset, keeps(entry)) for entry in state.connect_nodes(service).rows]
+
+
+def _standing(state: State, entry: ServiceEntry, subset: Subset, is_kept: bool) -> Standing:
+    made = _endpoint(state, entry, subset.only_passing)
+    checks = _checks(state, entry)
+    out = "" if made.healthy else _trouble(checks, subset.only_passing)
+    if not is_kept:
+        out = f"the subset's filter does not keep it: {subset.filter}"
+    status, node = aggregate(checks), entry.node.name
+    return Standing(made.instance_key, made.service_id, node, f"{made.address}:{made.port}", status, out)
+
+
+def _trouble(checks: tuple[Check, ...], only_passing: bool) -> str:
+    """Why those that the checks are about are not well."""
+    bad = [it for it in checks if it.status == CRITICAL or (only_passing and it.status != PASSING)]
+    named = ", ".join(f"check {it.id} is {it.status}" for it in bad)
+    return named or "its weight is 0 for the status that it has"
+
+
+def _keeps(subset: Subset) -> Callable[[ServiceEntry], bool]:
+    if not subset.filter.strip():
+        return lambda entry: True
+    keeps = filter_of(subset.filter, HEALTH_ENTRY)
+    return lambda entry: keeps(row_of(entry))
+
+
+def _checks(state: State, entry: ServiceEntry) -> tuple[Check, ...]:
+    """All that its health is told by."""
+    application = _application(state, entry.service)
+    return (*entry.checks, *(state.checks_of(application) if application else ()))
 
 
 def _endpoint(state: State, entry: ServiceEntry, only_passing: bool) -> pb.Endpoint:
     row, application = entry.service, _application(state, entry.service)
-    own = state.checks_of(application) if application else ()
-    status = aggregate((*entry.checks, *own))
+    status = aggregate(_checks(state, entry))
     weight = row.weight_warning if status == WARNING else row.weight_passing
     is_well = status == PASSING if only_passing else status != CRITICAL
     return pb.Endpoint(

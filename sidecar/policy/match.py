@@ -5,7 +5,8 @@ else: whoever remembers its answer must have these in the key (`Decoder.promote`
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 from urllib.parse import parse_qsl, quote
 
 from weft.pb.mesh.v1 import mesh_pb2
@@ -120,42 +121,86 @@ def is_text(text: str) -> bool:
 # --- compiled ----------------------------------------------------------------------------------------
 
 
-class Matcher:
-    """One rule. `reads` are the header names that the answer depends on."""
+class Term(NamedTuple):
+    """One thing that a rule asks for. `told` says it to people, as "path begins with /v2"."""
 
-    __slots__ = ("_headers", "_methods", "_path", "_query", "_sources", "reads")
+    told: str
+    holds: Callable[[Head, str], bool]  # of the head, and the calling service
+
+
+class Matcher:
+    """One rule. `reads` are the header names that the answer depends on; `asks` says what all must hold."""
+
+    __slots__ = ("_terms", "asks", "reads")
 
     def __init__(self, match: HttpMatch | None) -> None:
         match = match or HttpMatch()
-        self._path = _path_test(match)
-        self._methods = frozenset(method.upper().encode() for method in match.methods)
-        self._headers = [(it.name.encode(), _test(it.kind, it.text, it.ignore_case), it.invert)
-                         for it in match.headers]  # fmt: skip
-        self._query = [(it.name, _test(it.kind, it.text, ignore_case=False)) for it in match.query]
-        self._sources = frozenset(match.sources)
-        self.reads = frozenset(name for name, _, _ in self._headers)
+        self._terms = tuple(_terms(match))
+        self.asks = tuple(term.told for term in self._terms)
+        self.reads = frozenset(it.name.encode() for it in match.headers)
 
     def matches(self, head: Head, source: str = "") -> bool:
         """`source` is the calling service, where that is proven."""
-        if self._sources and source not in self._sources:
-            return False
-        if self._methods and head.method not in self._methods:
-            return False
-        path, _, query = head.path.partition(b"?")
-        if self._path is not None and not self._path(path.decode("latin-1")):
-            return False
-        return self._headers_match(head) and (not self._query or self._query_matches(query))
+        return all(term.holds(head, source) for term in self._terms)
 
-    def _headers_match(self, head: Head) -> bool:
-        for name, test, invert in self._headers:
-            value = head.value(name) if name != b"host" else head.authority
-            if (value is not None and test(value.decode("latin-1"))) is invert:
-                return False
-        return True
+    def lacks(self, head: Head, source: str = "") -> str:
+        """The first thing that it asks for and the request does not have; "" where it matches."""
+        return next((term.told for term in self._terms if not term.holds(head, source)), "")
 
-    def _query_matches(self, query: bytes) -> bool:
-        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-        return all(any(key == name and test(value) for key, value in pairs) for name, test in self._query)
+
+def _terms(match: HttpMatch) -> Iterator[Term]:
+    if match.sources:
+        sources = frozenset(match.sources)
+        yield Term(f"caller is {_any_of(match.sources)}", lambda head, source: source in sources)
+    if match.methods:
+        methods = frozenset(method.upper().encode() for method in match.methods)
+        yield Term(f"method is {_any_of(sorted(match.methods))}", lambda head, _: head.method in methods)
+    if (path := _path_test(match)) is not None:
+        told, test = path
+        yield Term(told, lambda head, _: test(head.path.partition(b"?")[0].decode("latin-1")))
+    for header in match.headers:
+        yield _header_term(header)
+    for query in match.query:
+        yield _query_term(query)
+
+
+def _header_term(it: HeaderMatch) -> Term:
+    name, test, invert = it.name.encode(), _test(it.kind, it.text, it.ignore_case), it.invert
+
+    def holds(head: Head, _: str) -> bool:
+        value = head.value(name) if name != b"host" else head.authority
+        return (value is not None and test(value.decode("latin-1"))) is not invert
+
+    told = f"header {it.name} {_told(it.kind, it.text, it.ignore_case)}"
+    return Term(f"not ({told})" if invert else told, holds)
+
+
+def _query_term(it: QueryMatch) -> Term:
+    name, test = it.name, _test(it.kind, it.text, ignore_case=False)
+
+    def holds(head: Head, _: str) -> bool:
+        query = head.path.partition(b"?")[2].decode("latin-1")
+        return any(key == name and test(value) for key, value in parse_qsl(query, keep_blank_values=True))
+
+    return Term(f"query parameter {name} {_told(it.kind, it.text)}", holds)
+
+
+_VERBS = {
+    TextKind.PRESENT: "is there",
+    TextKind.EXACT: "is",
+    TextKind.PREFIX: "begins with",
+    TextKind.SUFFIX: "ends with",
+    TextKind.CONTAINS: "contains",
+    TextKind.REGEX: "matches",
+}
+
+
+def _told(kind: TextKind, text: str, ignore_case: bool = False) -> str:
+    return f"{_VERBS[kind]} {text}".rstrip() + (" (in any case)" if ignore_case else "")
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return " or ".join(names)
 
 
 def reads_of(matchers: Iterable[Matcher]) -> frozenset[bytes]:
@@ -163,12 +208,15 @@ def reads_of(matchers: Iterable[Matcher]) -> frozenset[bytes]:
     return frozenset().union(*(matcher.reads for matcher in matchers))
 
 
-def _path_test(match: HttpMatch) -> Test | None:
+def _path_test(match: HttpMatch) -> tuple[str, Test] | None:
+    """What it says, and the test."""
     if match.grpc_service is not None or match.grpc_method is not None:
-        return _grpc_test(match.grpc_service or "", match.grpc_method or "")
+        service, method = match.grpc_service or "", match.grpc_method or ""
+        return f"gRPC call is {service or '*'}/{method or '*'}", _grpc_test(service, method)
     if match.path_kind is None:
         return None
-    return _test(match.path_kind, match.path, match.case_insensitive)
+    test = _test(match.path_kind, match.path, match.case_insensitive)
+    return f"path {_told(match.path_kind, match.path, match.case_insensitive)}", test
 
 
 def _grpc_test(service: str, method: str) -> Test:

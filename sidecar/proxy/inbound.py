@@ -11,12 +11,12 @@ from ..errors import AmbiguousRequest, AppUnhealthy, CallerDenied, NotParsed, To
 from ..h2.block import Field, Head
 from ..h2.outbox import Outbox
 from ..identity import TlsContexts
+from ..policy.arrival import Arrived, Refused, arrive, is_strict, those_for
 from ..policy.authorize import Authorizer, Verdict
 from ..policy.buckets import Limiter
-from ..policy.gate import Judgement, reads_path
+from ..policy.gate import Judgement
 from ..policy.match import Matcher, reads_of
-from ..policy.paths import AmbiguousPath
-from ..policy.reading import as_sent, has_underscore, read_once
+from ..policy.reading import as_sent
 from ..respond import ANSWERS, Answer
 from ..snapshot import Inbound, Protocol
 from ..telemetry import Direction, Telemetry
@@ -30,9 +30,13 @@ from .side import CONNECTIONS_MAX, Side, is_grpc
 CALLER_FIELD = b"x-forwarded-client-cert"
 _DENIED = ANSWERS[CallerDenied]
 _NOT_PARSED = ANSWERS[NotParsed]
-_UNPROVEN = ANSWERS[TokenRefused]
 _AMBIGUOUS = ANSWERS[AmbiguousRequest]
 _UNHEALTHY = ANSWERS[AppUnhealthy]
+_ANSWERS = {
+    Refused.DENIED: _DENIED,
+    Refused.UNPROVEN: ANSWERS[TokenRefused],
+    Refused.AMBIGUOUS: _AMBIGUOUS,
+}
 _NO_PATHS = PathPolicy()
 _NOTHING = Imposed()
 
@@ -98,16 +102,8 @@ class InboundSide(Side):
         """What depends on the time, `wall`, is decided anew by `Entry` when it no longer stands."""
         caller, verdict = conn.proven, conn.verdict
         assert caller is not None and verdict is not None
-        judgement, refusal, read = None, None, head
-        try:
-            read = self._read(verdict, head)
-        except AmbiguousPath as error:
-            refusal = _reasoned(_AMBIGUOUS, str(error))
-        if not verdict.allowed:
-            refusal = denial(verdict.reason)
-        elif refusal is None and verdict.gate is not None:
-            judgement = verdict.gate.judge(read, caller.identity.service, wall)
-            refusal = refused_by(judgement)
+        arrived = arrive(verdict, head, caller.identity.service, wall, self._paths(), self._strict)
+        read, judgement, refusal = arrived.head, arrived.judgement, _answer_to(arrived)
         if refusal is None and head.method == b"CONNECT" and self._bytes_refused:
             refusal = _NOT_PARSED
         if refusal is None and self._unhealthy:
@@ -126,23 +122,12 @@ class InboundSide(Side):
             plan.begin = Entry(self, head, str(caller.identity), judgement, refusal, imposed).begin
         return plan
 
-    def _read(self, verdict: Verdict, head: Head) -> Head:
-        """The request in its one spelling. Raises AmbiguousPath."""
-        paths = self._paths()
-        if paths.underscored is Underscored.REJECT and has_underscore(head.fields):
-            raise AmbiguousPath("a header has '_' in its name")
-        strict = self._strict or (verdict.gate is not None and verdict.gate.strict)
-        return read_once(head, paths, strict=strict)
-
     def _imposed(self, head: Head, source: str) -> Imposed:
         timeout_s = 0.0 if head.method == b"CONNECT" else self._timeout_s
         if not (self._limiters or self._faults or timeout_s):
             return _NOTHING
-        return Imposed(
-            [it for it, matcher in self._limiters if matcher.matches(head, source)],
-            [it for it, matcher in self._faults if matcher.matches(head, source)],
-            timeout_s,
-        )
+        limiters, faults = those_for(self._limiters, head, source), those_for(self._faults, head, source)
+        return Imposed(limiters, faults, timeout_s)
 
     def _passed_on(self, head: Head, judgement: Judgement | None) -> tuple[Field, ...]:
         """The fields that the application gets, but for the caller's: the tokens that we have checked do not
@@ -206,8 +191,7 @@ class InboundSide(Side):
         known = {limiter.limit: limiter for limiter, _ in self._limiters}
         self._limiters = [(known.get(it) or Limiter(it), Matcher(it.match)) for it in admission.limits]
         self._faults = [(it, Matcher(it.match)) for it in admission.faults]
-        matches = [it.match for it in admission.limits] + [it.match for it in admission.faults]
-        self._strict = any(map(reads_path, matches))
+        self._strict = is_strict(admission)
 
     def _judge(self, conn: Downstream) -> None:
         """Open streams that would be refused now end. Where the caller may call nothing any more, the
@@ -230,17 +214,15 @@ class InboundSide(Side):
         if verdict.gate is None:
             return None
         began = self._clock.wall() - (self.outbox.clock() - exchange.started)
-        try:
-            head = self._read(verdict, as_sent(exchange.block))
-        except AmbiguousPath as error:
-            return _reasoned(_AMBIGUOUS, str(error))
-        return refused_by(verdict.gate.judge(head, source, began))
+        return _answer_to(
+            arrive(verdict, as_sent(exchange.block), source, began, self._paths(), self._strict)
+        )
 
 
-def refused_by(judgement: Judgement) -> Answer | None:
-    if judgement.allowed:
+def _answer_to(arrived: Arrived) -> Answer | None:
+    if arrived.refused is None:
         return None
-    return _reasoned(_UNPROVEN if judgement.unproven else _DENIED, judgement.reason)
+    return _reasoned(_ANSWERS[arrived.refused], arrived.reason)
 
 
 def denial(reason: str) -> Answer:

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from ..errors import NoRoute
 from ..h2.block import NO_EXTRA, Block, Field, Head
 from ..h2.outbox import Outbox
-from ..policy.edits import Editor, editor_of, rewritten
-from ..policy.hashing import hash_of, header_names, share_of
-from ..policy.match import Matcher
+from ..policy.edits import Editor, editor_of
+from ..policy.hashing import hash_of, header_names
 from ..policy.retry import NO_POLICY, Budget
-from ..policy.split import Shares
+from ..policy.routing import Ruling
 from ..policy.timeouts import TIMEOUT, read
 from ..policy.upstreams import named_targets
 from ..respond import ANSWERS
 from ..snapshot import Upstream
 from ..telemetry import Direction, Series, Telemetry
-from ..traffic import Protocol, Route, Split, TextKind
+from ..traffic import Protocol, Route, Split
 from .detect import Spoken
 from .downstream import Downstream
 from .exchange import Plan
@@ -25,7 +24,7 @@ from .http1_downstream import Http1Downstream
 from .mirror import Mirror
 from .pool import Pool
 from .side import Side, is_grpc
-from .start import SPLIT_SALT, Choice, Copied, Start, source_of
+from .start import Choice, Copied, Start, source_of
 from .tcp import TcpDownstream
 
 _NO_ROUTE = ANSWERS[NoRoute]
@@ -43,18 +42,16 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A route as it is asked and taken."""
+    """A route as it is asked and taken. `branches` are those of the ruling's splits."""
 
-    route: Route
-    matcher: Matcher
+    ruling: Ruling
     branches: Sequence[Branch]
-    shares: Shares
     copied: Sequence[Copied]
     budget: Budget
 
     def is_plain(self) -> bool:
         """Whether a request needs nothing but an instance, once its side is known."""
-        route = self.route
+        route = self.ruling.route
         return not (
             self.copied
             or route.timeout_s
@@ -83,7 +80,7 @@ class Outbound(Side):
         self._unrouted = telemetry.series(self.direction, source, pool.name)
         branch = Branch(pool, self._unrouted, None, None)
         whole = Route("", (Split(1, ""),))
-        self._ways = [Way(whole, Matcher(None), (branch,), Shares((1,)), (), Budget(NO_POLICY))]
+        self._ways = [Way(Ruling(whole), (branch,), (), Budget(NO_POLICY))]
 
     def accept(self) -> asyncio.BaseProtocol:
         if self._protocol is Protocol.TCP:
@@ -121,12 +118,10 @@ class Outbound(Side):
         self.read(self._names())
 
     def _way(self, upstream: Upstream, route: Route, pools: Mapping[str, Pool]) -> Way:
-        splits = [split for split in route.splits if split.weight] or route.splits[:1]
+        ruling = Ruling(route)
         return Way(
-            route,
-            Matcher(route.match),
-            [self._branch(upstream, route, split, pools[split.target]) for split in splits],
-            Shares([split.weight for split in splits]),
+            ruling,
+            [self._branch(upstream, route, split, pools[split.target]) for split in ruling.splits],
             [
                 Copied(pools[it.target], it.ppm, self._mirror.counters(upstream.name, it.target))
                 for it in route.mirrors
@@ -147,8 +142,8 @@ class Outbound(Side):
         """The header names that decisions read or change: they must stand in the head."""
         names: frozenset[bytes] = frozenset()
         for way in self._ways:
-            names |= way.matcher.reads
-            names |= header_names([way.route.sticky, *(branch.pool.hash for branch in way.branches)])
+            names |= way.ruling.matcher.reads
+            names |= header_names([way.ruling.route.sticky, *(branch.pool.hash for branch in way.branches)])
             for branch in way.branches:
                 names |= branch.request.names if branch.request is not None else frozenset()
         return names
@@ -159,7 +154,7 @@ class Outbound(Side):
         if head.method == b"CONNECT":  # a stream of bytes has nothing that a route could read
             return Plan(head.fields, self.pool, self._unrouted, grpc=False, head_only=False)
         for way in self._ways:
-            if way.matcher.matches(head):
+            if way.ruling.matcher.matches(head):
                 return self._planned(conn, way, head)
         plan = Plan(head.fields, self.pool, self._unrouted, is_grpc(head), head_only=False)
         plan.refusal = _NO_ROUTE
@@ -167,15 +162,16 @@ class Outbound(Side):
 
     def _planned(self, conn: Downstream, way: Way, head: Head) -> Plan:
         """What a hash reads of a request is in its head or its connection, so it is known here."""
-        fields = _routed(head, way.route)
+        ruling = way.ruling
+        fields = ruling.fields(head)
         timeout_s = read(head.value(TIMEOUT) or b"")
         if timeout_s:  # said anew with what is left of it
             fields = tuple(field for field in fields if field[0] != TIMEOUT)
         block, source = Block(head, NO_EXTRA), source_of(conn)
-        side = hash_of(way.route.sticky, block, source, SPLIT_SALT)
+        side = ruling.hashed(block, source)
         branches = way.branches
         if side.key is not None:
-            branches = [branches[way.shares.at(share_of(side.key))]]
+            branches = [branches[ruling.side(side.key)]]
         choices = [
             Choice(self._plan(way, it, fields, head), hash_of(it.pool.hash, block, source)) for it in branches
         ]
@@ -183,7 +179,7 @@ class Outbound(Side):
         if timeout_s or len(choices) > 1 or not way.is_plain():
             draw = self.pool.draw
             start = Start(
-                way.route, choices, way.shares, side.cookie, draw, self._mirror, way.copied, timeout_s
+                ruling.route, choices, ruling.shares, side.cookie, draw, self._mirror, way.copied, timeout_s
             )
             first.begin = start.begin
         return first
@@ -195,23 +191,7 @@ class Outbound(Side):
         plan.deadlines = plan.grpc
         plan.budget = way.budget
         plan.editor = branch.response
-        if (retry := way.route.retry) is not None:
+        if (retry := way.ruling.route.retry) is not None:
             plan.retry = retry
             plan.replay_max = retry.body_bytes_max
         return plan
-
-
-def _routed(head: Head, route: Route) -> tuple[Field, ...]:
-    """The head's fields, with the path that the route gives it."""
-    if not route.prefix_rewrite or route.match is None:
-        return head.fields
-    matched, put = route.match.path.encode(), route.prefix_rewrite.encode()
-    if route.match.path_kind is TextKind.EXACT:
-        rest = head.path.partition(b"?")[1] + head.path.partition(b"?")[2]
-    elif route.match.path_kind is TextKind.PREFIX:
-        rest = head.path[len(matched) :]
-        if put.endswith(b"/") and rest.startswith(b"/"):
-            rest = rest[1:]
-    else:
-        return head.fields
-    return rewritten(head.fields, put + rest)

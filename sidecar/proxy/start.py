@@ -6,6 +6,7 @@ from typing import NamedTuple
 from ..errors import RequestsFull
 from ..h2.outbox import NEVER
 from ..policy.hashing import Hashed, hash64, share_of
+from ..policy.routing import SPLIT_SALT
 from ..policy.split import Shares
 from ..policy.timeouts import read, with_timeout, write
 from ..respond import ANSWERS
@@ -19,7 +20,6 @@ from .pool import Pool
 _FULL = ANSWERS[RequestsFull]
 PPM = 1_000_000
 COOKIE_BITS = 64
-SPLIT_SALT = b"split"  # so that a user's side says nothing about the instance behind it
 
 
 class Copied(NamedTuple):

@@ -263,7 +263,8 @@ def _swallows_nothing(served: str, path: str) -> bool:
 
 def unlisted() -> list[str]:
     """Routes of Consul's paths that no group names; ours (`/`, the document) are no part of Consul."""
-    ours = {"/", "/v1/mesh/graph", "/v1/openapi.json", "/v1/operator/raft/transfer-leader"}
+    ours = {"/", "/v1/mesh/graph", "/v1/mesh/proxy/:service", "/v1/openapi.json"}
+    ours |= {"/v1/operator/raft/transfer-leader"}
     listed = {
         route.path
         for group in GROUPS

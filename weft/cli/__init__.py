@@ -23,6 +23,7 @@ COMMANDS = {
     "intention": "Say which service may call which.",
     "config": "Config entries: routing, defaults, permissions, faults, limits.",
     "graph": "Draw who calls whom, how often, and how well.",
+    "explain": "Say what would become of a request, and which entry says so.",
     "kv": "Keys and values.",
     "acl": "Tokens and policies: who may do what.",
     "audit": "Audit logs of servers: whether they are whole.",
