@@ -11,6 +11,7 @@ RegistryError
 │   ├── SessionRefused    its node or a check is missing or not well
 │   └── CredentialRefused the credential is withdrawn or another one
 ├── NotReady              expected: no leader, or the log is closed (Unavailable)
+├── NoServers             expected: an agent reaches none of its servers (Unavailable)
 ├── DiskFull              expected: writes are refused until there is space
 ├── OutcomeUnknown        expected: the write may or may not be in the log
 ├── LogCorrupt            expected: synced bytes of the log are damaged (DataDirProblem)
@@ -71,6 +72,10 @@ class CredentialRefused(CommandRefused):
 
 class NotReady(RegistryError, Unavailable):
     """Expected. This server cannot take writes now."""
+
+
+class NoServers(RegistryError, Unavailable):
+    """Expected. None of the servers that this agent knows answers; retry later. The text is Consul's."""
 
 
 class DiskFull(RegistryError, EnvironmentProblem):

@@ -7,7 +7,6 @@ comes from (keys in the data directory, certificate files) and in when there is 
 import asyncio
 import os
 import random
-import socket
 import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -50,6 +49,7 @@ from .identity.server_proof import ServerProof
 from .identity.server_tls import Face, ServerIdentity, server_root
 from .identity.service_leaves import ServiceLeaves
 from .identity.signing_key import SigningKey
+from .machine import LOOPBACK, join, machine_name, port_free
 from .mesh.compile import ProxyCompiler, depends
 from .mesh.compile import Settings as CompileSettings
 from .operator.duties import Duties
@@ -71,7 +71,6 @@ from .rpc.servers import Servers
 
 log = structlog.get_logger(__name__)
 
-LOOPBACK = "127.0.0.1"
 SERVER_PORT = 8300  # where servers find one another; a name only where etcd keeps the log
 SERVER_HOSTS = ("localhost", "127.0.0.1", "::1")
 NAME_RETRY_S = 0.1  # whoever leads names the cluster; the others look this often
@@ -270,17 +269,17 @@ class Registry:
         cluster = self.settings.cluster
         host = cluster.client_address if cluster else LOOPBACK
         port = server.bind(host, self.settings.grpc_port, self.identity.credentials())
-        self.grpc = _join(cluster.advertise if cluster else LOOPBACK, port)
+        self.grpc = join(cluster.advertise if cluster else LOOPBACK, port)
         return port
 
     async def _listen(self, parts: Parts) -> None:
         api = Api(parts)
         self._closers.append(api.close)
-        self.http = _join(LOOPBACK, await api.start(LOOPBACK, self.settings.http_port))
+        self.http = join(LOOPBACK, await api.start(LOOPBACK, self.settings.http_port))
         if cluster := self.settings.cluster:
             tls = cluster.files.https_context()
             port = await api.start(cluster.client_address, cluster.https_port, tls)
-            self.https = _join(cluster.advertise, port)
+            self.https = join(cluster.advertise, port)
 
     async def _answer_dns(self, draw: Callable[[], float]) -> None:
         settings, admission = self.settings.dns, self.admission
@@ -298,7 +297,7 @@ class Registry:
         self._closers.append(server.close)
         cluster = self.settings.cluster
         port = await server.start(cluster.client_address if cluster else LOOPBACK, settings.port)
-        self.dns = _join(cluster.advertise if cluster else LOOPBACK, port)
+        self.dns = join(cluster.advertise if cluster else LOOPBACK, port)
 
     def _presence(self, node: Node, grpc_port: int) -> Presence:
         peer_port = int(self.log.address.rpartition(":")[2])
@@ -388,6 +387,20 @@ class Registry:
         cluster = self.log.view().cluster
         return cluster.trust_domain if cluster else ""
 
+    def told(self) -> dict[str, str]:
+        """Where to connect, for the ready file."""
+        return {
+            "http": self.http,
+            "https": self.https,
+            "grpc": self.grpc,
+            "dns": self.dns,
+            "server": self.log.address,
+            "server_id": self.log.server_id,
+            "node": self.node,
+            "registry_ca_pem": self.registry_ca_pem,
+            "trust_domain": self.trust_domain,
+        }
+
     async def close(self) -> None:
         """Ends streams, stops listening, closes the log; what was answered is durable already."""
         await self.tasks.close()
@@ -404,10 +417,10 @@ async def _open_log(settings: Settings) -> Replica | EtcdLog:
         return await _in_etcd(settings)
     if cluster is None:
         return await (Replica.open(settings.data_dir) if settings.data_dir else Replica.in_memory())
-    advertise = _join(cluster.advertise, cluster.server_port) if cluster.server_port else ""
+    advertise = join(cluster.advertise, cluster.server_port) if cluster.server_port else ""
     options = Options(
         data_dir=settings.data_dir,
-        listen=_join(cluster.bind, cluster.server_port),
+        listen=join(cluster.bind, cluster.server_port),
         tls=cluster.files.current,
         datacenter=settings.datacenter,
         advertise=advertise,
@@ -423,12 +436,8 @@ async def _in_etcd(settings: Settings) -> EtcdLog:
         )
     if cluster and (cluster.bootstrap_expect or cluster.retry_join):
         raise ConfigError("--consensus: leave out --bootstrap-expect and --retry-join; servers meet in etcd")
-    address = _join(cluster.advertise, cluster.server_port) if cluster else _join(LOOPBACK, SERVER_PORT)
+    address = join(cluster.advertise, cluster.server_port) if cluster else join(LOOPBACK, SERVER_PORT)
     return await open_etcd(settings.consensus, address=address, data_dir=settings.data_dir)
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _keys(settings: Settings, state: State) -> Keys:
@@ -451,20 +460,14 @@ def _check_datacenter(settings: Settings, state: State) -> None:
 def _node_name(settings: Settings, state: State) -> str:
     """The node that this process is. Raises ConfigError when the data directory is another's."""
     if settings.cluster:
-        return settings.node_name or _machine_name()
+        return settings.node_name or machine_name()
     known = [row.name for row in state.list_nodes().rows]
     if known and settings.node_name not in ("", known[0]):
         raise ConfigError(
             f"--node-name {settings.node_name}: the data directory is of node {known[0]}; "
             "give that name, or another directory"
         )
-    return known[0] if known else settings.node_name or _machine_name()
-
-
-def _machine_name() -> str:
-    """The host name with what a node name may not hold replaced."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in socket.gethostname())
-    return kept.strip("-")[:64] or "node"
+    return known[0] if known else settings.node_name or machine_name()
 
 
 async def _ensure_cluster(writer: Writer, datacenter: str) -> None:
@@ -484,14 +487,3 @@ def _node(name: str, settings: Settings, replica: Replica | EtcdLog) -> Node:
     names = ("lan", "wan") if ":" in host or cluster else ("lan", "lan_ipv4", "wan", "wan_ipv4")
     tagged = dict.fromkeys(names, host)
     return Node(name, host, settings.datacenter, replica.server_id if cluster else node_id, tagged)
-
-
-def port_free(port: int) -> bool:
-    """Whether nothing on this machine listens on the port now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True

@@ -7,8 +7,9 @@ from ..agent.errors import UnknownCheck
 from ..agent.fields import Fields, decode_object, read_whole
 from ..agent.permission import may_write_check
 from ..agent.runner import MARKS
-from ..catalog.model import STATUSES
+from ..catalog.model import STATUSES, split_instance_key
 from ..errors import NotFound as RowNotFound
+from ..identity.management import token_of
 from . import reads
 from .errors import BadRequest
 from .handling import Call, CallHandler
@@ -19,14 +20,19 @@ from .views import agent_service, check, rfc3339
 async def self_(call: Call) -> Reply:
     agent, parts = call.parts.agent, call.parts
     node = agent.node
-    tags = {"role": "consul", "dc": node.datacenter, "id": node.id, "build": __version__}
+    tags = {
+        "role": "consul" if parts.is_server else "node",
+        "dc": node.datacenter,
+        "id": node.id,
+        "build": __version__,
+    }
     config = {
         "Datacenter": node.datacenter,
         "PrimaryDatacenter": node.datacenter,
         "NodeName": node.name,
         "NodeID": node.id,
         "Revision": "",
-        "Server": True,
+        "Server": parts.is_server,
         "Version": __version__,
         "BuildDate": rfc3339(0),
     }
@@ -63,6 +69,8 @@ async def register_service(call: Call) -> Reply:
     """Empty, as in Consul; with `?credential` the credential of the instance, shown this once."""
     replace = call.query.boolean("replace-existing-checks")
     key = await call.parts.agent.register(call.body, call.caller, replace_checks=replace)
+    _, _, service_id = split_instance_key(key)
+    await call.parts.tokens.remember(service_id, token_of(call.query.text("token"), call.headers))
     call.parts.runner.sync()
     if not call.query.flag("credential"):
         return Reply()

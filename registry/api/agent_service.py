@@ -43,7 +43,7 @@ def _look(call: Call, name: str) -> Json:
     except UnknownService:
         raise NotFound(f"unknown service ID: {name}") from None
     secret = token_of(call.query.text("token"), call.headers) or call.parts.tokens.of("default")
-    caller = caller_of(call.parts.admission, call.parts.log.view(), secret)
+    caller = caller_of(call.parts.callers, call.parts.log.view(), secret)
     caller.require("service", row.name, Access.READ)
     shown = agent_service(row)
     return shown | {"ContentHash": content_hash(shown)}

@@ -8,10 +8,10 @@ from .respond import Reply
 
 async def put(call: Call) -> Reply:
     """Empty. Raises AclDisabled, NotFound."""
-    if call.parts.admission is None:
+    if call.parts.callers is None:
         raise AclDisabled
     secret = read_whole(decode_object(call.body), "", _read)
-    if not call.parts.tokens.set(call.name, secret):
+    if not await call.parts.tokens.set(call.name, secret):
         raise NotFound(f'Token "{call.name[:100]}" is unknown')
     return Reply()
 

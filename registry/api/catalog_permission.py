@@ -29,7 +29,10 @@ def write_check(caller: Caller, state: State, row: Check, names: dict[str, str])
 
 
 def delete(caller: Caller, state: State, node: str, service_id: str, check_id: str) -> None:
-    """The most specific of the three; what is not there is its node's matter."""
+    """The most specific of the three; what is not there is its node's matter. Whoever may write the node may
+    take anything off it: its agent has no right to services that it must take away (Consul's rule)."""
+    if caller.may.allows("node", node, Access.WRITE):
+        return
     if check_id:
         found = state.checks.get((node, check_id))
         _write_check(caller, node, found.service_name if found else "")

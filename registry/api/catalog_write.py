@@ -14,13 +14,14 @@ from ..errors import NotFound as RowNotFound
 from . import catalog_bodies, catalog_permission
 from .errors import BadRequest, NoSuchDatacenter
 from .handling import Call
-from .respond import Reply
+from .respond import JSON_TYPE, Reply
 
 Registration = tuple[Node, list[Service], list[Check], bool]
 
 
 async def register(call: Call) -> Reply:
-    """A node, with a service and checks, all or nothing. `true`."""
+    """A node, with a service and checks, all or nothing. `true`; with `?credential` the credential of the
+    instance, shown this once: agents ask for it on behalf of who registers there."""
     datacenter = call.parts.datacenter
     body = decode_object(call.body)
     row, services, checks, skip = read_whole(body, "", lambda fields: _registration(fields, datacenter))
@@ -36,7 +37,12 @@ async def register(call: Call) -> Reply:
     for check in checks:
         catalog_permission.write_check(call.caller, state, check, names)
     await call.parts.writer.propose(lambda stamp: commands.register(stamp, row, services, checks))
-    return call.json(True)
+    if not call.query.flag("credential"):
+        return call.json(True)
+    if not services:
+        raise BadRequest("Missing service: a credential is of one instance")
+    credential = await call.parts.credentials.mint(services[0].instance_key)
+    return Reply(200, credential.to_json(), JSON_TYPE, {"Cache-Control": "no-store"})
 
 
 def _registration(fields: Fields, datacenter: str) -> Registration:

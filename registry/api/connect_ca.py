@@ -6,7 +6,7 @@ from ..catalog import watches
 from ..catalog.model import CaRoot
 from ..identity.service_leaves import Held
 from .blocking import JITTER_SHARE
-from .handling import Answer, Call, Reading, answer
+from .handling import Answer, Call, Reading, answer, on_server
 from .respond import Reply
 from .views import Json, rfc3339
 
@@ -54,17 +54,18 @@ async def leaf(call: Call) -> Reply:
     """A leaf with its private key; a blocking call answers when it is renewed or the roots change."""
     service = call.needed("Missing service name")
     parts, after = call.parts, call.query.index()
+    leaves = on_server(parts.leaves)
     wait_s = call.query.wait_s() * (1 + parts.draw() / JITTER_SHARE)
     deadline = parts.clock.monotonic() + wait_s
     while True:
         state = parts.log.view()
-        held = await parts.leaves.current(service)
+        held = await leaves.current(service)
         left_s = deadline - parts.clock.monotonic()
         if not after or held.index > after or left_s <= 0:
             headers = {"X-Consul-Index": str(held.index), "X-Cache": "MISS", "Cache-Control": "no-store"}
             return call.json(_leaf(held), headers)
         await parts.log.wait(
-            (watches.ROOTS, watches.REVOCATIONS), state.index, min(left_s, parts.leaves.renews_in_s(held))
+            (watches.ROOTS, watches.REVOCATIONS), state.index, min(left_s, leaves.renews_in_s(held))
         )
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from weft.clock import Clock
+from weft.credential import Credential
+from weft.errors import InvariantBroken
 
 from ..acl.caller import Caller, Sieve
 from ..agent.local import Agent
@@ -14,9 +16,8 @@ from ..audit.log import Audit, Unaudited
 from ..catalog.state import Read, State
 from ..catalog.watches import WatchKey
 from ..filter.expression import Row
-from ..identity.admission import Admission
+from ..identity.admission import Admission, AskedCallers, Callers
 from ..identity.agent_tokens import AgentTokens
-from ..identity.credentials import Credentials
 from ..identity.service_leaves import ServiceLeaves
 from ..operator.forward import ToLeader
 from ..operator.measuring import Measuring
@@ -27,6 +28,21 @@ from .errors import BadRequest
 from .query import Query
 from .respond import Reply, json_reply
 
+T = TypeVar("T")
+
+
+class Minter(Protocol):
+    """Makes credentials of instances (`identity.credentials`)."""
+
+    async def mint(self, instance_key: str) -> Credential: ...
+
+
+def on_server(room: T | None) -> T:
+    """A room that only servers have: agents do not serve the routes that need it."""
+    if room is None:
+        raise InvariantBroken("an agent serves a route that only servers can")
+    return room
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -36,20 +52,27 @@ class Parts:
     writer: Writer
     agent: Agent
     runner: Runner
-    credentials: Credentials
-    leaves: ServiceLeaves
-    renewals: Renewals
+    credentials: Minter
+    leaves: ServiceLeaves | None  # None where this is no server
+    renewals: Renewals | None  # as leaves
     clock: Clock
     draw: Callable[[], float]  # in [0, 1)
     entropy: Entropy
-    measuring: Measuring
+    measuring: Measuring | None  # as leaves
     default_allow: bool  # what is decided where no intention matches
     server_address: str  # host:port that status/leader names; "" names who leads the log
     members: Members | None = None  # None where the consensus engine keeps its own
     admission: Admission | None = None  # None: everybody on this machine may do everything
     to_leader: ToLeader | None = None  # None where this is the only server
+    remote: AskedCallers | None = None  # None where this server knows the tokens itself
+    is_server: bool = True
     tokens: AgentTokens = field(default_factory=AgentTokens)  # of this agent itself
     audit: Audit = field(default_factory=Unaudited)
+
+    @property
+    def callers(self) -> Callers | None:
+        """None: everybody on this machine may do everything."""
+        return self.remote or self.admission
 
     @property
     def datacenter(self) -> str:

@@ -10,7 +10,7 @@ from ..measurements.graph import Link, links, subset_of
 from ..measurements.tally import Tally
 from ..measurements.window import SPAN_S
 from .errors import BadRequest
-from .handling import Call
+from .handling import Call, on_server
 from .respond import Reply
 from .views import Json
 
@@ -22,7 +22,7 @@ async def graph(call: Call) -> Reply:
     if not call.caller.may.allows_any("service", Access.READ):
         raise call.caller.denied("service:read")
     wanted_s, only = _window_s(call.query.text("window")), call.query.text("service")
-    edges, span_s = call.parts.measuring.recent(wanted_s)
+    edges, span_s = on_server(call.parts.measuring).recent(wanted_s)
     found = [link for link in links(edges) if only in ("", link.source, link.destination)]
     shown = call.sieve.keep(found, _is_readable)
     names = {name for link in shown for name in (link.source, link.destination)} | ({only} - {""})

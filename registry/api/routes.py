@@ -161,6 +161,13 @@ class Table:
                 return methods, path[end + 1 :]
         raise NotFound(UNKNOWN if path.startswith("/v1/") else WITHOUT_V1)
 
+    def knows(self, path: str) -> bool:
+        """Whether there is a route, by whatever method."""
+        try:
+            return bool(self.find(path))
+        except NotFound:
+            return False
+
     def route(self, method: str, path: str) -> tuple[Route, str]:
         """The route and the name in the path. Raises NotFound, WrongMethod."""
         methods, name = self.find(path)

@@ -5,7 +5,7 @@ Every error of a request ends in `respond.refuse`; nothing here writes a query s
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import IO, NamedTuple, cast
 
@@ -55,12 +55,19 @@ class Asked(NamedTuple):
     secret: str  # of the token
 
 
-class Api:
-    """Serves the route table. `parts` are the rooms that handlers use."""
+Elsewhere = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+"""Who answers for what this process does not know: an agent asks a server."""
 
-    def __init__(self, parts: Parts) -> None:
+
+class Api:
+    """Serves a route table. `parts` are the rooms that handlers use; what it lacks goes `elsewhere`."""
+
+    def __init__(
+        self, parts: Parts, routes: tuple[Route, ...] = ROUTES, elsewhere: Elsewhere | None = None
+    ) -> None:
         self._parts = parts
-        self._table = Table(ROUTES)
+        self._table = Table(routes)
+        self._elsewhere = elsewhere
         self._runner: web.ServerRunner | None = None
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
@@ -95,7 +102,13 @@ class Api:
             await self._runner.cleanup()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        reply = await self._audited(request)
+        if self._elsewhere and not self._table.knows(request.rel_url.path):
+            handed_on = await self._hand_on(request, self._elsewhere)
+            if isinstance(handed_on, web.StreamResponse):
+                return handed_on
+            reply = handed_on
+        else:
+            reply = await self._audited(request)
         reply = compressed(reply, request.headers.get("Accept-Encoding", ""))
         headers = {**reply.headers, "Content-Type": reply.content_type, "Vary": "Accept-Encoding"}
         if request.path.startswith("/v1/"):
@@ -130,12 +143,19 @@ class Api:
             noted.error = error
             return refuse(error)
 
+    async def _hand_on(self, request: web.BaseRequest, to: Elsewhere) -> web.StreamResponse | Reply:
+        """Raises ConnectionResetError where an answer that had begun broke off."""
+        try:
+            _check(request)
+            return await to(request)
+        except ConnectionResetError:
+            raise
+        except Exception as error:
+            return refuse(error)
+
     async def _serve(self, request: web.BaseRequest, noted: Noted) -> Reply:
-        if not request.secure:
-            check_caller(request.headers)  # plaintext is for programs on this machine
+        _check(request)
         path = request.rel_url.path
-        if not path.isprintable():
-            raise BadRequest("Invalid URL path: it holds unprintable characters")
         if request.method == "OPTIONS":
             methods, _ = self._table.find(path)
             return Reply(headers={"Allow": ",".join(("OPTIONS", *sorted(methods)))})
@@ -143,15 +163,17 @@ class Api:
         noted.route = route
         query = Query(request.rel_url.query)
         secret = token_of(query.text("token"), request.headers) or self._parts.tokens.of("default")
+        if self._parts.remote:
+            await self._parts.remote.ask(secret)
         caller = self._admit(route, name, secret, self._parts.log.view(), noted)
         query.check_scope(self._parts.datacenter)
         keeps = _filter(route, query)
         if self._is_for_leader(route, query):
             return await self._ask_leader(request, secret)
         if route.needs is Needs.STATE:
-            body = await _body(request) if route.method == "POST" else b""
+            body = await read_body(request) if route.method == "POST" else b""
             return await self._read(route, Asked(name, query, request.headers, keeps, body, secret), noted)
-        body = await _body(request, route.too_large) if route.needs is Needs.BODY else b""
+        body = await read_body(request, route.too_large) if route.needs is Needs.BODY else b""
         handler = cast(CallHandler, route.handler)
         upload = _blocks(request) if route.needs is Needs.UPLOAD else None
         sieve = Sieve(caller)
@@ -164,14 +186,14 @@ class Api:
 
     @property
     def _default_policy(self) -> str:
-        admission = self._parts.admission
-        return "deny" if admission and not admission.default_allow else "allow"
+        callers = self._parts.callers
+        return "deny" if callers and not callers.default_allow else "allow"
 
     def _admit(self, route: Route, name: str, secret: str, state: State, noted: Noted) -> Caller:
         """Raises TokenUnknown, PermissionDenied. An open route is open to every token, known or not."""
         if route.guard.how is How.OPEN:
             return EVERYBODY
-        caller = caller_of(self._parts.admission, state, secret)
+        caller = caller_of(self._parts.callers, state, secret)
         noted.trail.accessor_id = caller.accessor_id
         route.guard.check(caller, name, self._parts.agent.node.name)
         return caller
@@ -187,7 +209,7 @@ class Api:
             raise NotReady("the leader has changed; retry later")
         sent = CIMultiDict(request.headers)
         sent["X-Consul-Token"] = secret  # this agent's own where the client has none
-        found = await leader.http(request.method, request.raw_path, sent, await _body(request))
+        found = await leader.http(request.method, request.raw_path, sent, await read_body(request))
         headers = dict(found.headers)
         return Reply(found.status, found.body, headers.pop("Content-Type", ""), headers)
 
@@ -229,6 +251,14 @@ class Api:
         return json_reply(found.body, pretty=query.flag("pretty"), headers=headers)
 
 
+def _check(request: web.BaseRequest) -> None:
+    """Raises Forbidden, BadRequest."""
+    if not request.secure:
+        check_caller(request.headers)  # plaintext is for programs on this machine
+    if not request.rel_url.path.isprintable():
+        raise BadRequest("Invalid URL path: it holds unprintable characters")
+
+
 def _filter(route: Route, query: Query) -> Callable[[Row], bool]:
     """What `?filter=` says. Raises BadRequest where nothing can be filtered, InvalidFilter."""
     text = query.text("filter")
@@ -264,7 +294,7 @@ async def _send_file(
     return response
 
 
-async def _body(request: web.BaseRequest, too_large: type[BodyTooLarge] = BodyTooLarge) -> bytes:
+async def read_body(request: web.BaseRequest, too_large: type[BodyTooLarge] = BodyTooLarge) -> bytes:
     """The body within its bound. Raises BodyTooLarge before it has taken in more."""
     size = request.content_length or 0
     if size > BODY_BYTES_MAX:

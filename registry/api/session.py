@@ -9,7 +9,7 @@ from ..catalog import session_commands
 from ..catalog.model import RELEASE, Session
 from .acl.context import fresh_id
 from .errors import BadRequest, NotFound
-from .handling import Answer, Call, Reading, answer
+from .handling import Answer, Call, Reading, answer, on_server
 from .respond import Reply
 from .views import Json
 
@@ -78,7 +78,7 @@ async def renew(call: Call) -> Reply:
     known = call.parts.log.view().sessions.get((session_id,))
     if known is not None:
         call.caller.require("session", known.node, Access.WRITE)
-    row = await call.parts.renewals.renew(session_id)
+    row = await on_server(call.parts.renewals).renew(session_id)
     if row is None:
         raise NotFound(f"Session id '{session_id[:64]}' not found")
     if known is None:

@@ -1,6 +1,7 @@
 """From the token of a request to its caller: the one place where secrets meet the access control list."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from ca.sealing import NONCE_BYTES, Keyring
 
@@ -17,6 +18,21 @@ from .errors import TokenUnknown
 from .management import ManagementToken
 
 _MANAGEMENT = Authorizer([parse_rules(BUILT_IN[0].rules)], default_allow=False)
+
+
+class Callers(Protocol):
+    """What knows callers by their tokens. `default_allow` decides where no rule of a token matches."""
+
+    default_allow: bool
+
+    def caller(self, state: State, secret: str) -> Caller: ...
+
+
+class AskedCallers(Callers, Protocol):
+    """The same where others have to be asked first."""
+
+    async def ask(self, secret: str) -> None:
+        """Returns when `caller` can tell who has this token, as things are now."""
 
 
 class Admission:
@@ -93,6 +109,6 @@ class Admission:
         return self._box
 
 
-def caller_of(admission: Admission | None, state: State, secret: str) -> Caller:
+def caller_of(callers: Callers | None, state: State, secret: str) -> Caller:
     """Everybody may do everything where there is no access control. Raises TokenUnknown."""
-    return admission.caller(state, secret) if admission else EVERYBODY
+    return callers.caller(state, secret) if callers else EVERYBODY

@@ -1,4 +1,5 @@
-"""Tokens that an operator gives to one agent while it runs (`PUT /v1/agent/token/:type`). In memory only."""
+"""Tokens of one agent itself: an operator gives them while it runs (`PUT /v1/agent/token/:type`). In memory;
+agents that are no servers keep theirs (`client_agent.tokens`)."""
 
 from dataclasses import dataclass, field
 
@@ -24,13 +25,16 @@ class AgentTokens:
 
     _secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
-    def set(self, name: str, secret: str) -> bool:
+    async def set(self, name: str, secret: str) -> bool:
         """False for a kind that does not exist; "" takes the token away."""
         kind = KINDS.get(name)
         if kind is None:
             return False
         self._secrets[kind] = secret
         return True
+
+    async def remember(self, service_id: str, secret: str) -> None:
+        """What a service was registered with. A server writes in its own name and need not know."""
 
     def of(self, kind: str) -> str:
         return self._secrets.get(kind, "")

@@ -45,9 +45,9 @@ class DataDir:
     def _open(cls, path: Path) -> Self:
         if not path.exists():
             path.mkdir(mode=0o700, parents=True)
-        _check_rights(path)
+        check_rights(path)
         _check_content(path)
-        directory = cls(path, _lock(path))
+        directory = cls(path, lock_directory(path))
         try:
             directory._set_up()
         except BaseException:
@@ -83,7 +83,8 @@ class DataDir:
         self.close()
 
 
-def _check_rights(path: Path) -> None:
+def check_rights(path: Path) -> None:
+    """Raises DataDirProblem where other users may change it, or this one may not."""
     about = path.stat()
     if not stat.S_ISDIR(about.st_mode):
         raise DataDirProblem(f"data directory {path}: is not a directory; give the path of one")
@@ -120,7 +121,8 @@ def _check_content(path: Path) -> None:
         )
 
 
-def _lock(path: Path) -> int:
+def lock_directory(path: Path) -> int:
+    """A descriptor that holds the lock until it is closed. Raises DataDirProblem, OSError."""
     lock = os.open(path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

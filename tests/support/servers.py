@@ -40,27 +40,22 @@ def eventually(condition: Callable[[], Any], what: str, within_s: float = READY_
 
 
 @dataclass
-class Server:
-    """One server: its directory, its ports, and its process while it runs."""
+class Process:
+    """A `weft server` or `weft agent`: its directory, and its process while it runs."""
 
     name: str
     folder: Path
-    port: int  # for other servers
     flags: tuple[str, ...]
     process: subprocess.Popen[bytes] | None = None
     told: dict[str, str] = field(default_factory=dict)
 
     @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    @property
     def data(self) -> Path:
         return self.folder / self.name
 
-    @property
-    def server_id(self) -> str:
-        return self.told["server_id"]
+    def command(self) -> list[str]:
+        """What starts it, but for the ready file and the flags."""
+        raise NotImplementedError
 
     def start(self) -> None:
         """Returns once it listens; whether it belongs to a cluster is another matter."""
@@ -73,8 +68,7 @@ class Server:
         """Returns the ready file once it listens, or has ended."""
         ready = self.folder / f"{self.name}.ready.json"
         ready.unlink(missing_ok=True)
-        command = [*WEFT, "server", "--data-dir", str(self.data), "--node-name", self.name]
-        command += ["--server-port", str(self.port), "--ready-file", str(ready), *self.flags]
+        command = [*self.command(), "--ready-file", str(ready), *self.flags]
         with self._output().open("ab") as output:
             self.process = subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, env=dict(os.environ)
@@ -89,6 +83,10 @@ class Server:
 
     def said(self) -> str:
         return self._output().read_text(errors="replace")
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
 
     def kill(self) -> None:
         """As a machine that loses power."""
@@ -109,11 +107,12 @@ class Server:
         return self.process is not None
 
     def call(
-        self, method: str, path: str, body: object = None, token: str = TOKEN
+        self, method: str, path: str, body: object = None, token: str = TOKEN, **sent: str
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body. Never raises for a status."""
+        """Status, headers and body. Never raises for a status. `sent` are further headers."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        headers = {"X-Consul-Token": token} if token else {}
+        headers = {name.replace("_", "-"): value for name, value in sent.items()}
+        headers |= {"X-Consul-Token": token} if token else {}
         request = urllib.request.Request(f"http://{self.told['http']}{path}", data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=CALL_TIMEOUT_S) as answer:
@@ -131,6 +130,25 @@ class Server:
     def knows(self, service: str) -> bool:
         """Whether the catalog has the service, read through the leader."""
         return bool(self.ok("GET", f"/v1/catalog/service/{service}"))
+
+
+@dataclass
+class Server(Process):
+    """One server."""
+
+    port: int = 0  # for other servers
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def server_id(self) -> str:
+        return self.told["server_id"]
+
+    def command(self) -> list[str]:
+        command = [*WEFT, "server", "--data-dir", str(self.data), "--node-name", self.name]
+        return [*command, "--server-port", str(self.port)]
 
 
 @dataclass
@@ -153,7 +171,7 @@ class Cluster:
             *("--ca-key-file", str(self.folder / "ca.key")),
             *("--management-token-file", str(self.folder / "token")),
         )
-        server = Server(name, self.folder, free_port(), (*base, *flags))
+        server = Server(name, self.folder, (*base, *flags), port=free_port())
         self.servers.append(server)
         return server
 

@@ -19,6 +19,8 @@ SANS_IO = (
     "registry.audit.subjects",
     "registry.audit.verify",
     "registry.catalog",
+    "registry.client_agent.fleet",
+    "registry.client_agent.plan",
     "registry.config_entries",
     "registry.discovery_chain",
     "registry.dns.answer",

@@ -17,6 +17,7 @@ from ..errors import InvariantBroken, WeftError
 COMMANDS = {
     "dev": "Run registry, CA and API on this machine, from nothing.",
     "server": "Run a registry server: one of a cluster that loses nothing.",
+    "agent": "Run the agent of one machine: its services, its checks, the API for its programs.",
     "sidecar": "Run the sidecar of one service instance.",
     "services": "Register and deregister services of this node.",
     "catalog": "Look into the catalog: services, nodes, instances.",

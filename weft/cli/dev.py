@@ -151,7 +151,7 @@ def command(
     Listens on 127.0.0.1 only. SIGINT and SIGTERM end it.
     """
     from registry.agent.scripts import ScriptPolicy
-    from registry.process import Settings
+    from registry.process import Registry, Settings
 
     from .. import logs
     from .running import serve
@@ -174,7 +174,7 @@ def command(
         audit=audit_settings(others, None),
     )
     logs.configure(log_level)
-    serve(settings, _tell, ready_file)
+    serve(lambda: Registry.start(settings), _tell, ready_file)
 
 
 def _acl(default_allow: bool, token_file: Path | None) -> "AclSettings":

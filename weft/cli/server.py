@@ -2,13 +2,10 @@
 
 import ipaddress
 import os
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.decorators import FC
 
 from ..errors import ConfigError
 from .audit import audit_options, audit_settings
@@ -16,6 +13,7 @@ from .config_file import config_file
 from .consul_api import read_token
 from .dns import dns_options, dns_settings
 from .names import datacenter_name
+from .options import HOST, host, port_option
 
 if TYPE_CHECKING:
     from registry.process import AclSettings, ClusterSettings, Registry, Settings
@@ -34,18 +32,7 @@ Three servers, of which this is the first; the others name each other likewise:
 
 Every server gets the same weft-server-ca.pem, ca.key and management.token, and a certificate of its own.
 """
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _FILE = click.Path(path_type=Path)
-
-
-def _host(_context: click.Context, _option: click.Parameter, text: str) -> str:
-    """An IP address or a DNS name, without a port."""
-    try:
-        return text and str(ipaddress.ip_address(text.strip("[]")))
-    except ValueError:
-        if not _HOST.fullmatch(text):
-            raise click.BadParameter("give an IP address or a DNS name, without a port") from None
-        return text
 
 
 def _addresses(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -60,7 +47,7 @@ def _address(text: str) -> str:
     except ValueError:
         host, colon, port = text.rpartition(":") if ":" in text else (text, ":", str(SERVER_PORT))
     inner = host.strip("[]")
-    if not (_HOST.fullmatch(host) or _is_v6(inner)) or not (port.isascii() and port.isdigit()):
+    if not (HOST.fullmatch(host) or _is_v6(inner)) or not (port.isascii() and port.isdigit()):
         raise click.BadParameter(f"{text!r}: give host or host:port")
     if not 1 <= int(port) <= 65535:
         raise click.BadParameter(f"{text!r}: the port must be 1 to 65535")
@@ -72,16 +59,6 @@ def _is_v6(text: str) -> bool:
         return ipaddress.ip_address(text).version == 6
     except ValueError:
         return False
-
-
-def _port(flag: str, default: int, what: str) -> Callable[[FC], FC]:
-    return click.option(
-        flag,
-        type=click.IntRange(0, 65535),
-        default=default,
-        show_default=True,
-        help=f"{what}; 0 takes a free one.",
-    )
 
 
 @click.command(epilog=EPILOG, context_settings={"auto_envvar_prefix": "WEFT"})
@@ -109,28 +86,28 @@ def _port(flag: str, default: int, what: str) -> Callable[[FC], FC]:
     "--bind",
     default="127.0.0.1",
     show_default=True,
-    callback=_host,
+    callback=host,
     metavar="HOST",
     help="Where the other servers are listened to.",
 )
 @click.option(
     "--advertise",
     default="",
-    callback=_host,
+    callback=host,
     metavar="HOST",
     help="Where all others reach this server.  [default: --bind]",
 )
 @click.option(
     "--client-address",
     default="",
-    callback=_host,
+    callback=host,
     metavar="HOST",
     help="Where sidecars (gRPC) and clients (HTTPS) are listened to.  [default: --bind]",
 )
-@_port("--server-port", SERVER_PORT, "For other servers (mTLS)")
-@_port("--http-port", 8500, "Plaintext HTTP, on 127.0.0.1 only")
-@_port("--https-port", 8501, "The same API over TLS")
-@_port("--grpc-port", 8502, "For sidecars and registration (TLS)")
+@port_option("--server-port", SERVER_PORT, "For other servers (mTLS)")
+@port_option("--http-port", 8500, "Plaintext HTTP, on 127.0.0.1 only")
+@port_option("--https-port", 8501, "The same API over TLS")
+@port_option("--grpc-port", 8502, "For sidecars and registration (TLS)")
 @dns_options
 @audit_options
 @click.option(
@@ -200,12 +177,14 @@ def command(**given: Any) -> None:
     # gRPC's C core writes failed connections to stderr on its own; we log them.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+    from registry.process import Registry
+
     from .. import logs
     from .running import serve
 
     settings = settings_of(given)
     logs.configure(given["log_level"])
-    serve(settings, _tell, given["ready_file"])
+    serve(lambda: Registry.start(settings), _tell, given["ready_file"])
 
 
 def settings_of(given: dict[str, Any]) -> "Settings":

@@ -1,0 +1,60 @@
+"""Real `weft agent` processes beside the servers of `tests.support.servers`.
+
+with running_servers(tmp_path, 1) as cluster, running_agents(cluster, 2) as (a1, a2):
+    a1.ok("PUT", "/v1/agent/service/register", {"Name": "web"})
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.support.dev import WEFT
+from tests.support.servers import Cluster, Process, eventually
+
+SYNC_INTERVAL = "500ms"  # tests wait for what is found out at the next look
+
+
+@dataclass
+class Agent(Process):
+    """One agent; `names` in the catalog are found through any server."""
+
+    def command(self) -> list[str]:
+        return [*WEFT, "agent", "--data-dir", str(self.data), "--node-name", self.name]
+
+    def services(self) -> set[str]:
+        """Ids of what is registered here."""
+        return set(self.ok("GET", "/v1/agent/services"))
+
+
+def make_agent(cluster: Cluster, name: str, *flags: str, token: str = "token") -> Agent:
+    """Not started yet. `token` is the file in the cluster's folder that the agent writes with."""
+    servers = [part for it in cluster.servers for part in ("--server", it.told["https"])]
+    base = (
+        *servers,
+        *("--http-port", "0", "--advertise", "127.0.0.1"),
+        *("--tls-ca", str(cluster.folder / "weft-server-ca.pem")),
+        *("--agent-token-file", str(cluster.folder / token)),
+        *("--sync-interval", SYNC_INTERVAL),
+    )
+    return Agent(name, cluster.folder, (*base, *flags))
+
+
+@contextmanager
+def running_agents(cluster: Cluster, count: int, *flags: str) -> Iterator[list[Agent]]:
+    """Agents that the servers know; what runs at the end is killed."""
+    agents = [make_agent(cluster, f"a{number + 1}", *flags) for number in range(count)]
+    try:
+        for agent in agents:
+            agent.start()
+        for agent in agents:
+            when_known(cluster, agent.name)
+        yield agents
+    finally:
+        for agent in agents:
+            if agent.running:
+                agent.kill()
+
+
+def when_known(cluster: Cluster, node: str) -> None:
+    server = cluster.running[0]
+    eventually(lambda: server.ok("GET", f"/v1/catalog/node/{node}"), f"node {node}\n{cluster.said()}")

@@ -1,0 +1,203 @@
+"""`weft agent`: one per machine that is no registry server."""
+
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from ..durations import InvalidDuration, parse_duration_s
+from ..errors import ConfigError
+from .consul_api import read_token
+from .names import datacenter_name
+from .options import host_option, port_option
+
+if TYPE_CHECKING:
+    from registry.agent_process import AgentProcess, AgentSettings
+
+HTTPS_PORT = 8501
+SYNC_INTERVAL_MIN_S = 0.1
+EPILOG = """
+\b
+On a machine with services, beside a cluster of three servers:
+  weft agent --data-dir /var/lib/weft-agent --server 10.0.0.1 --server 10.0.0.2 --server 10.0.0.3
+      --tls-ca weft-server-ca.pem --agent-token-file agent.token
+  weft services register --name orders --port 9001
+  curl http://127.0.0.1:8500/v1/health/service/orders
+
+Registrations are kept in the data directory and told to the servers, again when they have forgotten them.
+What is not about this machine is asked of a server that answers.
+"""
+_FILE = click.Path(path_type=Path)
+
+
+def _servers(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_server, texts)))
+
+
+def _server(text: str) -> str:
+    """`host`, `host:port` or `[v6]:port`, as `host:port`; or `http://host:port` of this machine."""
+    try:
+        bare = text if "://" in text else f"https://{text if not _is_v6(text) else f'[{text}]'}"
+        parts = urlsplit(bare)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port, parts = None, None, urlsplit("")
+    if not host or parts.scheme not in ("http", "https") or parts.path.strip("/") or parts.query:
+        raise click.BadParameter(f"{text!r}: give host or host:port")
+    shown = f"[{host}]" if ":" in host else host
+    if parts.scheme == "https":
+        return f"{shown}:{port or HTTPS_PORT}"
+    if not _is_loopback(host):
+        raise click.BadParameter(f"{text!r}: http:// is for a server on this machine; leave it out")
+    return f"http://{shown}:{port or 8500}"
+
+
+def _is_v6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _interval(_context: click.Context, _option: click.Parameter, text: str) -> float:
+    """In seconds."""
+    try:
+        found_s = parse_duration_s(text)
+    except InvalidDuration as error:
+        raise click.BadParameter(str(error)) from None
+    if not SYNC_INTERVAL_MIN_S <= found_s <= 86400:
+        raise click.BadParameter("must be between 100ms and 24h")
+    return found_s
+
+
+@click.command(epilog=EPILOG, context_settings={"auto_envvar_prefix": "WEFT"})
+@click.option(
+    "--data-dir", type=_FILE, required=True, metavar="DIR", help="Registrations and tokens, mode 0700."
+)
+@click.option(
+    "--server",
+    "servers",
+    multiple=True,
+    required=True,
+    callback=_servers,
+    metavar="HOST[:PORT]",
+    help=f"A server's HTTPS listener; port {HTTPS_PORT} if none is given. May be repeated; asked until one "
+    "answers. The others of the cluster are learnt from it.",
+)
+@click.option(
+    "--datacenter",
+    default="dc1",
+    show_default=True,
+    callback=datacenter_name,
+    metavar="NAME",
+    help="The servers'; their certificates bear it.",
+)
+@click.option(
+    "--node-name",
+    default="",
+    callback=datacenter_name,
+    metavar="NAME",
+    help="This node; no other may have the name.  [default: the host name]",
+)
+@host_option(
+    "--advertise", "Where others reach this machine.  [default: the address that it uses to reach a server]"
+)
+@port_option("--http-port", 8500, "Consul's HTTP API, on 127.0.0.1 only")
+@click.option(
+    "--tls-ca",
+    type=_FILE,
+    metavar="FILE",
+    help="Root of all servers' certificates (`weft tls ca create`).",
+)
+@click.option(
+    "--agent-token-file",
+    type=_FILE,
+    metavar="FILE",
+    help="The token that the agent writes its node with (mode 0600): node write, and service read for all.",
+)
+@click.option(
+    "--default-token-file",
+    type=_FILE,
+    metavar="FILE",
+    help="The token of requests that bring none.  [default: the anonymous token]",
+)
+@click.option(
+    "--enable-script-checks",
+    is_flag=True,
+    help="Let checks run programs on this machine (Args). Whoever may register a service then runs what it "
+    "likes with the rights of this process: use it with ACLs, or not at all.",
+)
+@click.option(
+    "--sync-interval",
+    default="60s",
+    show_default=True,
+    callback=_interval,
+    metavar="DURATION",
+    help="How often to compare what the servers have with what is here; up to as much again by chance.",
+)
+@click.option(
+    "--ready-file", type=_FILE, metavar="FILE", help="Write where to connect as JSON once it listens."
+)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+def command(**given: Any) -> None:
+    """Run the agent of one machine: it keeps and checks its services and asks servers for the rest.
+
+    SIGINT and SIGTERM end it; what is registered stays, for a restart is no departure.
+    """
+    from registry.agent_process import AgentProcess
+
+    from .. import logs
+    from .running import serve
+
+    settings = settings_of(given)
+    logs.configure(given["log_level"])
+    serve(lambda: AgentProcess.start(settings), _tell, given["ready_file"])
+
+
+def settings_of(given: dict[str, Any]) -> "AgentSettings":
+    """Raises ConfigError where options do not go together."""
+    from registry.agent.scripts import ScriptPolicy
+    from registry.agent_process import AgentSettings
+    from registry.client_agent.servers import Trust
+    from registry.replica.peer_tls import server_name
+
+    by_tls = [it for it in given["servers"] if "://" not in it]
+    if by_tls and given["tls_ca"] is None:
+        raise ConfigError(f"--server {by_tls[0]}: give --tls-ca too, the root of the servers' certificates")
+    return AgentSettings(
+        data_dir=given["data_dir"],
+        servers=given["servers"],
+        trust=Trust(given["tls_ca"], server_name(given["datacenter"])),
+        datacenter=given["datacenter"],
+        node_name=given["node_name"],
+        advertise=given["advertise"],
+        http_port=given["http_port"],
+        sync_interval_s=given["sync_interval"],
+        scripts=ScriptPolicy.ALL if given["enable_script_checks"] else ScriptPolicy.OFF,
+        tokens=_tokens(given),
+    )
+
+
+def _tokens(given: dict[str, Any]) -> dict[str, str]:
+    files = {"agent": given["agent_token_file"], "default": given["default_token_file"]}
+    return {kind: read_token(file) for kind, file in files.items() if file}
+
+
+def _tell(process: "AgentProcess") -> None:
+    settings = process.settings
+    click.echo(
+        f"weft agent listens: HTTP http://{process.http}, datacenter {settings.datacenter}, node "
+        f"{process.node.name} ({process.node.address}), servers {', '.join(settings.servers)}, "
+        f"data in {settings.data_dir}"
+    )
