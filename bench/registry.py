@@ -24,7 +24,7 @@ _SCALE_TIMEOUT_S = 1200.0
 CASES: dict[str, tuple[int, dict[str, str]]] = {
     "write_1": (1, {"weft": "write", "etcd": "write"}),
     "write_64": (64, {"weft": "write", "etcd": "write"}),
-    "write_64_batched": (64, {"weft": "write", "etcd": "batched_write"}),
+    "write_64_batched": (64, {"weft": "batched_write", "etcd": "batched_write"}),
     "read_1": (1, {"weft": "read", "etcd": "read"}),
     "read_64": (64, {"weft": "read", "etcd": "read"}),
     "read_index_64": (64, {"weft": "read_index"}),

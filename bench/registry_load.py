@@ -4,7 +4,8 @@
 
 Both sides are called from the same loop, with the same bytes. Writes to Weft go as calls over the connection
 by which servers pass on what their clients write; what waits goes in one write. etcd has no such stream: it
-is given one Put per call by grpc.aio, and, as "batched", Txns of whatever waits.
+is given one Put per call by grpc.aio. "Batched", whatever waits is one entry of the log on both sides: the
+command that registers many services of a node, and a Txn of Puts.
 """
 
 import asyncio
@@ -38,22 +39,28 @@ _DATACENTER = "dc1"
 _NODE = Node("bench", "127.0.0.1", _DATACENTER, "00000000-0000-4000-8000-0000000000be")
 _SETTLE_S = 0.5  # connections are made meanwhile
 _ROWS = 1000  # services that writes go round
-_TXN_OPS_MAX = 128  # etcd's default bound
+_BATCH_MAX = 64  # services that one command registers; etcd's bound for a Txn is 128
 _SERIALIZABLE = etcd.RangeRequest.FromString(b"\x38\x01")  # field 7; our copy of the contract is without
 
 
-def registration(number: int) -> bytes:
-    """One service's row as a command, different from the last of that service."""
-    name = f"bench-{number % _ROWS:04d}"
-    row = Service(_NODE.name, name, name, _DATACENTER, tags=("v1",), port=1024 + number % 60_000)
+def registration(*numbers: int) -> bytes:
+    """A command with a row of each of these services, different from the last of that service."""
     stamp = commands.Stamp(int(time.time() * 1000), os.urandom(commands.REQUEST_ID_BYTES))
-    return commands.register(stamp, _NODE, [row]).SerializeToString()
+    return commands.register(stamp, _NODE, map(_row, numbers)).SerializeToString()
+
+
+def _row(number: int) -> Service:
+    name = f"bench-{number % _ROWS:04d}"
+    return Service(_NODE.name, name, name, _DATACENTER, tags=("v1",), port=1024 + number % 60_000)
 
 
 class Target(Protocol):
     """Calls of one client; each raises unless the server says that it is done."""
 
     async def write(self, number: int) -> None: ...
+
+    async def batched_write(self, number: int) -> None:
+        """In one entry of the log with whatever else waits."""
 
     async def read(self, number: int) -> None:
         """Linearizable."""
@@ -63,28 +70,46 @@ class Target(Protocol):
     async def close(self) -> None: ...
 
 
+Waiting = list[tuple[int, "asyncio.Future[None]"]]
+
+
 class Queue:
-    """What clients want sent, as many as wait at a time."""
+    """Joins what waits to batches, each row once: a round of `_ROWS` is longer than one."""
 
-    def __init__(self, send: Callable[[list[tuple[Any, "asyncio.Future[Any]"]]], Awaitable[None]]) -> None:
-        self._send = send
-        self._waiting: list[tuple[Any, asyncio.Future[Any]]] = []
+    def __init__(self, write: Callable[..., Awaitable[None]]) -> None:
+        self._write = write
+        self._waiting: Waiting = []
         self._wake = asyncio.Event()
+        self._tasks = Tasks()
+        self._tasks.spawn(self._run(), "batches")
 
-    async def ask(self, item: Any) -> Any:
-        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, outcome))
+    async def ask(self, number: int) -> None:
+        outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((number, outcome))
         self._wake.set()
-        return await outcome
+        await outcome
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                part = self._waiting[:_TXN_OPS_MAX]
-                del self._waiting[:_TXN_OPS_MAX]
-                await self._send(part)
+                part = self._waiting[:_BATCH_MAX]
+                del self._waiting[:_BATCH_MAX]
+                self._tasks.spawn(self._carry(part), "batch")
+
+    async def _carry(self, part: Waiting) -> None:
+        try:
+            await self._write(*(number for number, _ in part))
+        except LoadFailed as error:
+            for _, outcome in part:
+                outcome.set_exception(error)
+            return
+        for _, outcome in part:
+            outcome.set_result(None)
+
+    async def close(self) -> None:
+        await self._tasks.close()
 
 
 class WeftTarget:
@@ -92,6 +117,7 @@ class WeftTarget:
 
     def __init__(self, told: dict[str, Any], link: Link, http: str) -> None:
         self._link = link
+        self._queue = Queue(self.write)
         self._address = http
         self._http = aiohttp.ClientSession(
             headers={"X-Consul-Token": told["token"]}, connector=aiohttp.TCPConnector(limit=0)
@@ -113,10 +139,13 @@ class WeftTarget:
             await asyncio.sleep(0.2)
         raise LoadFailed("no server says that it leads")
 
-    async def write(self, number: int) -> None:
-        answer = await self._link.call(raft.Call(command=registration(number)))
+    async def write(self, *numbers: int) -> None:
+        answer = await self._link.call(raft.Call(command=registration(*numbers)))
         if answer.outcome != raft.Answer.APPLIED or answer.code:
             raise LoadFailed(f"a write was refused: {answer.message}")
+
+    async def batched_write(self, number: int) -> None:
+        await self._queue.ask(number)
 
     async def read_index(self, number: int) -> None:
         """What makes a read linearizable, without the row."""
@@ -138,6 +167,7 @@ class WeftTarget:
                 raise LoadFailed(f"a read was answered {response.status}: {body[:200]!r}")
 
     async def close(self) -> None:
+        await self._queue.close()
         await self._link.close()
         await self._http.close()
 
@@ -168,16 +198,14 @@ async def _identify(address: str, contexts: PeerContexts) -> raft.Identity:
 
 
 class EtcdTarget:
-    """The leader of an etcd cluster; with `batched`, writes that wait go in one Txn."""
+    """The leader of an etcd cluster."""
 
     def __init__(self, address: str) -> None:
         self._way = grpc.aio.insecure_channel(address)
         self._put = self._call("Put", etcd.PutRequest, etcd.PutResponse)
         self._range = self._call("Range", etcd.RangeRequest, etcd.RangeResponse)
         self._txn = self._call("Txn", etcd.TxnRequest, etcd.TxnResponse)
-        self._tasks = Tasks()
-        self._queue = Queue(self._send)
-        self._tasks.spawn(self._queue.run(), "transactions")
+        self._queue = Queue(self._write_all)
 
     def _call(self, name: str, request: Any, response: Any) -> Any:
         return self._way.unary_unary(
@@ -200,22 +228,14 @@ class EtcdTarget:
         await self._put(_put(number))
 
     async def batched_write(self, number: int) -> None:
-        await self._queue.ask(_put(number))
+        await self._queue.ask(number)
 
-    async def _send(self, part: list[tuple[Any, "asyncio.Future[Any]"]]) -> None:
-        self._tasks.spawn(self._carry(part), "transaction")
-
-    async def _carry(self, part: list[tuple[Any, "asyncio.Future[Any]"]]) -> None:
-        # A key may stand in a transaction once; a round of `_ROWS` is longer than what can wait.
-        request = etcd.TxnRequest(success=[etcd.RequestOp(request_put=put) for put, _ in part])
+    async def _write_all(self, *numbers: int) -> None:
+        request = etcd.TxnRequest(success=[etcd.RequestOp(request_put=_put(number)) for number in numbers])
         try:
             await self._txn(request)
         except grpc.aio.AioRpcError as error:
-            for _, outcome in part:
-                outcome.set_exception(LoadFailed(f"etcd: {error.details()}"))
-            return
-        for _, outcome in part:
-            outcome.set_result(None)
+            raise LoadFailed(f"etcd: {error.details()}") from None
 
     async def read(self, number: int) -> None:
         self._check(await self._range(etcd.RangeRequest(key=_key(number))))
@@ -231,7 +251,7 @@ class EtcdTarget:
             raise LoadFailed("etcd found no row")
 
     async def close(self) -> None:
-        await self._tasks.close()
+        await self._queue.close()
         await self._way.close(None)
 
 
