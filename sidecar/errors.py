@@ -4,6 +4,7 @@ WeftError
 ├── InvalidResource         expected: the registry sent what we cannot obey; the delta is refused
 ├── CredentialRejected      expected: the registry no longer knows our credential; we stop serving
 ├── RegistryUnreachable     expected: serving goes on with what is known
+├── FetchFailed             expected: a document was not fetched; what is known of it stays in use
 ├── InvalidQuery            expected: a query to the admin port does not say what it wants
 ├── TapsFull                expected: as many taps are open as may be
 └── RequestRefused          expected: one request is answered by us; `respond.ANSWERS` says how
@@ -47,6 +48,10 @@ class CredentialRejected(UsageError):
 
 class RegistryUnreachable(Unavailable):
     """Expected. The registry did not answer; what is served already stays served."""
+
+
+class FetchFailed(Unavailable):
+    """Expected. A document that an entry names was not fetched, and why."""
 
 
 class InvalidQuery(UsageError):

@@ -29,5 +29,18 @@ INJECTED = Event(
     ("source", "fault"),
 )
 
-EVENTS: tuple[Event, ...] = (MIRRORED, RATE_LIMITED, INJECTED, TCP_BYTES, SPANS, ACCESS_LOG_LINES, TAPPED)
+KEY_FETCHES = Event(
+    "weft_key_set_fetches", "Fetches of key sets of JWT providers, by result.", ("provider", "result")
+)
+
+EVENTS: tuple[Event, ...] = (
+    MIRRORED,
+    RATE_LIMITED,
+    INJECTED,
+    TCP_BYTES,
+    SPANS,
+    ACCESS_LOG_LINES,
+    TAPPED,
+    KEY_FETCHES,
+)
 """In the order of /metrics and of docs/metrics.md."""

@@ -5,16 +5,16 @@ on its proven identity and on nothing else, so a memo of it needs exactly (snaps
 rule asks of each request besides is its `Gate`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from weft.spiffe import SpiffeId
 
-from ..admission import Admission
+from ..admission import Admission, JwtProvider
 from ..snapshot import Rule
 from .fields import ANY_SERVICE
 from .gate import Gate
-from .tokens import Verifier
+from .tokens import KeySet, Verifier, given_keys
 
 _ASKS_NOTHING = Admission()
 
@@ -35,10 +35,14 @@ class Authorizer:
     __slots__ = ("_default", "_rules", "reads", "verifiers")
 
     def __init__(
-        self, rules: Sequence[Rule], default_allow: bool, admission: Admission = _ASKS_NOTHING
+        self,
+        rules: Sequence[Rule],
+        default_allow: bool,
+        admission: Admission = _ASKS_NOTHING,
+        keys: Callable[[JwtProvider], KeySet] = given_keys,
     ) -> None:
-        """Raises InvalidResource where a key set cannot be read."""
-        self.verifiers = {name: Verifier(it) for name, it in admission.providers.items()}
+        """`keys` of a provider. Raises InvalidResource where a key set cannot be read."""
+        self.verifiers = {name: Verifier(it, keys(it)) for name, it in admission.providers.items()}
         self._rules = [(rule, self._verdict(rule, admission)) for rule in rules]
         self._default = Verdict(default_allow, "default allow" if default_allow else "default deny")
         if default_allow and admission.jwt:

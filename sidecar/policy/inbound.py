@@ -26,7 +26,7 @@ from .faults import fault_of
 from .fields import check_count, rule_of
 from .match import header_name, http_match, is_text
 from .numbers import number, seconds
-from .tokens import keys_of
+from .tokens import JWKS_BYTES_MAX, keys_of
 
 RULES_MAX = 10_000  # intentions of one service; read through once per new caller
 PERMISSIONS_MAX = 256  # of one rule; asked in turn for each new head
@@ -38,7 +38,6 @@ CLAIMS_MAX = 64
 DEPTH_MAX = 16  # of a claim's path
 SKEW_S_MAX = 24 * 3600
 TEXT_BYTES_MAX = 4096
-JWKS_BYTES_MAX = 256 * 1024
 CACHE_MS_MAX = 24 * 3600 * 1000
 FETCH_MS_MAX = 60_000
 RETRIES_MAX = 100

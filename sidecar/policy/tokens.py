@@ -5,11 +5,10 @@ proves but for its times depends on its octets and the provider alone, so it is 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -18,6 +17,7 @@ from ..errors import InvalidResource
 from ..h2.block import Field, Head
 
 TOKEN_BYTES_MAX = 16 * 1024
+JWKS_BYTES_MAX = 256 * 1024
 KEYS_MAX = 64  # of one set; a token without a key id is tried with each
 RSA_BITS_MIN = 2048  # NIST SP 800-131A
 MEMO_MAX = 256  # tokens whose proof is remembered, per provider; a signature costs 30 to 100 µs to check
@@ -63,15 +63,36 @@ class Proof(NamedTuple):
         return claim.value in found if isinstance(found, list) else found == claim.value
 
 
+def _nothing() -> None:
+    """Of a set that never changes."""
+
+
+class KeySet:
+    """Keys, as they are now. `miss` is called when a token names one that is not there, and `missing` is for
+    whoever then looks for it."""
+
+    __slots__ = ("keys", "miss", "missing")
+
+    def __init__(self, keys: tuple[Key, ...], miss: Callable[[], None] = _nothing) -> None:
+        self.keys = keys
+        self.miss = miss
+        self.missing = False
+
+    def put(self, keys: tuple[Key, ...]) -> None:
+        """From now on it holds these; what it said of any token is forgotten."""
+        self.keys = (*keys,)  # another object, so that memos are void
+        self.missing = False
+
+
 class Verifier:
     """One provider. `reads` are the header names that its tokens may stand in."""
 
-    __slots__ = ("_keys", "_memo", "provider", "reads")
+    __slots__ = ("_keys", "_memo", "_set", "provider", "reads")
 
-    def __init__(self, provider: JwtProvider) -> None:
-        """Raises InvalidResource where its key set cannot be read."""
+    def __init__(self, provider: JwtProvider, key_set: KeySet) -> None:
         self.provider = provider
-        self._keys = keys_of(f"jwt-provider/{provider.name}", provider.jwks) if provider.jwks else ()
+        self._set = key_set
+        self._keys = key_set.keys  # that the memo was made with
         self._memo: dict[str, Proof] = {}
         self.reads = frozenset(
             it.name.encode() if it.place is Place.HEADER else b"cookie"
@@ -80,13 +101,17 @@ class Verifier:
         )
 
     def prove(self, head: Head) -> Proof:
-        """What the token in the request proves. Depends on the head alone."""
+        """What the token in the request proves. Depends on the head and the keys alone."""
         name = self.provider.name
+        if self._keys is not self._set.keys:
+            self._keys = self._set.keys
+            self._memo.clear()
         for location in self.provider.locations:
             token = token_at(head, location)
             if token is not None:
                 if not self._keys:
-                    return Proof(name, f"the keys of {name} are not here: key sets are not fetched yet")
+                    self._set.miss()
+                    return Proof(name, f"the keys of {name} have not been fetched")
                 return self._proof(token)._replace(location=location)
         return Proof(name, f"there is no token of {name}")
 
@@ -103,6 +128,8 @@ class Verifier:
         name = self.provider.name
         claims = _signed(token, self._keys)
         if claims is None:
+            if not _names_one_of(token, self._keys):
+                self._set.miss()
             return Proof(name, f"the token is not signed by a key of {name}")
         if self.provider.issuer and claims.get("iss") != self.provider.issuer:
             return Proof(name, f"the token is not of {name}'s issuer")
@@ -126,6 +153,12 @@ class Verifier:
         return ((self.provider.forward_header.encode(), value.encode()),)
 
 
+def given_keys(provider: JwtProvider) -> KeySet:
+    """Of a provider whose set is in its entry. Raises InvalidResource where it cannot be read."""
+    jwks = provider.jwks
+    return KeySet(keys_of(f"jwt-provider/{provider.name}", jwks) if jwks else ())
+
+
 def keys_of(where: str, jwks: str) -> tuple[Key, ...]:
     """The public keys of a set that can check signatures (RFC 7517). Raises InvalidResource."""
     try:
@@ -144,6 +177,8 @@ def _key(said: object) -> Key | None:
     """None where it is of no use here: sets may hold keys for other purposes (RFC 7517 section 5)."""
     if not isinstance(said, dict) or said.get("use", "sig") != "sig":
         return None
+    import jwt  # here and below: 2 MB that only sidecars with providers pay
+
     try:
         key = jwt.PyJWK(said).key
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError, NotImplementedError):
@@ -168,11 +203,10 @@ def _algorithms(key: object) -> tuple[str, ...]:
 
 def _signed(token: str, keys: tuple[Key, ...]) -> dict[str, Any] | None:
     """The claims, if one of the keys has signed them."""
-    if len(token) > TOKEN_BYTES_MAX:
-        return None
-    try:
-        key_id = jwt.get_unverified_header(token).get("kid")
-    except (jwt.PyJWTError, ValueError, RecursionError):
+    import jwt
+
+    key_id = _key_id(token)
+    if key_id is None:
         return None
     for key in keys:
         if key_id and key.key_id and key.key_id != key_id:
@@ -184,6 +218,24 @@ def _signed(token: str, keys: tuple[Key, ...]) -> dict[str, Any] | None:
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             return None
     return None
+
+
+def _key_id(token: str) -> str | None:
+    """What the token says of its key, "" where that is nothing; None where it is no token."""
+    import jwt
+
+    if len(token) > TOKEN_BYTES_MAX:
+        return None
+    try:
+        return str(jwt.get_unverified_header(token).get("kid") or "")
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        return None
+
+
+def _names_one_of(token: str, keys: tuple[Key, ...]) -> bool:
+    """Whether another set of keys would not change what the token proves."""
+    key_id = _key_id(token)
+    return key_id is None or any(key_id == key.key_id for key in keys if key_id)
 
 
 def _time(claims: Mapping[str, Any], name: str, absent: float) -> float | None:

@@ -17,6 +17,7 @@ from ..h2.connection import Connection
 from ..h2.outbox import Outbox
 from ..h2.settings import STREAMS_MAX
 from ..identity import TlsContexts
+from ..key_sets import KeySets
 from ..outlets import Outlets
 from ..snapshot import Address, Snapshot, Target
 from ..telemetry import PoolSeries, Telemetry
@@ -75,8 +76,15 @@ class Engine:
         self.apps = App(self._app_pool)
         self.app = self.apps.http2
         self.app.pending_max = STREAMS_MAX  # what one caller may have open must find a place
+        self._key_sets = KeySets(self._tasks, clock, rng.random, telemetry, self._judge_anew)
         self.inbound = InboundSide(
-            self.outbox, self.apps, telemetry, own=snapshot.identity, tls=lambda: self._tls, clock=clock
+            self.outbox,
+            self.apps,
+            telemetry,
+            own=snapshot.identity,
+            tls=lambda: self._tls,
+            clock=clock,
+            keys=self._key_sets.of,
         )
         self._app_health = AppHealth(self.apps, self.outbox, self._tasks, self.inbound.app_is)
         self._inbound_listener = Listener(snapshot.inbound.listen, self.inbound.accept)
@@ -164,6 +172,7 @@ class Engine:
         policy = snapshot.inbound.app_policy
         self.apps.configure(snapshot.inbound.app, snapshot.inbound.app_protocol, policy.connect_timeout_s)
         self._app_health.configure(snapshot.inbound.app, policy.checks)
+        self._key_sets.configure(snapshot.inbound.admission.providers.values())
         self.inbound.configure(snapshot.inbound)
         self._apply_egress(snapshot)
         old_pools = self._apply_targets(snapshot)
@@ -182,6 +191,9 @@ class Engine:
         for pool in old_pools:  # last: what waits there is answered by nobody's new rules
             pool.close()
         self._observe()
+
+    def _judge_anew(self) -> None:
+        self.inbound.forget_plans()
 
     def _observe(self) -> None:
         """Sides look at single requests only while something asks for it."""
@@ -434,6 +446,7 @@ class Engine:
             },
             "targets": {target_id: pool.status() for target_id, pool in self.pools.items()},
             "held_bytes": self.outbox.held,
+            "key_sets": self._key_sets.status(),
         }
 
 

@@ -6,7 +6,7 @@ from weft.clock import Clock
 from weft.spiffe import SpiffeId
 from weft.svid import UntrustedPeer
 
-from ..admission import Admission, Fault, PathPolicy, Place, Underscored
+from ..admission import Admission, Fault, JwtProvider, PathPolicy, Place, Underscored
 from ..errors import AmbiguousRequest, AppUnhealthy, CallerDenied, NotParsed, TokenRefused
 from ..h2.block import Field, Head
 from ..h2.outbox import Outbox
@@ -17,6 +17,7 @@ from ..policy.buckets import Limiter
 from ..policy.gate import Judgement
 from ..policy.match import Matcher, reads_of
 from ..policy.reading import as_sent
+from ..policy.tokens import KeySet
 from ..respond import ANSWERS, Answer
 from ..snapshot import Inbound, Protocol
 from ..telemetry import Direction, Telemetry
@@ -56,6 +57,7 @@ class InboundSide(Side):
         own: SpiffeId,
         tls: Callable[[], TlsContexts],
         clock: Clock,
+        keys: Callable[[JwtProvider], KeySet],
     ) -> None:
         super().__init__(outbox, app.http2, telemetry)
         self.app = app
@@ -63,6 +65,7 @@ class InboundSide(Side):
         self.own = own
         self._tls = tls
         self._clock = clock
+        self._keys = keys
         self._authorizer = Authorizer((), False)
         self._bytes_refused = False
         self._configured: Inbound | None = None
@@ -172,7 +175,7 @@ class InboundSide(Side):
         if inbound == self._configured:  # what was decided stands
             return
         self._configured = inbound
-        self._authorizer = Authorizer(inbound.rules, inbound.default_allow, inbound.admission)
+        self._authorizer = Authorizer(inbound.rules, inbound.default_allow, inbound.admission, self._keys)
         told = (it.forward_header.encode() for it in inbound.admission.providers.values())
         self._ours = frozenset((CALLER_FIELD, *filter(None, told)))
         http = inbound.app_protocol not in (Protocol.UNKNOWN, Protocol.TCP)

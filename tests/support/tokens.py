@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 
 from sidecar.admission import Claim, JwtProvider, ProviderClaims, Requirement
+from sidecar.policy.tokens import Verifier, given_keys
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 NAMES = ("rsa", "p256", "p384", "p521", "ed25519", "other")
@@ -66,3 +67,8 @@ def asks(*names: str, claims: Sequence[tuple[str, str]] = ()) -> Requirement:
     """A token of one of these providers, with these claims of the payload's root."""
     wanted = tuple(Claim(tuple(path.split(".")), value) for path, value in claims)
     return tuple(ProviderClaims(name, wanted) for name in names)
+
+
+def verifier_of(said: JwtProvider) -> Verifier:
+    """Of a provider whose keys are given."""
+    return Verifier(said, given_keys(said))

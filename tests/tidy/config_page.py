@@ -31,9 +31,6 @@ router on a service whose protocol is declared as `tcp`, a subset that its resol
 
 A protocol need not be declared: sidecars detect it, and routers and splitters work without.
 
-**Not in force yet**, although it is taken, checked and sent to sidecars: key sets of jwt-providers that must
-be fetched are not. Tokens of such a provider are refused.
-
     curl -s 127.0.0.1:8500/v1/discovery-chain/orders
 
 shows what entries make of calls to a service: the chain from its router over splitters to resolvers and

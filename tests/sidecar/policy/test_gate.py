@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from sidecar.admission import Permission, Requirement
 from sidecar.h2.block import Head
 from sidecar.policy.gate import Gate, reads_path
-from sidecar.policy.tokens import Verifier
 from sidecar.traffic import HeaderMatch, HttpMatch, TextKind
 from tests.sidecar.policy.test_tokens import NOW, head
-from tests.support.tokens import asks, provider, token
+from tests.support.tokens import asks, provider, token, verifier_of
 
-VERIFIERS = {name: Verifier(provider(name, issuer=name)) for name in ("a", "b")}
+VERIFIERS = {name: verifier_of(provider(name, issuer=name)) for name in ("a", "b")}
 TOKENS = {
     "": "",
     "a": token({"iss": "a", "exp": NOW + 100, "role": "admin"}),

@@ -14,8 +14,8 @@ from sidecar.admission import BEARER, Claim, Location, Place
 from sidecar.errors import InvalidResource
 from sidecar.h2.block import Head
 from sidecar.h2.fields import request_head
-from sidecar.policy.tokens import MEMO_MAX, TOKEN_BYTES_MAX, Proof, Verifier, keys_of
-from tests.support.tokens import jwk, jwks, key, provider, token
+from sidecar.policy.tokens import MEMO_MAX, TOKEN_BYTES_MAX, Proof, keys_of
+from tests.support.tokens import jwk, jwks, key, provider, token, verifier_of
 
 NOW = 1_700_000_000.0
 EVERY = jwks("rsa", "p256", "p384", "p521", "ed25519")
@@ -27,7 +27,7 @@ def head(*fields: tuple[str, str], path: str = "/") -> Head:
 
 
 def prove(said: str, **settings: Any) -> Proof:
-    return Verifier(provider(**settings)).prove(head(("authorization", f"Bearer {said}")))
+    return verifier_of(provider(**settings)).prove(head(("authorization", f"Bearer {said}")))
 
 
 def trouble(said: str, now: float = NOW, **settings: Any) -> str:
@@ -154,7 +154,7 @@ def test_where_tokens_stand() -> None:
         Location(Place.QUERY, "t"),
         Location(Place.COOKIE, "c"),
     )
-    verifier = Verifier(provider(locations=places))
+    verifier = verifier_of(provider(locations=places))
     assert verifier.reads == {b"authorization", b"x-token", b"cookie"}
     for request, place in (
         (head(("authorization", f"bearer {said}")), places[0]),
@@ -172,7 +172,7 @@ def test_where_tokens_stand() -> None:
 def test_the_payload_is_forwarded_as_it_came() -> None:
     said = token({"x": "?"})
     for padded in (False, True):
-        verifier = Verifier(provider(forward_header="x-claims", pad_forward_header=padded))
+        verifier = verifier_of(provider(forward_header="x-claims", pad_forward_header=padded))
         ((name, value),) = verifier.forwarded(verifier.prove(head(("authorization", f"Bearer {said}"))))
         assert name == b"x-claims" and value.rstrip(b"=").decode() == said.split(".")[1]
         assert not padded or len(value) % 4 == 0
@@ -198,11 +198,11 @@ def test_a_set_without_a_key_is_refused(said: str) -> None:
 
 
 def test_keys_that_must_be_fetched_prove_nothing_yet() -> None:
-    assert "not fetched" in trouble(token(), jwks="")
+    assert "have not been fetched" in trouble(token(), jwks="")
 
 
 def test_the_memo_is_bounded_and_of_one_provider() -> None:
-    verifier, strict = Verifier(provider()), Verifier(provider("b", issuer="other"))
+    verifier, strict = verifier_of(provider()), verifier_of(provider("b", issuer="other"))
     for number in range(MEMO_MAX + 3):
         verifier.prove(head(("authorization", f"Bearer {number}")))
     assert len(verifier._memo) <= MEMO_MAX
