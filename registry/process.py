@@ -64,6 +64,7 @@ from .replica.membership import Membership
 from .replica.options import Options
 from .replica.peer_tls import server_name
 from .replica.replica import Replica
+from .rpc.drains import Drains
 from .rpc.mesh import Compiler, Mesh
 from .rpc.registration import Registration
 from .rpc.server import GrpcServer
@@ -204,8 +205,8 @@ class Registry:
         compiler = ProxyCompiler(CompileSettings(self.settings.default_allow))
         proof = ServerProof(keys.operator, self.log.view)
         self.measuring = Measuring(self._clock.monotonic, to_leader, proof)
-        compiled = Compiler(compiler.resources, depends)
-        self.mesh = Mesh(self.log, self.issuer, compiled, self.measuring, to_leader)
+        compiled, drains = Compiler(compiler.resources, depends), Drains(self._writer)
+        self.mesh = Mesh(self.log, self.issuer, compiled, self.measuring, drains, to_leader)
         credentials = Credentials(
             self._writer,
             os.urandom,

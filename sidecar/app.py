@@ -23,6 +23,7 @@ from . import memory
 from .access_log import AccessLog
 from .admin import Admin
 from .config import SidecarConfig
+from .draining import DrainReports
 from .errors import CredentialRejected, RegistryUnreachable
 from .export import Export
 from .identity import Identity, Svid, TlsContexts
@@ -92,6 +93,7 @@ class Sidecar:
         )
         self._tasks = Tasks()
         self._access_log = AccessLog(self._outlets.log, self._telemetry)
+        self._drain_reports = DrainReports(self._telemetry, self._session.tell)
         self._export: Export | None = None  # from the first snapshot on
         self._asked = 0  # how often we were told to stop
 
@@ -153,6 +155,7 @@ class Sidecar:
         await self._serving.started.wait()
         self._spawn(self._access_log.run(), "access log")
         self._spawn(Observer(self._session, self._telemetry, self._rng).run(), "observation")
+        self._spawn(self._drain_reports.run(), "reports of a drain")
         self._announce(admin_address)
 
     def _follow(self, svid: Svid, resources: Resources | None) -> None:
@@ -206,6 +209,7 @@ class Sidecar:
         await self._serving.use_snapshot(snapshot)
         await self._tell_of_requests(snapshot)
         self._compare_signer()
+        self._drain_reports.use(snapshot.draining)
         if self._writer:
             self._writer.config(resources, snapshot.index)
 

@@ -44,6 +44,7 @@ class Session:
         self._addresses = tuple(addresses or credential.registry_addresses)
         self._turn = 0
         self._channel: grpc.aio.Channel | None = None
+        self._outbox: asyncio.Queue[mesh_pb2.SubscribeRequest] | None = None  # of the open subscription
 
     @property
     def address(self) -> str:
@@ -78,6 +79,7 @@ class Session:
         ends the stream and travels on."""
         outbox: asyncio.Queue[mesh_pb2.SubscribeRequest] = asyncio.Queue()
         outbox.put_nowait(mesh_pb2.SubscribeRequest(hello=hello))
+        self._outbox = outbox
         stream = self._stub().Subscribe(_drained(outbox), metadata=self._metadata)
         try:
             async for delta in stream:
@@ -85,6 +87,7 @@ class Session:
         except grpc.aio.AioRpcError as error:
             raise self._translated(error) from None
         finally:
+            self._outbox = None
             stream.cancel()
         raise RegistryUnreachable(f"registry {self.address} ended the stream")
 
@@ -108,6 +111,11 @@ class Session:
         finally:
             stream.cancel()
         raise RegistryUnreachable(f"registry {self.address} ended the stream")
+
+    def tell(self, open_: mesh_pb2.Open) -> None:
+        """Sends what is open, if there is a subscription to send it on."""
+        if self._outbox is not None and self._outbox.empty():
+            self._outbox.put_nowait(mesh_pb2.SubscribeRequest(open=open_))
 
     def _stub(self) -> "mesh_pb2_grpc.MeshAsyncStub":
         if self._channel is None:

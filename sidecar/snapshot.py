@@ -136,3 +136,4 @@ class Snapshot:
     locality: Locality = NOWHERE  # of this instance
     header_list_max: int = HEADER_LIST_BYTES_MAX  # of a request, as RFC 9113 counts it
     egress: Egress | None = None  # None: there is no forward proxy
+    draining: bool = False  # the registry takes this instance out, and wants to hear what is open

@@ -12,13 +12,12 @@ from weft.errors import WeftError
 
 from ..acl.caller import EVERYBODY
 from ..catalog import watches
-from ..catalog.model import CRITICAL, PASSING, WARNING, Check
+from ..catalog.model import CRITICAL, PASSING, WARNING, Check, is_maintenance
 from ..errors import CommandRefused
 from ..replica.port import Log
 from . import alias
 from .errors import UnknownService
 from .local import OUTPUT_CHARS_MAX, Agent
-from .maintenance import is_maintenance
 from .probes import Prober
 from .status import Outcome, Tracker
 

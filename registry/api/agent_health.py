@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 from ..acl.access import Access
 from ..agent.errors import UnknownService
-from ..agent.maintenance import is_maintenance
-from ..catalog.model import CRITICAL, PASSING, WARNING, Check, Service
+from ..catalog.model import CRITICAL, PASSING, WARNING, Check, Service, is_maintenance
 from .handling import Call
 from .respond import JSON_TYPE, TEXT_TYPE, Reply
 from .views import Json, agent_service, check

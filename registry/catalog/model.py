@@ -460,6 +460,16 @@ class ServiceEntry(NamedTuple):
         return aggregate(self.checks)
 
 
+NODE_MAINTENANCE = "_node_maintenance"
+SERVICE_MAINTENANCE = "_service_maintenance:"  # the service's id follows
+"""Ids of checks by which an operator takes a node or an instance out, under Consul's names."""
+
+
+def is_maintenance(check: Check) -> bool:
+    """Whether this check was set by an operator, and no probe will ever change it."""
+    return check.id == NODE_MAINTENANCE or check.id.startswith(SERVICE_MAINTENANCE)
+
+
 def aggregate(checks: tuple[Check, ...]) -> str:
     """The worst status of all; passing when there is none."""
     worst = PASSING

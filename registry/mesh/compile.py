@@ -13,7 +13,7 @@ from weft.pb.mesh.v1 import mesh_pb2 as pb
 from weft.spiffe import SpiffeId
 
 from ..catalog import codec, watches
-from ..catalog.model import CONNECT_PROXY, Cluster, Node, Proxy, Service, Upstream
+from ..catalog.model import CONNECT_PROXY, SERVICE_MAINTENANCE, Cluster, Node, Proxy, Service, Upstream
 from ..catalog.proxy_config import DEFAULT_PROTOCOL, read_proxy
 from ..catalog.rules import bind_address, is_ip
 from ..catalog.state import State
@@ -116,7 +116,7 @@ class ProxyCompiler:
         self, state: State, cluster: Cluster, instance_key: str, row: Service, proxy: Proxy
     ) -> pb.Resource:
         node = state.nodes.get((row.node,))
-        inputs = (cluster, row, node, state.config_entries)
+        inputs = (cluster, row, node, state.config_entries, _draining(state, row))
         return self._get(
             "proxy", instance_key, inputs, lambda: _proxy(state, cluster, instance_key, row, proxy, node)
         )
@@ -212,6 +212,7 @@ def depends(state: State, instance_key: str) -> frozenset[WatchKey]:
     if not proxy or not proxy.proxy:
         return frozenset(keys)
     keys.add(watches.instance(proxy.instance_key))
+    keys.add(watches.connect(proxy.proxy.destination_service))  # its own maintenance
     keys.update(match_destination(state, proxy.proxy.destination_service).keys)
     service = proxy.proxy.destination_service
     entries = set(entries_of(service))
@@ -268,10 +269,18 @@ def _proxy(
             protocol=protocol if protocol in _SERVED else DEFAULT_PROTOCOL,
             app_protocol=PROTOCOLS[protocol],
             locality=locality_of(row) or (locality_of(application) if application else None),
+            draining=_draining(state, row),
         )
     )
     settle(made.proxy, state, proxy.destination_service)
     return made
+
+
+def _draining(state: State, row: Service) -> bool:
+    """Whether this proxy itself is in maintenance. (Who watches the checks of its application, or of all
+    that runs on its node, would wake with each of them.)"""
+    found = state.checks.get((row.node, SERVICE_MAINTENANCE + row.id))
+    return found is not None and found.service_id == row.id
 
 
 def _jwt_provider(entry: JwtProvider) -> pb.Resource:

@@ -7,7 +7,16 @@ import orjson
 
 from weft.pb.mesh.v1 import mesh_pb2 as pb
 
-from ..catalog.model import CRITICAL, PASSING, WARNING, Check, Service, ServiceEntry, aggregate
+from ..catalog.model import (
+    CRITICAL,
+    PASSING,
+    WARNING,
+    Check,
+    Service,
+    ServiceEntry,
+    aggregate,
+    is_maintenance,
+)
 from ..catalog.state import State
 from ..config_entries.routing import Subset
 from ..filter.expression import filter_of
@@ -18,13 +27,20 @@ ALL_INSTANCES = Subset()
 
 
 def endpoints(state: State, service: str, subset: Subset = ALL_INSTANCES) -> pb.Endpoints:
-    """Those that the subset's filter keeps, in the order of node and id.
+    """Those that the subset's filter keeps, in the order of node and id; none that is in maintenance.
 
     A proxy is as healthy as the worst of itself, its node and the application behind it: a live sidecar
     in front of a dead application is of no use to a caller.
     """
-    entries = filter(_keeps(subset), state.connect_nodes(service).rows)
+    kept = filter(_keeps(subset), state.connect_nodes(service).rows)
+    entries = (entry for entry in kept if not _is_maintained(state, entry))
     return pb.Endpoints(endpoints=[_endpoint(state, entry, subset.only_passing) for entry in entries])
+
+
+def _is_maintained(state: State, entry: ServiceEntry) -> bool:
+    """Whether callers' sidecars are to let what is open on it end and begin nothing, even where so few are
+    well that the sick ones are tried too."""
+    return any(map(is_maintenance, _checks(state, entry)))
 
 
 class Standing(NamedTuple):

@@ -25,6 +25,7 @@ from ..identity.issuer import Issuer
 from ..operator.forward import ToLeader
 from ..operator.measuring import Measuring
 from ..replica.port import Log
+from .drains import Drains
 from .observe import Observed
 from .respond import abort
 from .session import ProtocolViolation, Session, TooManyStreams
@@ -54,6 +55,7 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
         issuer: Issuer,
         compiler: Compiler,
         measuring: Measuring,
+        drains: Drains,
         to_leader: ToLeader | None = None,
     ) -> None:
         self._measuring = measuring
@@ -61,11 +63,13 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
         self._to_leader = to_leader
         self._issuer = issuer
         self._compiler = compiler
+        self._drains = drains
         self._streams: Counter[tuple[str, str]] = Counter()
         self._tasks = Tasks()
         self.compilations = 0
 
     async def close(self) -> None:
+        await self._drains.close()
         await self._tasks.close()
 
     async def SignCertificate(
@@ -138,6 +142,10 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
 
     def depends(self, state: State, key: str) -> frozenset[WatchKey]:
         return self._compiler.depends(state, key)
+
+    def opened(self, key: str, open_: pb.Open) -> None:
+        """A sidecar says what it still carries."""
+        self._drains.told(key, open_)
 
     @property
     def replica(self) -> Log:
@@ -218,13 +226,16 @@ class _Stream:
         request = self._reading.result()
         if request is None:
             return False
-        self._acked(request)
+        if request.WhichOneof("kind") == "open":
+            self._mesh.opened(self._key, request.open)
+        else:
+            self._acked(request)
         self._reading = self._read()
         return True
 
     def _acked(self, request: pb.SubscribeRequest) -> None:
         if request.WhichOneof("kind") != "ack":
-            raise ProtocolViolation("after Hello, a sidecar sends Ack only")
+            raise ProtocolViolation("after Hello, a sidecar sends Ack and Open only")
         if reason := self._session.acked(request.ack):
             log.warning("configuration refused", instance=self._key, reason=reason)
 

@@ -74,6 +74,7 @@ def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> 
         locality=locality_of(proxy.locality),
         header_list_max=header_list_max_of(proxy),
         egress=egress,
+        draining=proxy.draining,
     )
 
 

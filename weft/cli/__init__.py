@@ -20,6 +20,8 @@ COMMANDS = {
     "agent": "Run the agent of one machine: its services, its checks, the API for its programs.",
     "sidecar": "Run the sidecar of one service instance.",
     "services": "Register and deregister services of this node.",
+    "drain": "Take an instance out of use without failing a request.",
+    "maint": "Maintenance of this node or of one service.",
     "catalog": "Look into the catalog: services, nodes, instances.",
     "intention": "Say which service may call which.",
     "config": "Config entries: routing, defaults, permissions, faults, limits.",

@@ -16,6 +16,14 @@ def takes_format(function: F) -> F:
     )(function)
 
 
+def show_result(form: str, document: object, text: str) -> None:
+    """What a command did: a sentence for people, the document for programs."""
+    if form == "json":
+        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+    else:
+        click.echo(text)
+
+
 def show(form: str, document: object, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Prints the document as JSON, or the rows under their columns."""
     if form == "json":

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.catalog import commands
-from registry.catalog.model import Upstream
+from registry.catalog.model import NODE_MAINTENANCE, SERVICE_MAINTENANCE, Check, Upstream
 from registry.discovery_chain.chain import Leg
 from registry.errors import NotFound
 from registry.mesh.compile import ProxyCompiler, Settings, compile_proxy, depends
@@ -157,6 +157,32 @@ def test_health_is_the_worst_of_node_proxy_and_application(world: World, row: ob
     assert _health(world) == [("orders-1", True, 1), ("orders-2", healthy, 1)]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        check(NODE_MAINTENANCE, status="critical", on="n2"),
+        check(SERVICE_MAINTENANCE + "orders-2", "orders-2", "critical", on="n2"),
+        check(SERVICE_MAINTENANCE + "orders-2-sidecar-proxy", "orders-2-sidecar-proxy", "critical", on="n2"),
+    ],
+)
+def test_what_is_in_maintenance_is_left_out(world: World, row: Check) -> None:
+    """Not listed as unhealthy: callers then let open streams end, and never fall back to it."""
+    world.register(row, on="n2")
+    assert _health(world) == [("orders-1", True, 1)]
+    world.do(commands.deregister_check(stamp(), "n2", row.id))
+    assert _health(world) == [("orders-1", True, 1), ("orders-2", True, 1)]
+
+
+def test_a_sidecar_is_told_that_it_drains(world: World) -> None:
+    own = "web-1-sidecar-proxy"
+    assert not _compiled(world)["proxy"].proxy.draining
+    world.register(check(SERVICE_MAINTENANCE + own, own, "critical"))
+    assert _compiled(world)["proxy"].proxy.draining
+    world.do(commands.deregister_check(stamp(), "n1", SERVICE_MAINTENANCE + own))
+    world.register(check(SERVICE_MAINTENANCE + own, "orders-1", "critical"))  # in another's name
+    assert not _compiled(world)["proxy"].proxy.draining
+
+
 def test_a_warning_takes_the_weight_of_warnings(world: World) -> None:
     sidecar = replace(proxy("orders-2", "orders", "n2"), weight_passing=9, weight_warning=0)
     world.register(sidecar, on="n2")
@@ -242,6 +268,14 @@ _steps = st.one_of(
         st.one_of(_ids, st.just("")),
         _nodes,
         st.sampled_from(["passing", "critical"]),
+    ),
+    st.builds(
+        lambda it, of, on: commands.register(
+            stamp(), node(on), [], [check(SERVICE_MAINTENANCE + it, of, "critical", on)]
+        ),
+        st.one_of(_ids, st.builds("{}-sidecar-proxy".format, _ids)),
+        st.one_of(_ids, st.builds("{}-sidecar-proxy".format, _ids)),
+        _nodes,
     ),
     st.builds(lambda a, b: commands.set_intention(stamp(), intention(a, b)), _services, _services),
     st.builds(lambda a, b: commands.delete_intention(stamp(), a, b), _services, _services),

@@ -385,3 +385,27 @@ async def test_streams_of_one_instance_are_bounded_and_given_back(client: Client
         for sidecar in (*open_ones[1:], again):
             sidecar.call.cancel()
         await until(lambda: not client.registry.mesh._streams)
+
+
+async def test_what_a_draining_instance_still_carries_is_told_by_its_check(client: Client) -> None:
+    credential = await client.credential(WEB)
+
+    async def output() -> str:
+        row = (await client.get("/v1/agent/checks"))["_service_maintenance:web-sidecar-proxy"]
+        return str(row["Output"])
+
+    async with client.channel() as channel:
+        sidecar = await Sidecar(channel, credential.metadata()).hello()
+        await sidecar.delta()
+        await client.put("/v1/agent/service/maintenance/web-sidecar-proxy?enable=true")
+        while not sidecar.resources["proxy"].proxy.draining:
+            await sidecar.delta()
+        for requests in (2, 0):
+            told = pb.SubscribeRequest(open=pb.Open(requests=requests, begun=7))
+            async with asyncio.timeout(SOON_S):
+                while await output() != f"{requests} requests open, 7 begun since":
+                    await sidecar.call.write(told)
+        await client.put("/v1/agent/service/maintenance/web-sidecar-proxy?enable=false")
+        while sidecar.resources["proxy"].proxy.draining:
+            await sidecar.delta()
+        sidecar.call.cancel()

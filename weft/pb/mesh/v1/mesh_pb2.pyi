@@ -108,25 +108,57 @@ class SubscribeRequest(_message.Message):
 
     HELLO_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
     def ack(self) -> Global___Ack: ...
+    @_builtins.property
+    def open(self) -> Global___Open:
+        """while `Proxy.draining` stands, about once a second"""
+
     def __init__(
         self,
         *,
         hello: Global___Hello | None = ...,
         ack: Global___Ack | None = ...,
+        open: Global___Open | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "hello", b"hello", "kind", b"kind"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "hello", b"hello", "kind", b"kind", "open", b"open"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "hello", b"hello", "kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "hello", b"hello", "kind", b"kind", "open", b"open"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "ack"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "ack", "open"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___SubscribeRequest: _TypeAlias = SubscribeRequest  # noqa: Y015
+
+@_typing.final
+class Open(_message.Message):
+    """What an instance that drains still carries for its callers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    BEGUN_FIELD_NUMBER: _builtins.int
+    requests: _builtins.int
+    """under way now"""
+    begun: _builtins.int
+    """since the sidecar was told to drain"""
+    def __init__(
+        self,
+        *,
+        requests: _builtins.int = ...,
+        begun: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Open: _TypeAlias = Open  # noqa: Y015
 
 @_typing.final
 class Hello(_message.Message):
@@ -333,6 +365,7 @@ class Proxy(_message.Message):
     TELEMETRY_FIELD_NUMBER: _builtins.int
     APP_CHECKS_FIELD_NUMBER: _builtins.int
     LOCALITY_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     instance_key: _builtins.str
     """"<datacenter>/<node>/<service id>" """
     service: _builtins.str
@@ -358,6 +391,10 @@ class Proxy(_message.Message):
     local_request_timeout_ms: _builtins.int
     max_request_headers_kb: _builtins.int
     """0: the default"""
+    draining: _builtins.bool
+    """The instance is being taken out: its callers are told to go elsewhere, and the registry wants to hear
+    what is still open.
+    """
     @_builtins.property
     def normalization(self) -> Global___PathNormalization: ...
     @_builtins.property
@@ -404,10 +441,11 @@ class Proxy(_message.Message):
         telemetry: Global___Telemetry | None = ...,
         app_checks: _abc.Iterable[Global___HealthCheck] | None = ...,
         locality: Global___Locality | None = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["locality", b"locality", "normalization", b"normalization", "telemetry", b"telemetry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_address", b"app_address", "app_checks", b"app_checks", "app_port", b"app_port", "app_protocol", b"app_protocol", "app_socket_path", b"app_socket_path", "datacenter", b"datacenter", "faults", b"faults", "instance_key", b"instance_key", "local_connect_timeout_ms", b"local_connect_timeout_ms", "local_request_timeout_ms", b"local_request_timeout_ms", "locality", b"locality", "max_inbound_connections", b"max_inbound_connections", "max_request_headers_kb", b"max_request_headers_kb", "normalization", b"normalization", "protocol", b"protocol", "public_address", b"public_address", "public_port", b"public_port", "rate_limits", b"rate_limits", "service", b"service", "service_id", b"service_id", "spiffe_id", b"spiffe_id", "telemetry", b"telemetry", "trust_domain", b"trust_domain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_address", b"app_address", "app_checks", b"app_checks", "app_port", b"app_port", "app_protocol", b"app_protocol", "app_socket_path", b"app_socket_path", "datacenter", b"datacenter", "draining", b"draining", "faults", b"faults", "instance_key", b"instance_key", "local_connect_timeout_ms", b"local_connect_timeout_ms", "local_request_timeout_ms", b"local_request_timeout_ms", "locality", b"locality", "max_inbound_connections", b"max_inbound_connections", "max_request_headers_kb", b"max_request_headers_kb", "normalization", b"normalization", "protocol", b"protocol", "public_address", b"public_address", "public_port", b"public_port", "rate_limits", b"rate_limits", "service", b"service", "service_id", b"service_id", "spiffe_id", b"spiffe_id", "telemetry", b"telemetry", "trust_domain", b"trust_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
