@@ -1,4 +1,4 @@
-"""Sans-IO. The mesh's certificates: one root per trust domain, one leaf per service instance.
+"""Sans-IO. The mesh's certificates: one root per trust domain, one leaf per service instance or agent.
 
 The profile is SPIFFE's X.509-SVID; sections are cited where a rule comes from it. Serial numbers, keys
 and the time are arguments, so equal arguments give equal content (ECDSA signatures differ).
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from weft.limits import CLOCK_SKEW_S, CSR_BYTES_MAX
-from weft.spiffe import SpiffeId
+from weft.spiffe import AgentId, SpiffeId
 
 from .errors import CsrRefused, IssueRefused
 
@@ -96,7 +96,7 @@ def issue_leaf(
     root: x509.Certificate,
     root_key: ec.EllipticCurvePrivateKey,
     csr_der: bytes,
-    identity: SpiffeId,
+    identity: SpiffeId | AgentId,
     serial: int,
     now: datetime,
     ttl: timedelta = LEAF_TTL_DEFAULT,
@@ -112,7 +112,7 @@ def issue_leaf_for_key(
     root: x509.Certificate,
     root_key: ec.EllipticCurvePrivateKey,
     public_key: PublicKey,
-    identity: SpiffeId,
+    identity: SpiffeId | AgentId,
     serial: int,
     now: datetime,
     ttl: timedelta = LEAF_TTL_DEFAULT,

@@ -9,9 +9,6 @@ import os
 import random
 import uuid
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
 from typing import Any, Self
 
 import structlog
@@ -24,12 +21,11 @@ from weft.errors import ConfigError, Unavailable
 from .agent.local import Agent
 from .agent.probes import Prober
 from .agent.runner import Runner
-from .agent.scripts import ScriptPolicy
 from .agent.writer import Writer
-from .api.handling import Parts
+from .agents_port import AgentsPort, Needs
+from .api.handling import Joining, Parts
 from .api.server import Api
 from .audit.log import Audit, open_audit
-from .audit.settings import AuditSettings
 from .catalog import commands, watches
 from .catalog.model import Cluster, Node
 from .catalog.state import State
@@ -37,14 +33,11 @@ from .data_keys import Keys, cluster_keys, file_keys, memory_keys
 from .dns.desk import Desk
 from .dns.recursor import Recursors
 from .dns.server import DnsServer
-from .dns.settings import DnsSettings
 from .errors import Conflict, NotReady
 from .identity.admission import Admission, caller_of
 from .identity.credentials import Credentials
 from .identity.issuer import Issuer
-from .identity.management import ManagementToken
 from .identity.rotation import Rotation
-from .identity.server_files import ServerFiles
 from .identity.server_proof import ServerProof
 from .identity.server_tls import Face, ServerIdentity, server_root
 from .identity.service_leaves import ServiceLeaves
@@ -52,6 +45,7 @@ from .identity.signing_key import SigningKey
 from .machine import LOOPBACK, join, machine_name, port_free
 from .mesh.compile import ProxyCompiler, depends
 from .mesh.compile import Settings as CompileSettings
+from .operator.agents import ReportsToLeader
 from .operator.duties import Duties
 from .operator.formation import Formation
 from .operator.forward import ToLeader
@@ -69,6 +63,9 @@ from .rpc.mesh import Compiler, Mesh
 from .rpc.registration import Registration
 from .rpc.server import GrpcServer
 from .rpc.servers import Servers
+from .settings import AclSettings as AclSettings
+from .settings import ClusterSettings as ClusterSettings
+from .settings import Settings as Settings
 
 log = structlog.get_logger(__name__)
 
@@ -76,48 +73,6 @@ SERVER_PORT = 8300  # where servers find one another; a name only where etcd kee
 SERVER_HOSTS = ("localhost", "127.0.0.1", "::1")
 NAME_RETRY_S = 0.1  # whoever leads names the cluster; the others look this often
 KEY_RECHECK_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class AclSettings:
-    """Access control: what is decided where no rule matches, and the operator's own token, if any."""
-
-    default_allow: bool = False
-    management: ManagementToken | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterSettings:
-    """What a member of a cluster has besides; hosts are without port, ports may be 0 for free ones."""
-
-    bind: str  # where the other servers are listened to
-    server_port: int
-    advertise: str  # where all others reach this machine
-    client_address: str  # where sidecars (gRPC) and clients (HTTPS) are listened to
-    https_port: int
-    files: ServerFiles
-    bootstrap_expect: int
-    retry_join: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a registry process runs. Ports may be 0 for free ones."""
-
-    data_dir: Path | None
-    http_port: int
-    grpc_port: int
-    datacenter: str
-    node_name: str  # "" keeps the data directory's, or takes the machine's
-    leaf_ttl: timedelta | None  # None keeps what the CA goes by
-    default_allow: bool
-    operator_key_file: Path | None = None  # what seals the CA's key; None: see ca/operator_key.py
-    cluster: ClusterSettings | None = None  # None: everything on this machine, on loopback
-    acl: AclSettings | None = None  # None: everybody may do everything
-    dns: DnsSettings | None = None  # None: DNS is not answered
-    scripts: ScriptPolicy = ScriptPolicy.OFF  # whether checks may run programs on this machine
-    consensus: str = ""  # URL of the etcd that keeps the log (replica/etcd/address.py); "": Raft
-    audit: AuditSettings | None = None  # None: nobody writes down who did what
 
 
 class Registry:
@@ -136,10 +91,12 @@ class Registry:
         self.admission: Admission | None
         self.measuring: Measuring
         self.audit: Audit
+        self._port: AgentsPort
         self.http = ""  # host:port
         self.https = ""
         self.grpc = ""
         self.dns = ""
+        self.agents = ""  # host:port for agents
         self.node = ""
         self._clock = SystemClock()
         self._writer = Writer(replica, self._clock, os.urandom)
@@ -191,7 +148,8 @@ class Registry:
         if self.settings.cluster:
             return self.settings.cluster.files
         root = server_root(keys.server_root, keys.server, self.settings.datacenter, self._clock, os.urandom)
-        return ServerIdentity(root, keys.server, SERVER_HOSTS, self._clock, os.urandom)
+        hosts = (*SERVER_HOSTS, server_name(self.settings.datacenter))
+        return ServerIdentity(root, keys.server, hosts, self._clock, os.urandom)
 
     async def _serve(self, node: Node, keys: Keys) -> tuple[Presence, Runner]:
         """Makes the rooms that take calls, and takes all ports."""
@@ -215,9 +173,13 @@ class Registry:
         )
         self.admission = self._admission(keys)
         registration = Registration(agent, runner, credentials, self.log.view, self.admission)
-        server = GrpcServer(self.mesh, registration, Servers(self.measuring, proof), self.audit)
+        self._port = port = AgentsPort(self._needs(keys, to_leader, proof))
+        self._closers.append(port.close)
+        servers = Servers(self.measuring, port.lives, proof)
+        server = GrpcServer(self.mesh, registration, servers, self.audit)
         self._closers.append(server.close)
         grpc_port = self._bind(server)
+        agent_port = self._bind_agents(port)
         self.renewals = Renewals(self.log, self._clock.monotonic)
         self.leaves = ServiceLeaves(self.log, self.issuer, self._clock)
         parts = Parts(
@@ -238,11 +200,13 @@ class Registry:
             admission=self.admission,
             to_leader=to_leader,
             audit=self.audit,
+            joining=Joining(port.enroller, port.guide),
         )
         await self._listen(parts)
         await self._answer_dns(draw)
         await server.start()
-        return self._presence(node, grpc_port), runner
+        await port.start()
+        return self._presence(node, grpc_port, agent_port), runner
 
     def _admission(self, keys: Keys) -> Admission | None:
         """None: whoever reaches this machine's loopback may do everything."""
@@ -265,6 +229,28 @@ class Registry:
         found = ToLeader(self.log, cluster.files.current, server_name(self.settings.datacenter))
         self._closers.append(found.close)
         return found
+
+    def _needs(self, keys: Keys, to_leader: ToLeader | None, proof: ServerProof) -> Needs:
+        settings = self.settings
+        return Needs(
+            log=self.log,
+            writer=self._writer,
+            issuer=self.issuer,
+            keyring=keys.operator,
+            admission=self.admission,
+            face=self.identity,
+            leader=ReportsToLeader(to_leader, proof) if to_leader else None,
+            clock=self._clock,
+            patience=settings.patience,
+            audit=self.audit,
+            own=lambda: (self.agents, self.grpc, self.https),
+        )
+
+    def _bind_agents(self, port: AgentsPort) -> int:
+        cluster = self.settings.cluster
+        bound = port.bind(cluster.client_address if cluster else LOOPBACK, self.settings.agent_port)
+        self.agents = join(cluster.advertise if cluster else LOOPBACK, bound)
+        return bound
 
     def _bind(self, server: GrpcServer) -> int:
         cluster = self.settings.cluster
@@ -300,7 +286,7 @@ class Registry:
         port = await server.start(cluster.client_address if cluster else LOOPBACK, settings.port)
         self.dns = join(cluster.advertise if cluster else LOOPBACK, port)
 
-    def _presence(self, node: Node, grpc_port: int) -> Presence:
+    def _presence(self, node: Node, grpc_port: int, agent_port: int) -> Presence:
         peer_port = int(self.log.address.rpartition(":")[2])
         return Presence(
             self.log,
@@ -310,6 +296,7 @@ class Registry:
             port=peer_port if self.settings.cluster else grpc_port,
             grpc_port=grpc_port,
             https_port=int(self.https.rpartition(":")[2] or 0),
+            agent_port=agent_port,
             members=self._members,
         )
 
@@ -354,6 +341,7 @@ class Registry:
             "duties of the leader",
         )
         self.tasks.spawn(self.rotation.run(), "rotation of the CA")
+        self.tasks.spawn(self._port.lives.run(), "lives of agents")
 
     def _watch(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         """Runs what the process must not go on without."""
@@ -395,6 +383,7 @@ class Registry:
             "https": self.https,
             "grpc": self.grpc,
             "dns": self.dns,
+            "agents": self.agents,
             "server": self.log.address,
             "server_id": self.log.server_id,
             "node": self.node,

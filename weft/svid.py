@@ -13,7 +13,7 @@ from cryptography.x509 import verification
 
 from .errors import ConfigError, WeftError
 from .limits import BUNDLE_ROOTS_MAX, CERTIFICATE_BYTES_MAX, CHAIN_LENGTH_MAX
-from .spiffe import InvalidSpiffeId, SpiffeId
+from .spiffe import AgentId, InvalidSpiffeId, SpiffeId
 
 
 class UntrustedPeer(WeftError):
@@ -25,6 +25,15 @@ class Peer:
     """What a verified chain proves. `not_after_unix_s` is the end of the leaf, in seconds."""
 
     identity: SpiffeId
+    serial: int
+    not_after_unix_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPeer:
+    """As Peer, of a node's agent."""
+
+    identity: AgentId
     serial: int
     not_after_unix_s: float
 
@@ -52,13 +61,29 @@ class Verifier:
         """As `verify`, with the leaf's serial and end. Raises UntrustedPeer."""
         leaf, *intermediates = _parse(chain_der)
         identity = spiffe_id(leaf)
+        self._check(leaf, intermediates, identity, now)
+        return Peer(identity, leaf.serial_number, leaf.not_valid_after_utc.timestamp())
+
+    def agent(self, chain_der: Sequence[bytes], now: datetime) -> AgentPeer:
+        """The agent that the chain proves; a service's certificate proves none. Raises UntrustedPeer."""
+        leaf, *intermediates = _parse(chain_der)
+        identity = _agent_id(leaf)
+        self._check(leaf, intermediates, identity, now)
+        return AgentPeer(identity, leaf.serial_number, leaf.not_valid_after_utc.timestamp())
+
+    def _check(
+        self,
+        leaf: x509.Certificate,
+        intermediates: list[x509.Certificate],
+        identity: SpiffeId | AgentId,
+        now: datetime,
+    ) -> None:
         store = self._stores.get(identity.trust_domain)
         if store is None:
             raise UntrustedPeer(f"no trust bundle for {identity.trust_domain}, the peer says {identity}")
         _check_path(store, leaf, intermediates, identity, now)
         if (identity.trust_domain, leaf.serial_number) in self._revoked:
             raise UntrustedPeer(f"the certificate of {identity}, serial {leaf.serial_number:x}, is revoked")
-        return Peer(identity, leaf.serial_number, leaf.not_valid_after_utc.timestamp())
 
 
 def spiffe_id(leaf: x509.Certificate) -> SpiffeId:
@@ -66,13 +91,24 @@ def spiffe_id(leaf: x509.Certificate) -> SpiffeId:
 
     Raises UntrustedPeer when there is none, more than one, or no service id.
     """
+    try:
+        return SpiffeId.parse(_only_uri(leaf))
+    except InvalidSpiffeId as error:
+        raise UntrustedPeer(f"the certificate's URI name: {error}") from error
+
+
+def _agent_id(leaf: x509.Certificate) -> AgentId:
+    try:
+        return AgentId.parse(_only_uri(leaf))
+    except InvalidSpiffeId as error:
+        raise UntrustedPeer(f"the certificate's URI name: {error}") from error
+
+
+def _only_uri(leaf: x509.Certificate) -> str:
     uris = _uri_names(leaf)
     if len(uris) != 1:
         raise UntrustedPeer(f"the certificate has {len(uris)} URI names; an X.509-SVID has exactly one")
-    try:
-        return SpiffeId.parse(uris[0])
-    except InvalidSpiffeId as error:
-        raise UntrustedPeer(f"the certificate's URI name: {error}") from error
+    return uris[0]
 
 
 def _store(domain: str, roots: Sequence[bytes]) -> verification.Store:
@@ -103,7 +139,7 @@ def _check_path(
     store: verification.Store,
     leaf: x509.Certificate,
     intermediates: list[x509.Certificate],
-    identity: SpiffeId,
+    identity: SpiffeId | AgentId,
     now: datetime,
 ) -> None:
     verifier = (

@@ -30,8 +30,8 @@ class SecretBox:
         """Raises KeyUnusable without a key."""
         if not keys:
             raise KeyUnusable("operator key: none is given")
-        self._sealing = {key.fingerprint: _derive(key, cluster_id, b"weft acl seal 1") for key in keys}
-        self._coding = [_derive(key, cluster_id, b"weft acl code 1") for key in keys]
+        self._sealing = {key.fingerprint: derive(key, cluster_id, b"weft acl seal 1") for key in keys}
+        self._coding = [derive(key, cluster_id, b"weft acl code 1") for key in keys]
         self._first = keys[0].fingerprint
 
     def seal(self, secret: str, accessor_id: str, nonce: bytes) -> SealedSecret:
@@ -60,7 +60,8 @@ class SecretBox:
             raise KeyUnusable(f"token {accessor_id} is damaged or of another cluster") from None
 
 
-def _derive(key: OperatorKey, cluster_id: str, purpose: bytes) -> bytes:
+def derive(key: OperatorKey, cluster_id: str, purpose: bytes) -> bytes:
+    """A key for one purpose in one cluster (HKDF with SHA-256)."""
     derivation = HKDF(hashes.SHA256(), OPERATOR_KEY_BYTES, salt=cluster_id.encode(), info=purpose)
     return derivation.derive(key.secret)
 

@@ -18,8 +18,10 @@ from ..catalog.watches import WatchKey
 from ..filter.expression import Row
 from ..identity.admission import Admission, AskedCallers, Callers
 from ..identity.agent_tokens import AgentTokens
+from ..identity.enroller import Enroller
 from ..identity.service_leaves import ServiceLeaves
 from ..operator.forward import ToLeader
+from ..operator.guide import Guide
 from ..operator.measuring import Measuring
 from ..operator.renewals import Renewals
 from ..operator.servers import Members
@@ -45,6 +47,14 @@ def on_server(room: T | None) -> T:
 
 
 @dataclass(frozen=True, slots=True)
+class Joining:
+    """What a server has for agents that want to join."""
+
+    enroller: Enroller
+    guide: Guide
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """The registry's rooms, as far as the API uses them."""
 
@@ -66,6 +76,7 @@ class Parts:
     to_leader: ToLeader | None = None  # None where this is the only server
     remote: AskedCallers | None = None  # None where this server knows the tokens itself
     is_server: bool = True
+    joining: Joining | None = None  # None where this is no server
     tokens: AgentTokens = field(default_factory=AgentTokens)  # of this agent itself
     audit: Audit = field(default_factory=Unaudited)
 

@@ -34,13 +34,14 @@ def set_acl(draft: Draft, command: pb.SetAcl) -> str:
         check.binding_rule(rule, tables)
         tables = tables.with_binding_rule(_next(draft, rule, tables.binding_rules.get((rule.id,)), mode))
     for token in map(acl_codec.token_from_pb, command.tokens):
-        tables = _with_token(draft, tables, token, mode)
+        tables = with_token(draft, tables, token, mode)
     _check_sizes(tables)
     draft.set_acl(tables)
     return ""
 
 
-def _with_token(draft: Draft, tables: AclTables, row: Token, mode: int) -> AclTables:
+def with_token(draft: Draft, tables: AclTables, row: Token, mode: int = 0) -> AclTables:
+    """The tables with the token. Raises InvalidCommand; Conflict and NotFound by the mode."""
     old = tables.tokens.get((row.accessor_id,))
     check.token(row, tables, draft.now_ms, is_new=old is None)
     if old:
@@ -124,6 +125,6 @@ def bootstrap_acl(draft: Draft, command: pb.BootstrapAcl) -> str:
     row = acl_codec.token_from_pb(command.token)
     if GLOBAL_MANAGEMENT_ID not in row.grants.policies:
         raise InvalidCommand("Policies: the first token must be a management token")
-    tables = _with_token(draft, tables, row, _CREATE)
+    tables = with_token(draft, tables, row, _CREATE)
     draft.set_acl(replace(tables, bootstrap_index=draft.index))
     return ""

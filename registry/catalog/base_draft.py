@@ -4,6 +4,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Self
 
+from .enrolment_model import JoinToken, Member
 from .model import (
     Authority,
     CaRoot,
@@ -37,6 +38,8 @@ Row = (
     | KeyValue
     | Session
     | PreparedQuery
+    | JoinToken
+    | Member
 )
 
 

@@ -34,14 +34,15 @@ from weft.pb.catalog.v1.command_pb2 import (
 from . import codec
 from .model import AutopilotConfig, CaRoot, CaSettings, Check, Cluster, Intention, Node, Service
 
-COMMAND_VERSION = 12
+COMMAND_VERSION = 13
 """The newest level of commands that this version applies. A command carries the level that its kind came
 with, so that a server one level behind still applies all that it knows:
 1: all kinds up to Expire. 2: the CA's key and rotation. 3: autopilot and restore.
 4: autopilot only where it was never set. 5: config entries, and intentions with permissions.
 6: the access control list. 7: keys and values. 8: sessions, and the locks that they hold.
 9: transactions. 10: events and coordinates.
-11: prepared queries. 12: checks by UDP, HTTP/2 PING, systemd unit and script."""
+11: prepared queries. 12: checks by UDP, HTTP/2 PING, systemd unit and script.
+13: agents that join, and their life."""
 
 CA_LEVEL = 2
 OPERATOR_LEVEL = 3
@@ -54,6 +55,7 @@ TXN_LEVEL = 9
 EVENT_LEVEL = 10
 QUERY_LEVEL = 11
 CHECKS_LEVEL = 12
+ENROLMENT_LEVEL = 13
 REQUEST_ID_BYTES = 16
 
 

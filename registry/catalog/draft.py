@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..acl.tables import AclTables
 from . import watches
-from .keys_draft import KeysDraft
+from .enrolment_draft import EnrolmentDraft
 from .model import (
     CRITICAL,
     SERVICE_INTENTIONS,
@@ -36,7 +36,7 @@ from .tree import Key
 
 
 @dataclass(slots=True)
-class Draft(KeysDraft):
+class Draft(EnrolmentDraft):
     """All tables."""
 
     def drop_revocations(self, keys: list[Key]) -> None:

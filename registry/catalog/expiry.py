@@ -17,6 +17,7 @@ def due(state: State, now_ms: int) -> bool:
         next((key[0] for key, _ in state.leaves_by_expiry.items()), now_ms + 1),
         next((key[0] for key, _ in state.revocations.items()), now_ms + 1),
         next((key[0] for key, _ in state.acl.tokens_by_expiry.items()), now_ms + 1),
+        next((key[0] for key, _ in state.join_tokens_by_end.items()), now_ms + 1),
         next((key[0] for key, _ in state.lock_delays_by_end.items()), now_ms + 1),
         next((key[0] + limits.TOMBSTONE_KEPT_MS for key, _ in state.tombstones.items()), now_ms + 1),
     )
@@ -25,8 +26,8 @@ def due(state: State, now_ms: int) -> bool:
 
 def expire(draft: Draft, command: pb.Expire) -> str:
     """Drops what has expired, and old tombstones. "more" when a batch was cut."""
-    counts = (_leaves(draft), _revocations(draft), _tokens(draft), _lock_delays(draft), _tombstones(draft))
-    return MORE if max(counts) == limits.EXPIRED_PER_COMMAND_MAX else ""
+    drops = (_leaves, _revocations, _tokens, _join_tokens, _lock_delays, _tombstones)
+    return MORE if max([drop(draft) for drop in drops]) == limits.EXPIRED_PER_COMMAND_MAX else ""
 
 
 def _leaves(draft: Draft) -> int:
@@ -53,6 +54,14 @@ def _tokens(draft: Draft) -> int:
         tables = tables.without_token(token.accessor_id)
     if gone:
         draft.set_acl(tables)
+    return len(gone)
+
+
+def _join_tokens(draft: Draft) -> int:
+    first = islice(draft.state.join_tokens_by_end.values(), limits.EXPIRED_PER_COMMAND_MAX)
+    gone = [row for row in first if row.expires_ms <= draft.now_ms]
+    for row in gone:
+        draft.drop_join_token(row)
     return len(gone)
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from ..acl.model import AuthMethod, BindingRule, Policy, Role, Token
 from .columns import SERIAL, Kind
+from .enrolment_model import JoinToken, Member
 from .model import (
     NO_INDEXES,
     Authority,
@@ -88,6 +89,8 @@ _ALL = (
     Kind("event", Event, unshared=("id",)),
     Kind("coordinate", Coordinate, unshared=("node", "vec")),
     Kind("query", PreparedQuery, unshared=("id",)),
+    Kind("join_token", JoinToken, unshared=("id", "secret_code", "key_digest")),
+    Kind("member", Member, unshared=("node", "accessor_id")),
     Kind("credential", CredentialRecord),
     Kind("leaf", LeafRecord, converted={"serial": SERIAL}),
     Kind("revocation", Revocation, converted={"serial": SERIAL}),

@@ -97,5 +97,15 @@ EVENTS_MAX = 256
 EVENT_PAYLOAD_BYTES_MAX = 512
 """Consul's agents keep as many events, and gossip bounds their payload."""
 
+JOIN_TOKENS_MAX = 100_000
+"""Join tokens that have not expired, used ones included: one for each agent of a large machine park."""
+
+JOIN_TOKEN_TTL_MS_MIN = 1000
+JOIN_TOKEN_TTL_MS_MAX = 30 * 24 * 60 * 60 * 1000
+"""A token that waits for a month in some file is likelier to be found than used."""
+
+REPORTS_PER_COMMAND_MAX = 256
+"""Agents that one command says something about: about 20 ms."""
+
 QUERIES_MAX = 10_000
 """Prepared queries: a name is looked up in as many steps as it has characters, whatever there are."""

@@ -18,6 +18,7 @@ from ..errors import LogCorrupt
 from . import codec
 from .answers import Answered, Answers
 from .columns import Columns, Kind, Run, Shared
+from .enrolment_model import JoinToken, Member
 from .kinds import KINDS
 from .model import (
     AUTOPILOT_DEFAULT,
@@ -162,6 +163,8 @@ class Tables:
             "event": _Table(Event, ("ltime",)),
             "coordinate": _Table(Coordinate, ("node",)),
             "query": _Table(PreparedQuery, ("id",)),
+            "join_token": _Table(JoinToken, ("id",), ("expires_ms", "id")),
+            "member": _Table(Member, ("node",)),
             "credential": _Table(CredentialRecord, ("instance_key",)),
             "leaf": _Table(
                 LeafRecord, ("instance_key", "serial"), ("not_after_ms", "instance_key", "serial")
@@ -274,6 +277,9 @@ class Tables:
             sessions_by_node=trees["session 2"],
             lock_delays=trees["lock_delay"],
             lock_delays_by_end=trees["lock_delay 2"],
+            join_tokens=trees["join_token"],
+            join_tokens_by_end=trees["join_token 2"],
+            members=trees["member"],
             credentials=trees["credential"],
             leaves=trees["leaf"],
             leaves_by_expiry=trees["leaf 2"],

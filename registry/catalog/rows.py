@@ -8,6 +8,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, TypeVar
 
+from .enrolment_model import JoinToken, Member
 from .model import (
     Authority,
     AutopilotConfig,
@@ -28,7 +29,7 @@ from .model import (
 # Kinds of rows; `indexes` is the last field of each.
 _KINDS = (
     *(Node, Service, Check, Intention, IntentionDefaults, ConfigEntry, CredentialRecord, CaRoot),
-    *(Authority, AutopilotConfig, KeyValue, PreparedQuery, Session),
+    *(Authority, AutopilotConfig, KeyValue, PreparedQuery, Session, JoinToken, Member),
 )
 _NAMES = {kind: tuple(kind.__dataclass_fields__)[:-1] for kind in _KINDS}
 _VALUES = {kind: attrgetter(*names) for kind, names in _NAMES.items()}
@@ -48,6 +49,8 @@ R = TypeVar(
     KeyValue,
     PreparedQuery,
     Session,
+    JoinToken,
+    Member,
 )
 
 

@@ -46,6 +46,8 @@ def encode(state: State) -> Iterator[bytes]:
         "event": state.events.values(),
         "coordinate": state.coordinates.values(),
         "query": state.queries.values(),
+        "join_token": state.join_tokens.values(),
+        "member": state.members.values(),
         "credential": state.credentials.values(),
         "leaf": state.leaves.values(),
         "revocation": state.revocations.values(),

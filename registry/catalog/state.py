@@ -15,6 +15,7 @@ from ..config_entries.entry import Entry
 from . import watches
 from .answers import Answered as Answered
 from .answers import Answers
+from .enrolment_model import JoinToken, Member, agent_leaf_key
 from .model import (
     AUTOPILOT_DEFAULT,
     Authority,
@@ -95,6 +96,9 @@ class State:
     queries: Tree[PreparedQuery] = field(default_factory=Tree)  # id
     queries_by_name: Tree[PreparedQuery] = field(default_factory=Tree)  # template, name
     queries_by_session: Tree[PreparedQuery] = field(default_factory=Tree)  # session, id
+    join_tokens: Tree[JoinToken] = field(default_factory=Tree)  # id
+    join_tokens_by_end: Tree[JoinToken] = field(default_factory=Tree)  # expires_ms, id
+    members: Tree[Member] = field(default_factory=Tree)  # node
     credentials: Tree[CredentialRecord] = field(default_factory=Tree)  # instance key
     leaves: Tree[LeafRecord] = field(default_factory=Tree)  # instance key, serial
     leaves_by_expiry: Tree[LeafRecord] = field(default_factory=Tree)  # not_after_ms, instance key, serial
@@ -249,6 +253,11 @@ class State:
     def leaves_of(self, key: str) -> tuple[LeafRecord, ...]:
         """Certificates recorded for an instance and not yet dropped as expired."""
         return tuple(self.leaves.prefix((key,)))
+
+    def agent_leaf(self, node: str, serial: int, now_ms: int) -> LeafRecord | None:
+        """The certificate of a member that has this serial number, unless it has ended or was withdrawn."""
+        leaf = self.leaves.get((agent_leaf_key(node), serial)) if (node,) in self.members else None
+        return leaf if leaf and leaf.not_after_ms > now_ms else None
 
     def revoked(self) -> Read[tuple[Revocation, ...]]:
         return self.read(tuple(self.revocations.values()), watches.REVOCATIONS)

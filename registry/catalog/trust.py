@@ -1,6 +1,7 @@
 """Who the cluster is, whom it trusts, and which instance may prove what."""
 
 from weft.pb.catalog.v1 import command_pb2 as pb
+from weft.pb.catalog.v1.enrolment_pb2 import AgentLeaf
 from weft.spiffe import InvalidSpiffeId, SpiffeId
 
 from ..errors import Conflict, CredentialRefused, InvalidCommand, NotFound
@@ -50,17 +51,18 @@ def record_leaf(draft: Draft, command: pb.RecordLeaf) -> str:
     credential = draft.state.credentials.get((command.instance_key,))
     if not credential or credential.digest != command.digest:
         raise CredentialRefused(f"the credential of instance {command.instance_key[:128]!r} is not in force")
-    _record(draft, command.instance_key, command)
+    record(draft, command.instance_key, command)
     return ""
 
 
 def record_service_leaf(draft: Draft, command: pb.RecordServiceLeaf) -> str:
     rules.name("Service", command.service)
-    _record(draft, service_leaf_key(command.service), command)
+    record(draft, service_leaf_key(command.service), command)
     return ""
 
 
-def _record(draft: Draft, key: str, command: pb.RecordLeaf | pb.RecordServiceLeaf) -> None:
+def record(draft: Draft, key: str, command: pb.RecordLeaf | pb.RecordServiceLeaf | AgentLeaf) -> None:
+    """Notes a certificate under `key`, before it is handed out. Raises Conflict, InvalidCommand."""
     if command.roots_epoch and command.roots_epoch != draft.state.roots_epoch:
         raise Conflict("the CA's roots have changed meanwhile; sign again")
     rules.refuse_unless(

@@ -21,6 +21,8 @@ COORDINATES: WatchKey = ("coordinates",)  # of any node
 QUERIES: WatchKey = ("queries",)  # prepared queries
 REVOCATIONS: WatchKey = ("revocations",)  # leaves to refuse
 AUTOPILOT: WatchKey = ("autopilot",)  # what the leader does about servers that are gone
+JOIN_TOKENS: WatchKey = ("join-tokens",)  # what agents may join by
+MEMBERS: WatchKey = ("members",)  # agents that have joined
 ACL: WatchKey = ("acl",)  # tokens, policies, roles, auth methods and binding rules
 EVERYTHING: WatchKey = ("*",)  # touched when another state has taken the place of this one
 

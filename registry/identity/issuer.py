@@ -15,7 +15,7 @@ from ca.bundle import read_der
 from ca.provider import private_pem
 from weft.clock import Clock
 from weft.pb.catalog.v1.command_pb2 import Command
-from weft.spiffe import SpiffeId
+from weft.spiffe import AgentId, SpiffeId
 
 from ..agent.writer import Entropy, Writer
 from ..catalog import commands
@@ -41,7 +41,7 @@ class Leaf:
 
     issued: Issued
     chain_der: tuple[bytes, ...]
-    identity: SpiffeId
+    identity: SpiffeId | AgentId
     signing_key_id: str  # of the root that signed
 
 
@@ -63,7 +63,7 @@ class Issuer:
         Raises Unauthenticated, SignTooOften, CsrRefused, IssueRefused, KeyUnusable, and what Log.propose
         raises; NotReady also where this server does not lead.
         """
-        self._spend(record.instance_key)
+        self.spend(record.instance_key)
         key = csr_public_key(csr_der)
 
         async def attempt() -> Leaf:
@@ -71,7 +71,7 @@ class Issuer:
             service = state.instance(record.instance_key).rows
             if service is None:
                 raise Unauthenticated("the instance is not registered any more")
-            leaf = self._issue(state, key, identity_of(state, service))
+            leaf = self.issue(state, key, identity_of(state, service))
             await self._record(leaf, state.roots_epoch, record)
             return leaf
 
@@ -82,7 +82,7 @@ class Issuer:
 
         Raises InvalidSpiffeId, and as `sign`.
         """
-        self._spend(f"leaf/{service}")
+        self.spend(f"leaf/{service}")
         key = ec.generate_private_key(ec.SECP256R1())
 
         async def attempt() -> Leaf:
@@ -91,8 +91,8 @@ class Issuer:
             if cluster is None:
                 raise KeyMismatch("the cluster has no name yet: wait until a leader has given it one")
             identity = SpiffeId(cluster.trust_domain, cluster.datacenter, service)
-            leaf = self._issue(state, key.public_key(), identity)
-            await self._record_service(leaf, state.roots_epoch)
+            leaf = self.issue(state, key.public_key(), identity)
+            await self._record_service(service, leaf, state.roots_epoch)
             return leaf
 
         return await self._fenced(attempt), private_pem(key)
@@ -112,7 +112,11 @@ class Issuer:
                 if not left:
                     raise
 
-    def _issue(self, state: State, key: PublicKey, identity: SpiffeId) -> Leaf:
+    def issue(self, state: State, key: PublicKey, identity: SpiffeId | AgentId) -> Leaf:
+        """A certificate by the root that signs in this state; to be recorded before it is handed out.
+
+        Raises KeyMismatch, KeyUnusable, IssueRefused.
+        """
         root = state.active_root()
         if root is None:
             raise KeyMismatch("the CA has no root yet: wait until a leader has made one")
@@ -128,22 +132,23 @@ class Issuer:
         return Leaf(issued, (issued.leaf_der, *root.intermediates_der), identity, root.signing_key_id)
 
     async def _record(self, leaf: Leaf, epoch: int, record: CredentialRecord) -> None:
-        serial, ends_ms = leaf.issued.serial, _ends_ms(leaf)
+        serial, end = leaf.issued.serial, ends_ms(leaf)
 
         def build(stamp: Stamp) -> Command:
             return commands.record_leaf(
-                stamp, record.instance_key, record.digest, serial, ends_ms, roots_epoch=epoch
+                stamp, record.instance_key, record.digest, serial, end, roots_epoch=epoch
             )
 
         await self._writer.propose(build)
 
-    async def _record_service(self, leaf: Leaf, epoch: int) -> None:
-        name, serial, ends_ms = leaf.identity.service, leaf.issued.serial, _ends_ms(leaf)
+    async def _record_service(self, name: str, leaf: Leaf, epoch: int) -> None:
+        serial, end = leaf.issued.serial, ends_ms(leaf)
         await self._writer.propose(
-            lambda stamp: commands.record_service_leaf(stamp, name, serial, ends_ms, epoch)
+            lambda stamp: commands.record_service_leaf(stamp, name, serial, end, epoch)
         )
 
-    def _spend(self, key: str) -> None:
+    def spend(self, key: str) -> None:
+        """Counts a request of `key`. Raises SignTooOften."""
         now, most = self._clock.monotonic(), self._log.view().ca().rows.settings.csr_per_s_max
         if most != self._all[0]:
             self._all = (most, RateLimit(most, most * SIGN_TOTAL_BURST_S))
@@ -158,5 +163,6 @@ def identity_of(state: State, service: Service) -> SpiffeId:
     return SpiffeId(trust_domain, service.datacenter, service.connects_to or service.name)
 
 
-def _ends_ms(leaf: Leaf) -> int:
+def ends_ms(leaf: Leaf) -> int:
+    """When the leaf ends, in Unix milliseconds."""
     return int(leaf.issued.not_after.timestamp() * 1000)

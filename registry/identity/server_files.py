@@ -14,6 +14,7 @@ import structlog
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from weft.clock import Clock
 from weft.errors import ConfigError, WeftError
@@ -21,8 +22,9 @@ from weft.files import read_private
 from weft.limits import PRIVATE_FILE_BYTES_MAX
 from weft.tls import https_server_context
 
-from ..replica.peer_tls import PeerTls
+from ..replica.peer_tls import PeerTls, dns_names
 from .errors import ServerCertificateUnusable
+from .server_tls import Pair, listener_credentials
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +44,7 @@ class ServerFiles:
         self._clock = clock
         self._stamp = self._stamped()
         self._current = self._load()
+        self._paired: tuple[PeerTls, Pair] | None = None
         self._look_at = clock.monotonic() + RELOAD_AFTER_S
 
     def current(self) -> PeerTls:
@@ -88,20 +91,14 @@ class ServerFiles:
 
     def credentials(self) -> grpc.ServerCredentials:
         """For the listener of sidecars, which prove themselves by credential and not by certificate."""
-        sent = self.current()
+        return listener_credentials(self.pair)
 
-        def configuration() -> grpc.ServerCertificateConfiguration:
-            return grpc.ssl_server_certificate_configuration([(sent.key_pem, sent.chain_pem)])
-
-        def fetch() -> grpc.ServerCertificateConfiguration | None:
-            nonlocal sent
-            if self.current() is sent:
-                return None  # keep it
-            sent = self.current()
-            return configuration()
-
-        fetched: Any = fetch  # the stubs forget that None is an answer
-        return grpc.dynamic_ssl_server_credentials(configuration(), fetched)
+    def pair(self) -> Pair:
+        """The certificate in force with its key."""
+        found = self.current()
+        if self._paired is None or self._paired[0] is not found:
+            self._paired = (found, (found.key_pem, _with_root(found)))
+        return self._paired[1]
 
     def https_context(self) -> ssl.SSLContext:
         """For the HTTPS listener: TLS 1.3, no tickets; new handshakes use what the files then say."""
@@ -120,8 +117,15 @@ class ServerFiles:
         return outer
 
 
+def _with_root(found: PeerTls) -> bytes:
+    """The chain with the root that signed it, should the file not hold that already."""
+    chain, roots = _certificates(found.chain_pem), _certificates(found.roots_pem)
+    signers = [root for root in roots if _signed_by(chain[0], root) and root not in chain]
+    return found.chain_pem + b"".join(b"\n" + root.public_bytes(Encoding.PEM) for root in signers[:1])
+
+
 def _https(found: PeerTls) -> ssl.SSLContext:
-    return https_server_context(found.chain_pem, found.key_pem)
+    return https_server_context(_with_root(found), found.key_pem)
 
 
 def read_public(path: Path, flag: str) -> bytes:
@@ -146,7 +150,7 @@ def check_material(found: PeerTls, name: str, now: datetime) -> None:
             f"is valid from {leaf.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ} to "
             f"{leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}, not now; {MEND}"
         )
-    if name not in _dns_names(leaf):
+    if name not in dns_names(leaf):
         raise ServerCertificateUnusable(f"does not bear the name {name} of a server; {MEND}")
     if _public(found.key_pem) != _spki(leaf.public_key()):
         raise ServerCertificateUnusable(
@@ -167,14 +171,6 @@ def _signed_by(leaf: x509.Certificate, root: x509.Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
-
-
-def _dns_names(leaf: x509.Certificate) -> list[str]:
-    try:
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    return names.get_values_for_type(x509.DNSName)
 
 
 def _public(key_pem: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """The registry's own certificate, under the server root that sidecars pin (trap 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,9 @@ from ..agent.writer import Entropy
 from .errors import KeyMismatch
 from .serial import new_serial
 
+Pair = tuple[bytes, bytes]
+"""A private key and its chain, PEM, with the root: a joining agent looks there for what it has a pin of."""
+
 
 class Face(Protocol):
     """What a registry shows to sidecars."""
@@ -33,6 +36,10 @@ class Face(Protocol):
 
     def credentials(self) -> grpc.ServerCredentials:
         """TLS for a gRPC server. Callers prove themselves by credential, not by certificate."""
+        ...
+
+    def pair(self) -> Pair:
+        """What the registry proves itself by now."""
         ...
 
 
@@ -53,6 +60,7 @@ class ServerIdentity:
         self._clock = clock
         self._entropy = entropy
         self._renew_at = datetime.min.replace(tzinfo=UTC)
+        self._current: Pair = (b"", b"")
 
     @property
     def root_pem(self) -> str:
@@ -60,25 +68,49 @@ class ServerIdentity:
 
     def credentials(self) -> grpc.ServerCredentials:
         """TLS for a gRPC server. Callers prove themselves by credential, not by certificate."""
-        fetch: Any = self._renewed  # the stubs forget that None is an answer
-        return grpc.dynamic_ssl_server_credentials(self._issue(), fetch)
+        return listener_credentials(self.pair)
 
-    def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """grpc asks at each handshake; None keeps what it has."""
-        return self._issue() if self._now() >= self._renew_at else None
+    def pair(self) -> Pair:
+        """The certificate in force with its key."""
+        if self._now() >= self._renew_at:
+            self._current = self._issue()
+        return self._current
 
-    def _issue(self) -> grpc.ServerCertificateConfiguration:
+    def _issue(self) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         now = self._now()
         issued: Issued = issue_server(
             self._root, self._provider.key(), key.public_key(), self._hosts, new_serial(self._entropy), now
         )
         self._renew_at = now + LEAF_TTL_DEFAULT / 2
-        pair = (private_pem(key), chain_to_pem([issued.leaf_der]))
-        return grpc.ssl_server_certificate_configuration([pair])
+        return private_pem(key), chain_to_pem([issued.leaf_der]) + self.root_pem.encode()
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.wall(), UTC)
+
+
+def listener_credentials(
+    pair: Callable[[], Pair], callers_pem: Callable[[], bytes] | None = None
+) -> grpc.ServerCredentials:
+    """TLS for a gRPC server; both are asked at each handshake. With `callers_pem` a caller must show a
+    certificate under one of these roots."""
+    sent: tuple[Pair, bytes | None] = (pair(), callers_pem() if callers_pem else None)
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([sent[0]], sent[1])
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal sent
+        now = (pair(), callers_pem() if callers_pem else None)
+        if now == sent:
+            return None  # keep it
+        sent = now
+        return configuration()
+
+    fetched: Any = fetch  # the stubs forget that None is an answer
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(), fetched, require_client_authentication=callers_pem is not None
+    )
 
 
 def server_root(

@@ -15,7 +15,7 @@ import grpc
 from weft.errors import ConfigError
 from weft.pb.mesh.v1 import mesh_pb2 as pb
 from weft.pb.mesh.v1 import mesh_pb2_grpc
-from weft.pb.server.v1.server_pb2 import ReportRequest
+from weft.pb.server.v1.server_pb2 import ReportAgentsRequest, ReportAgentsResponse, ReportRequest
 from weft.pb.server.v1.server_pb2_grpc import ServersStub
 
 from ..errors import NotReady
@@ -104,6 +104,16 @@ class ToLeader:
         """Tells the leader's gRPC listener what was measured here. Raises as `sign`."""
         stub: Any = ServersStub(await self._connected(self._address(GRPC_META)))
         await stub.Report(request, metadata=metadata, timeout=REPORT_TIMEOUT_S)
+
+    async def report_agents(
+        self, request: ReportAgentsRequest, metadata: Sequence[tuple[str, str]]
+    ) -> ReportAgentsResponse:
+        """Tells the leader's gRPC listener which agents are heard here. Raises as `sign`."""
+        stub: Any = ServersStub(await self._connected(self._address(GRPC_META)))
+        answer: ReportAgentsResponse = await stub.ReportAgents(
+            request, metadata=metadata, timeout=REPORT_TIMEOUT_S
+        )
+        return answer
 
     async def _connected(self, address: str) -> grpc.aio.Channel:
         roots = self._material().roots_pem

@@ -16,7 +16,7 @@ from ..catalog.model import NO_INDEXES, PASSING, Check, Node, Service
 from ..catalog.state import State
 from ..replica.port import Log
 from .duties import ALIVE_OUTPUT
-from .servers import GRPC_META, HTTPS_META, VERSION_META, Members
+from .servers import AGENT_META, GRPC_META, HTTPS_META, VERSION_META, Members
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +37,7 @@ class Presence:
         port: int,
         grpc_port: int,
         https_port: int = 0,
+        agent_port: int = 0,
         members: Members | None = None,
     ) -> None:
         self._log = replica
@@ -47,6 +48,7 @@ class Presence:
             ID_META: server_id,
             GRPC_META: str(grpc_port or ""),
             HTTPS_META: str(https_port or ""),
+            AGENT_META: str(agent_port or ""),
             VERSION_META: __version__,
             LEVEL_META: str(commands.COMMAND_VERSION),
         }

@@ -14,7 +14,7 @@ from ..catalog.model import CRITICAL, Node, Service
 from ..catalog.state import State
 from ..replica.membership import MemberStatus
 
-GRPC_META, HTTPS_META, VERSION_META = "grpc_tls_port", "https_port", "version"
+GRPC_META, HTTPS_META, AGENT_META, VERSION_META = "grpc_tls_port", "https_port", "agent_port", "version"
 
 
 class Members(Protocol):
@@ -94,5 +94,10 @@ def find(state: State, server_id: str) -> Registered | None:
 
 def grpc_addresses(state: State, own: str) -> tuple[str, ...]:
     """Where sidecars find the registry: this server first, then the others by node."""
-    others = (row.address(GRPC_META) for row in registered(state))
-    return tuple(dict.fromkeys((own, *filter(None, others))))
+    return addresses(state, GRPC_META, own)
+
+
+def addresses(state: State, port_meta: str, own: str) -> tuple[str, ...]:
+    """host:port of one listener of every server: this one's first, unless it is "", then by node."""
+    others = (row.address(port_meta) for row in registered(state))
+    return tuple(dict.fromkeys(filter(None, (own, *others))))

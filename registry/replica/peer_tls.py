@@ -95,7 +95,7 @@ def check_peer(proof: Proof, datacenter: str, now_unix_s: float) -> float:
     now = datetime.fromtimestamp(now_unix_s, UTC)
     if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
         raise PeerRefused("the other side's certificate is not valid now; renew it, and check both clocks")
-    names = _dns_names(leaf)
+    names = dns_names(leaf)
     if server_name(datacenter) not in names:
         raise PeerRefused(
             f"the other side's certificate is of {', '.join(names)[:200] or 'nobody'}, not of a server of "
@@ -115,7 +115,8 @@ def reason_of(error: BaseException) -> str:
     return " ".join(str(error or type(error).__name__).split())[:300]
 
 
-def _dns_names(leaf: x509.Certificate) -> list[str]:
+def dns_names(leaf: x509.Certificate) -> list[str]:
+    """The DNS names of a certificate; none where it has none."""
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

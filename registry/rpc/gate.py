@@ -29,6 +29,7 @@ _REFUSED = frozenset(
         *(Code.FAILED_PRECONDITION, Code.OUT_OF_RANGE, Code.RESOURCE_EXHAUSTED, Code.UNIMPLEMENTED),
     )
 )
+_NAME = "x509_subject_alternative_name"
 _BY_NUMBER = {code.value[0]: code for code in Code}
 
 
@@ -158,7 +159,9 @@ def _outcome(code: grpc.StatusCode) -> Outcome:
 
 
 def _instance(context: Context) -> str:
-    """The instance that the caller says it is, if any."""
+    """The instance that the caller says it is, or the agent that its certificate names, if any."""
+    if named := [name.decode() for name in context.auth_context().get(_NAME, ())]:
+        return named[0]
     said = dict(context.invocation_metadata() or ()).get(CREDENTIAL_KEY, "")
     try:
         return parse_metadata(said)[0] if isinstance(said, str) else ""

@@ -10,6 +10,7 @@ class Proof(Enum):
 
     TOKEN = auto()  # of the access control list, with a right to what the request names
     CREDENTIAL = auto()  # of one instance, which can name no other
+    CERTIFICATE = auto()  # of a node's agent, which can name no other
     SERVER = auto()  # another server of the cluster, by the operator's key
 
 
@@ -29,5 +30,8 @@ RULES: Mapping[str, Rule] = {
     "/weft.registration.v1.Registration/Deregister": Rule(Proof.TOKEN, writes=True),
     "/weft.registration.v1.Registration/RevokeCredential": Rule(Proof.TOKEN, writes=True),
     "/weft.server.v1.Servers/Report": Rule(Proof.SERVER),
+    "/weft.server.v1.Servers/ReportAgents": Rule(Proof.SERVER),
+    "/weft.agent.v1.Agents/Renew": Rule(Proof.CERTIFICATE, writes=True),
+    "/weft.agent.v1.Agents/Lease": Rule(Proof.CERTIFICATE),
 }
 """By the path of the method."""

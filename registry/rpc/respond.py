@@ -12,6 +12,7 @@ from ..agent.errors import NoPortLeft, UnknownCheck, UnknownService
 from ..audit.errors import AuditUnavailable
 from ..errors import Conflict, CredentialRefused, DiskFull, NotFound
 from ..identity.errors import SignTooOften, TokenUnknown, Unauthenticated
+from .errors import Superseded
 from .session import TooManyStreams
 
 log = structlog.get_logger(__name__)
@@ -32,6 +33,7 @@ _STATUSES: tuple[tuple[type[WeftError], grpc.StatusCode], ...] = (
     (UnknownCheck, Code.NOT_FOUND),
     (NotFound, Code.NOT_FOUND),
     (Conflict, Code.ABORTED),
+    (Superseded, Code.ABORTED),
     (Unavailable, Code.UNAVAILABLE),
     (UsageError, Code.INVALID_ARGUMENT),
     (WeftError, Code.INTERNAL),

@@ -6,11 +6,13 @@ from typing import Any
 import grpc
 
 from weft.errors import PortTaken
+from weft.pb.agent.v1 import agent_pb2_grpc
 from weft.pb.mesh.v1 import mesh_pb2, observe_pb2
 from weft.pb.registration.v1 import registration_pb2_grpc
 from weft.pb.server.v1 import server_pb2_grpc
 
 from ..audit.log import Audit
+from .agents import Agents
 from .deltas import DeltaEncoder
 from .gate import Gate
 from .mesh import Mesh
@@ -42,15 +44,7 @@ class GrpcServer:
 
     def bind(self, host: str, port: int, credentials: grpc.ServerCredentials) -> int:
         """Takes the port and answers it; 0 takes a free one. Raises PortTaken."""
-        try:
-            _try_port(host, port)
-            shown = f"[{host}]" if ":" in host else host
-            return self._server.add_secure_port(f"{shown}:{port}", credentials)
-        except (OSError, RuntimeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "the port is taken"
-            raise PortTaken(
-                f"gRPC cannot listen on {host}:{port} ({reason}): choose another with --grpc-port"
-            ) from error
+        return _bind(self._server, host, port, credentials, "--grpc-port")
 
     async def start(self) -> None:
         await self._server.start()
@@ -59,6 +53,39 @@ class GrpcServer:
         """Ends the subscriptions and stops listening."""
         await self._server.stop(GRACE_S)
         await self._mesh.close()
+
+
+class AgentServer:
+    """Serves agents, which prove themselves by certificate."""
+
+    def __init__(self, agents: Agents, audit: Audit) -> None:
+        self._server = grpc.aio.server(interceptors=(Gate(audit),), options=_OPTIONS)
+        agent_pb2_grpc.add_AgentsServicer_to_server(agents, self._server)
+
+    def bind(self, host: str, port: int, credentials: grpc.ServerCredentials) -> int:
+        """Takes the port and answers it; 0 takes a free one. Raises PortTaken."""
+        return _bind(self._server, host, port, credentials, "--agent-port")
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def close(self) -> None:
+        """Ends the leases and stops listening."""
+        await self._server.stop(GRACE_S)
+
+
+def _bind(
+    server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials, flag: str
+) -> int:
+    try:
+        _try_port(host, port)
+        shown = f"[{host}]" if ":" in host else host
+        return server.add_secure_port(f"{shown}:{port}", credentials)
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "the port is taken"
+        raise PortTaken(
+            f"gRPC cannot listen on {host}:{port} ({reason}): choose another with {flag}"
+        ) from error
 
 
 def _mesh_handlers(mesh: Mesh) -> "grpc.GenericRpcHandler[Any, Any]":

@@ -10,6 +10,7 @@ from weft.pb.server.v1 import server_pb2_grpc
 from ..identity.errors import Unauthenticated
 from ..identity.server_proof import METADATA_KEY, ServerProof
 from ..measurements.wire import of_server
+from ..operator.agents import Agents
 from ..operator.measuring import Measuring
 from .respond import abort
 
@@ -19,8 +20,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Servers(server_pb2_grpc.ServersServicer):
     """Every call proves to come from a server of this cluster."""
 
-    def __init__(self, measuring: Measuring, proof: ServerProof) -> None:
+    def __init__(self, measuring: Measuring, lives: Agents, proof: ServerProof) -> None:
         self._measuring = measuring
+        self._lives = lives
         self._proof = proof
 
     async def Report(self, request: pb.ReportRequest, context: Context) -> pb.ReportResponse:
@@ -30,6 +32,15 @@ class Servers(server_pb2_grpc.ServersServicer):
         except Exception as error:
             await abort(context, error)
         return pb.ReportResponse()
+
+    async def ReportAgents(
+        self, request: pb.ReportAgentsRequest, context: Context
+    ) -> pb.ReportAgentsResponse:
+        try:
+            self._check(context)
+            return self._lives.take(request)
+        except Exception as error:
+            await abort(context, error)
 
     def _check(self, context: Context) -> None:
         said = dict(context.invocation_metadata() or ()).get(METADATA_KEY)

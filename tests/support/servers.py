@@ -164,7 +164,7 @@ class Cluster:
         directory = str(self.folder)
         assert run(["tls", "cert", "create", "--node", name, "--directory", directory]) == 0
         base = (
-            *("--http-port", "0", "--https-port", "0", "--grpc-port", "0"),
+            *("--http-port", "0", "--https-port", "0", "--grpc-port", "0", "--agent-port", "0"),
             *("--tls-ca", str(self.folder / "weft-server-ca.pem")),
             *("--tls-cert", str(self.folder / f"dc1-server-{name}.pem")),
             *("--tls-key", str(self.folder / f"dc1-server-{name}-key.pem")),

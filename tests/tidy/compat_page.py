@@ -7,6 +7,7 @@ of notes below. A tidy test runs the same code and compares.
 from pathlib import Path
 from typing import NamedTuple
 
+from registry.api import enrolment
 from registry.api.errors import NotFound, WrongMethod
 from registry.api.route import Route
 from registry.api.routes import ROUTES, Table
@@ -264,7 +265,7 @@ def _swallows_nothing(served: str, path: str) -> bool:
 def unlisted() -> list[str]:
     """Routes of Consul's paths that no group names; ours (`/`, the document) are no part of Consul."""
     ours = {"/", "/v1/mesh/graph", "/v1/mesh/proxy/:service", "/v1/openapi.json"}
-    ours |= {"/v1/operator/raft/transfer-leader"}
+    ours |= {"/v1/operator/raft/transfer-leader"} | {it.path for it in enrolment.ROUTES}
     listed = {
         route.path
         for group in GROUPS

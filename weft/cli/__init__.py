@@ -28,6 +28,7 @@ COMMANDS = {
     "graph": "Draw who calls whom, how often, and how well.",
     "explain": "Say what would become of a request, and which entry says so.",
     "kv": "Keys and values.",
+    "join-token": "Let agents join: one-time tokens.",
     "acl": "Tokens and policies: who may do what.",
     "audit": "Audit logs of servers: whether they are whole.",
     "ca": "The certificate authority: its roots, its settings, a new root.",
@@ -37,7 +38,7 @@ COMMANDS = {
     "tls": "Make the certificates of registry servers.",
     "doctor": "Check this machine for what Weft needs; name what is exposed.",
 }
-"""Command name, which is also its module's name here -> one line for `weft --help`."""
+"""Command name, which is also its module's name here (with "_" for "-") -> one line for `weft --help`."""
 
 
 class LazyGroup(click.Group):
@@ -49,7 +50,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f".{cmd_name}", __name__).command
+        command = importlib.import_module(f".{cmd_name.replace('-', '_')}", __name__).command
         if not isinstance(command, click.Command):
             raise InvariantBroken(f"weft/cli/{cmd_name}.py exports no click command")
         return command

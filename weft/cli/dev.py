@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from .audit import audit_options, audit_settings
 from .dns import dns_options, dns_settings
 from .names import datacenter_name
+from .patience import patience, patience_options
 
 if TYPE_CHECKING:
     from registry.process import AclSettings, Registry
@@ -117,6 +118,13 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str | None) ->
     "or etcd:// on this machine.",
 )
 @click.option(
+    "--agent-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Where agents hold their leases (mTLS); 0 takes a free one.",
+)
+@patience_options
+@click.option(
     "--ready-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -142,6 +150,7 @@ def command(
     management_token_file: Path | None,
     enable_script_checks: bool,
     consensus: str,
+    agent_port: int,
     ready_file: Path | None,
     log_level: str,
     **others: Any,
@@ -172,6 +181,8 @@ def command(
         scripts=ScriptPolicy.ALL if enable_script_checks else ScriptPolicy.OFF,
         consensus=consensus,
         audit=audit_settings(others, None),
+        agent_port=agent_port,
+        patience=patience(others),
     )
     logs.configure(log_level)
     serve(lambda: Registry.start(settings), _tell, ready_file)

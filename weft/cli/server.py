@@ -14,6 +14,7 @@ from .consul_api import read_token
 from .dns import dns_options, dns_settings
 from .names import datacenter_name
 from .options import HOST, host, port_option
+from .patience import patience, patience_options
 
 if TYPE_CHECKING:
     from registry.process import AclSettings, ClusterSettings, Registry, Settings
@@ -108,6 +109,7 @@ def _is_v6(text: str) -> bool:
 @port_option("--http-port", 8500, "Plaintext HTTP, on 127.0.0.1 only")
 @port_option("--https-port", 8501, "The same API over TLS")
 @port_option("--grpc-port", 8502, "For sidecars and registration (TLS)")
+@port_option("--agent-port", 8301, "For agents: their leases and certificates (mTLS)")
 @dns_options
 @audit_options
 @click.option(
@@ -149,6 +151,7 @@ def _is_v6(text: str) -> bool:
     show_default=True,
     help="What is decided about a call that no intention names; the same on every server.",
 )
+@patience_options
 @click.option(
     "--enable-script-checks",
     is_flag=True,
@@ -202,6 +205,8 @@ def settings_of(given: dict[str, Any]) -> "Settings":
         default_allow=given["default_intention"] == "allow",
         operator_key_file=given["operator_key_file"],
         cluster=_cluster(given),
+        agent_port=given["agent_port"],
+        patience=patience(given),
         dns=dns_settings(given),
         acl=_acl(given),
         scripts=ScriptPolicy.ALL if given["enable_script_checks"] else ScriptPolicy.OFF,
@@ -262,6 +267,7 @@ def _tell(registry: "Registry") -> None:
     click.echo(
         f"weft server listens: servers {registry.log.address}, HTTPS https://{registry.https}, HTTP "
         f"http://{registry.http}, gRPC {registry.grpc} (TLS), DNS {registry.dns or 'off'}, "
-        f"datacenter {settings.datacenter}, node {registry.node}, server {registry.log.server_id}, "
+        f"agents {registry.agents}, datacenter {settings.datacenter}, node {registry.node}, "
+        f"server {registry.log.server_id}, "
         f"data in {settings.data_dir}"
     )

@@ -249,6 +249,7 @@ BODIES: dict[str, object] = {
     "/v1/query": {"Name": "web", "Service": {"Service": "web"}},
     "/v1/query/:id": {"Name": "web", "Service": {"Service": "web"}},
     "/v1/config": {"Kind": "service-defaults", "Name": "web"},
+    "/v1/join-token": {"Node": "web"},
     "/v1/connect/intentions": {"SourceName": "a", "DestinationName": "web", "Action": "allow"},
     "/v1/connect/intentions/:id": {"Action": "allow"},
     "/v1/connect/intentions/exact": {"Action": "allow"},

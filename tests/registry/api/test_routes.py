@@ -39,6 +39,7 @@ OPEN = {
     "/v1/agent/connect/ca/roots",
     "/v1/catalog/datacenters",
     "/v1/connect/ca/roots",
+    "/v1/join",  # the join token is the proof
     "/v1/openapi.json",  # what there is to be asked, and nothing of what is known
     "/v1/status/leader",
     "/v1/status/peers",

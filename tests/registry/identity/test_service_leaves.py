@@ -63,12 +63,14 @@ async def test_on_time_out_a_blocking_call_answers_the_same_leaf() -> None:
 async def test_trap_3_the_registrys_certificate_is_renewed_at_half_its_life() -> None:
     async with running_registry() as client:
         identity = client.registry.identity
-        assert identity._renewed() is None
+        first = identity.pair()
+        assert identity.pair() is first
         clock = Shifted()
         clock.by_s = 37 * 3600
         identity._clock = clock
-        assert identity._renewed() is not None
-        assert identity._renewed() is None
+        second = identity.pair()
+        assert second != first
+        assert identity.pair() is second
 
 
 async def test_trap_25_the_leaf_endpoint_is_rate_limited(client_with_short_leaves: Client) -> None:

@@ -10,6 +10,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from weft.pb.agent.v1 import agent_pb2 as _agent_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -104,3 +105,110 @@ class CallTally(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CallTally: _TypeAlias = CallTally  # noqa: Y015
+
+@_typing.final
+class ReportAgentsRequest(_message.Message):
+    """What a server has to say about agents since its last report, or whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    HEARD_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    server_id: _builtins.str
+    run_id: _builtins.bytes
+    """Of this server's life, and of the report in it. Where one is missing the leader asks for all."""
+    sequence: _builtins.int
+    whole: _builtins.bool
+    @_builtins.property
+    def heard(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeardAgent]:
+        """since now"""
+
+    @_builtins.property
+    def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___EndedAgent]: ...
+    def __init__(
+        self,
+        *,
+        server_id: _builtins.str = ...,
+        run_id: _builtins.bytes = ...,
+        sequence: _builtins.int = ...,
+        whole: _builtins.bool = ...,
+        heard: _abc.Iterable[Global___HeardAgent] | None = ...,
+        ended: _abc.Iterable[Global___EndedAgent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "heard", b"heard", "run_id", b"run_id", "sequence", b"sequence", "server_id", b"server_id", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportAgentsRequest: _TypeAlias = ReportAgentsRequest  # noqa: Y015
+
+@_typing.final
+class HeardAgent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    TOLD_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    @_builtins.property
+    def told(self) -> _agent_pb2.Hello: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        told: _agent_pb2.Hello | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["told", b"told"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "told", b"told"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeardAgent: _TypeAlias = HeardAgent  # noqa: Y015
+
+@_typing.final
+class EndedAgent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    SILENT_MS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    silent_ms: _builtins.int
+    """since it was last heard"""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        silent_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "silent_ms", b"silent_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndedAgent: _TypeAlias = EndedAgent  # noqa: Y015
+
+@_typing.final
+class ReportAgentsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHOLE_FIELD_NUMBER: _builtins.int
+    whole: _builtins.bool
+    """the next report must be"""
+    def __init__(
+        self,
+        *,
+        whole: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportAgentsResponse: _TypeAlias = ReportAgentsResponse  # noqa: Y015

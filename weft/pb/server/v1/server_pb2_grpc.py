@@ -34,6 +34,11 @@ class ServersStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.ReportAgents = channel.unary_unary(
+                '/weft.server.v1.Servers/ReportAgents',
+                request_serializer=weft_dot_server_dot_v1_dot_server__pb2.ReportAgentsRequest.SerializeToString,
+                response_deserializer=weft_dot_server_dot_v1_dot_server__pb2.ReportAgentsResponse.FromString,
+                _registered_method=True)
         self.Report = channel.unary_unary(
                 '/weft.server.v1.Servers/Report',
                 request_serializer=weft_dot_server_dot_v1_dot_server__pb2.ReportRequest.SerializeToString,
@@ -43,6 +48,13 @@ class ServersStub:
 
 class ServersServicer:
     """Missing associated documentation comment in .proto file."""
+
+    def ReportAgents(self, request, context):
+        """Of the same kind: which agents the sender hears.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Report(self, request, context):
         """From a server that does not lead, to the one that leads, about once a
@@ -55,6 +67,11 @@ class ServersServicer:
 
 def add_ServersServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ReportAgents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportAgents,
+                    request_deserializer=weft_dot_server_dot_v1_dot_server__pb2.ReportAgentsRequest.FromString,
+                    response_serializer=weft_dot_server_dot_v1_dot_server__pb2.ReportAgentsResponse.SerializeToString,
+            ),
             'Report': grpc.unary_unary_rpc_method_handler(
                     servicer.Report,
                     request_deserializer=weft_dot_server_dot_v1_dot_server__pb2.ReportRequest.FromString,
@@ -70,6 +87,33 @@ def add_ServersServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Servers:
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def ReportAgents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.server.v1.Servers/ReportAgents',
+            weft_dot_server_dot_v1_dot_server__pb2.ReportAgentsRequest.SerializeToString,
+            weft_dot_server_dot_v1_dot_server__pb2.ReportAgentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Report(request,

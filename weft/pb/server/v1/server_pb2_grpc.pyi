@@ -34,6 +34,8 @@ class ServersStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ServersAsyncStub: ...
+    ReportAgents: _grpc.UnaryUnaryMultiCallable[_server_pb2.ReportAgentsRequest, _server_pb2.ReportAgentsResponse]
+    """Of the same kind: which agents the sender hears."""
     Report: _grpc.UnaryUnaryMultiCallable[_server_pb2.ReportRequest, _server_pb2.ReportResponse]
     """From a server that does not lead, to the one that leads, about once a
     second. The leader counts it to what its own sidecars tell.
@@ -42,12 +44,22 @@ class ServersStub:
 @_typing.type_check_only
 class ServersAsyncStub(ServersStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
+    ReportAgents: _aio.UnaryUnaryMultiCallable[_server_pb2.ReportAgentsRequest, _server_pb2.ReportAgentsResponse]  # type: ignore[assignment]
+    """Of the same kind: which agents the sender hears."""
     Report: _aio.UnaryUnaryMultiCallable[_server_pb2.ReportRequest, _server_pb2.ReportResponse]  # type: ignore[assignment]
     """From a server that does not lead, to the one that leads, about once a
     second. The leader counts it to what its own sidecars tell.
     """
 
 class ServersServicer(metaclass=_abc_1.ABCMeta):
+    @_abc_1.abstractmethod
+    def ReportAgents(
+        self,
+        request: _server_pb2.ReportAgentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_server_pb2.ReportAgentsResponse, _abc.Awaitable[_server_pb2.ReportAgentsResponse]]:
+        """Of the same kind: which agents the sender hears."""
+
     @_abc_1.abstractmethod
     def Report(
         self,
