@@ -126,6 +126,7 @@ class AgentProcess:
             leaves=None,
             renewals=None,
             measuring=None,
+            canaries=None,
             clock=self._clock,
             draw=self._draw,
             entropy=os.urandom,

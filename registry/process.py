@@ -46,6 +46,7 @@ from .machine import LOOPBACK, join, machine_name, port_free
 from .mesh.compile import ProxyCompiler, depends
 from .mesh.compile import Settings as CompileSettings
 from .operator.agents import ReportsToLeader
+from .operator.canaries import Canaries
 from .operator.duties import Duties
 from .operator.formation import Formation
 from .operator.forward import ToLeader
@@ -90,6 +91,7 @@ class Registry:
         self.leaves: ServiceLeaves
         self.admission: Admission | None
         self.measuring: Measuring
+        self.canaries: Canaries
         self.audit: Audit
         self._port: AgentsPort
         self.http = ""  # host:port
@@ -164,6 +166,8 @@ class Registry:
         proof = ServerProof(keys.operator, self.log.view)
         self.measuring = Measuring(self._clock.monotonic, to_leader, proof)
         compiled, drains = Compiler(compiler.resources, depends), Drains(self._writer)
+        monotonic = self._clock.monotonic
+        self.canaries = Canaries(self.log, self._writer, self.measuring, self.audit, monotonic)
         self.mesh = Mesh(self.log, self.issuer, compiled, self.measuring, drains, to_leader)
         credentials = Credentials(
             self._writer,
@@ -194,6 +198,7 @@ class Registry:
             draw=draw,
             entropy=os.urandom,
             measuring=self.measuring,
+            canaries=self.canaries,
             default_allow=self.settings.default_allow,
             server_address="" if self.settings.cluster else self.grpc,
             members=self._members,
@@ -336,6 +341,7 @@ class Registry:
         self._watch(presence.keep, "presence")
         self.tasks.spawn(runner.run(), "checks")
         self.tasks.spawn(self.measuring.run(), "measurements for the leader")
+        self.tasks.spawn(self.canaries.run(), "canaries")
         self.tasks.spawn(
             Duties(self.log, self._writer, self._members, self.renewals, self.admission).run(),
             "duties of the leader",

@@ -20,6 +20,7 @@ from ..identity.admission import Admission, AskedCallers, Callers
 from ..identity.agent_tokens import AgentTokens
 from ..identity.enroller import Enroller
 from ..identity.service_leaves import ServiceLeaves
+from ..operator.canaries import Canaries
 from ..operator.forward import ToLeader
 from ..operator.guide import Guide
 from ..operator.measuring import Measuring
@@ -69,6 +70,7 @@ class Parts:
     draw: Callable[[], float]  # in [0, 1)
     entropy: Entropy
     measuring: Measuring | None  # as leaves
+    canaries: Canaries | None  # as leaves
     default_allow: bool  # what is decided where no intention matches
     server_address: str  # host:port that status/leader names; "" names who leads the log
     members: Members | None = None  # None where the consensus engine keeps its own

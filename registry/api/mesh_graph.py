@@ -6,7 +6,7 @@ from ..acl.access import Access
 from ..acl.authorizer import Authorizer
 from ..catalog.model import PASSING
 from ..catalog.state import State
-from ..measurements.graph import Link, links, subset_of
+from ..measurements.graph import Link, links, service_and_subset
 from ..measurements.tally import Tally
 from ..measurements.window import SPAN_S
 from .errors import BadRequest
@@ -67,7 +67,7 @@ def _service(state: State, name: str) -> Json:
 
 def _edge(link: Link, span_s: float) -> Json:
     targets = [
-        {"Target": target, "Subset": subset_of(target, link.destination), **_rates(tally, span_s)}
+        {"Target": target, "Subset": service_and_subset(target)[1], **_rates(tally, span_s)}
         for target, tally in sorted(link.targets.items())
     ]
     return {

@@ -1,8 +1,8 @@
 """Routes of gateways, exports, usage, what is measured, views of proxies, and the old forms of intentions."""
 
 from ..filter import rows
-from . import catalog, exports, gateways, intentions_by_id, mesh_graph, mesh_view, usage
-from .permission import INSIDE, KEYRING_READ, KEYRING_WRITE, MESH_READ, OPERATOR_READ, SIEVED
+from . import canary, catalog, exports, gateways, intentions_by_id, mesh_graph, mesh_view, usage
+from .permission import INSIDE, KEYRING_READ, KEYRING_WRITE, MESH_READ, OPERATOR_READ, SERVICE_WRITE, SIEVED
 from .route import Route, ask, at_leader, by, read, write
 
 _KEYRING = "/v1/operator/keyring"
@@ -17,6 +17,11 @@ ROUTES: tuple[Route, ...] = (
     read("/v1/exported-services", exports.exported, MESH_READ),
     by(rows.HEALTH_ENTRY, read("/v1/health/ingress/:service", gateways.ingress, SIEVED)),
     read("/v1/imported-services", exports.imported, MESH_READ),
+    at_leader(ask("/v1/mesh/canaries", canary.list_all, SIEVED)),
+    write("PUT", "/v1/mesh/canary/abort/:service", canary.abort, SERVICE_WRITE),
+    write("PUT", "/v1/mesh/canary/pause/:service", canary.pause, SERVICE_WRITE),
+    write("PUT", "/v1/mesh/canary/promote/:service", canary.promote, SERVICE_WRITE),
+    write("PUT", "/v1/mesh/canary/resume/:service", canary.resume, SERVICE_WRITE),
     at_leader(ask("/v1/mesh/graph", mesh_graph.graph, INSIDE)),
     read("/v1/mesh/proxy/:service", mesh_view.proxy, INSIDE),
     ask(_KEYRING, usage.keyring, KEYRING_READ),

@@ -67,6 +67,7 @@ _OWN: dict[str, dict[str, Json]] = {
         **dict.fromkeys(("recurse", "raw", "keys", "separator", "acquire", "release"), _TEXT),
         **dict.fromkeys(("cas", "flags"), _NUMBER),
     },
+    "/v1/mesh/canaries": {"service": _TEXT},
     "/v1/mesh/graph": {"window": _TEXT, "service": _TEXT},
     "/v1/mesh/proxy/:service": {"instance": _TEXT},
     "/v1/operator/raft/peer": {"id": _TEXT, "address": _TEXT},

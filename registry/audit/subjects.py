@@ -32,6 +32,8 @@ def subjects(command: Command) -> tuple[str, ...]:
         return ()
     if kind == "set_config_entry":  # the entry is JSON in there
         return _entry(command.set_config_entry.body)
+    if kind == "move_canary":
+        return _entry(command.move_canary.body)
     found = dict.fromkeys(_first(_named(getattr(command, kind), _DEPTH_MAX)))
     return tuple(found)[:SUBJECTS_MAX]
 

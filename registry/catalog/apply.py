@@ -16,6 +16,7 @@ from ..errors import REFUSALS, Code, CommandRefused, UnknownCommand
 from . import (
     access,
     authority,
+    canaries,
     codec,
     config_entries,
     enrolment,
@@ -116,6 +117,7 @@ _HANDLERS: dict[str, Callable[[Draft, Any], str]] = {
     "delete_intention": _delete_intention,
     "set_config_entry": config_entries.put,
     "delete_config_entry": config_entries.delete,
+    "move_canary": canaries.move,
     "mint_credential": trust.mint_credential,
     "revoke_credential": trust.revoke_credential,
     "record_leaf": trust.record_leaf,

@@ -6,6 +6,8 @@ A retry of the same write must carry the same `Stamp`: it is then answered, not 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import orjson
+
 from ca.sealing import SealedKey
 from weft.pb.catalog.v1.command_pb2 import (
     ActivateRoot,
@@ -18,6 +20,7 @@ from weft.pb.catalog.v1.command_pb2 import (
     Expire,
     InitCluster,
     MintCredential,
+    MoveCanary,
     RecordLeaf,
     RecordServiceLeaf,
     Register,
@@ -31,10 +34,11 @@ from weft.pb.catalog.v1.command_pb2 import (
     UpdateCheck,
 )
 
+from ..config_entries.canary import ServiceCanary
 from . import codec
 from .model import AutopilotConfig, CaRoot, CaSettings, Check, Cluster, Intention, Node, Service
 
-COMMAND_VERSION = 13
+COMMAND_VERSION = 14
 """The newest level of commands that this version applies. A command carries the level that its kind came
 with, so that a server one level behind still applies all that it knows:
 1: all kinds up to Expire. 2: the CA's key and rotation. 3: autopilot and restore.
@@ -42,7 +46,7 @@ with, so that a server one level behind still applies all that it knows:
 6: the access control list. 7: keys and values. 8: sessions, and the locks that they hold.
 9: transactions. 10: events and coordinates.
 11: prepared queries. 12: checks by UDP, HTTP/2 PING, systemd unit and script.
-13: agents that join, and their life."""
+13: agents that join, and their life. 14: canaries."""
 
 CA_LEVEL = 2
 OPERATOR_LEVEL = 3
@@ -56,6 +60,8 @@ EVENT_LEVEL = 10
 QUERY_LEVEL = 11
 CHECKS_LEVEL = 12
 ENROLMENT_LEVEL = 13
+CANARY_LEVEL = 14
+_KIND_LEVELS = {ServiceCanary.KIND: CANARY_LEVEL}  # of kinds of config entries that came later
 REQUEST_ID_BYTES = 16
 
 
@@ -182,9 +188,42 @@ def set_config_entry(stamp: Stamp, body: bytes, expected_index: int | None = Non
     Conflict if `expected_index` is given and the entry has another modify index; 0 is that of one that is
     not there. ImpossibleChain when entries would contradict each other.
     """
-    command = _base(stamp, ENTRIES_LEVEL)
+    command = _base(stamp, _entry_level(body))
     command.set_config_entry.CopyFrom(
         SetConfigEntry(body=body, compare=expected_index is not None, expected_index=expected_index or 0)
+    )
+    return command
+
+
+def _entry_level(body: bytes) -> int:
+    """The level of the entry's kind. What is no entry is refused by every level."""
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ENTRIES_LEVEL
+    kind = said.get("Kind") if isinstance(said, dict) else None
+    return _KIND_LEVELS.get(kind, ENTRIES_LEVEL) if isinstance(kind, str) else ENTRIES_LEVEL
+
+
+def move_canary(
+    stamp: Stamp,
+    body: bytes,
+    expected_index: int,
+    *,
+    splitter: bytes = b"",
+    drop_splitter: bool = False,
+    expected_splitter_index: int = 0,
+) -> Command:
+    """A canary's next status with its splitter, or neither. Conflict if one has another modify index."""
+    command = _base(stamp, CANARY_LEVEL)
+    command.move_canary.CopyFrom(
+        MoveCanary(
+            body=body,
+            expected_index=expected_index,
+            splitter=splitter,
+            drop_splitter=drop_splitter,
+            expected_splitter_index=expected_splitter_index,
+        )
     )
     return command
 

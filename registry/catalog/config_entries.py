@@ -1,11 +1,10 @@
 """How config entries come, change and go; service-intentions as the rows of the intentions table."""
 
 import hashlib
-from collections.abc import Iterator
 
 from weft.pb.catalog.v1 import command_pb2 as pb
 
-from ..config_entries.entry import Entry
+from ..config_entries.canary import ServiceCanary
 from ..config_entries.kinds import decoded, encoded
 from ..config_entries.mesh_wide import JwtProvider
 from ..config_entries.service_intentions import (
@@ -15,10 +14,10 @@ from ..config_entries.service_intentions import (
     encoded_permissions,
     providers_of,
 )
-from ..discovery_chain.validate import ROUTING, check_chains
-from ..errors import Conflict, InvalidCommand
-from . import rules, watches
+from ..errors import InvalidCommand
+from . import canaries, rules
 from .draft import Draft
+from .entry_rules import check_routing, compare
 from .model import SERVICE_INTENTIONS, ConfigEntry, Intention, IntentionDefaults
 from .state import State
 
@@ -27,19 +26,21 @@ def put(draft: Draft, command: pb.SetConfigEntry) -> str:
     entry = decoded(command.body)
     rules.refuse_unless(encoded(entry) == command.body, "the entry is not in its canonical form")
     if command.compare:
-        _compare(draft.state, entry.kind, entry.name, command.expected_index)
+        compare(draft.state, entry.kind, entry.name, command.expected_index)
     if isinstance(entry, ServiceIntentions):
         _put_intentions(draft, entry)
+    elif isinstance(entry, ServiceCanary):
+        canaries.put(draft, entry)
     else:
         draft.put_config_entry(ConfigEntry(entry.kind, entry.name, command.body, entry))
-        _check_chains(draft.state, entry.kind, entry.name)
+        check_routing(draft.state, entry.kind, entry.name)
     return ""
 
 
 def delete(draft: Draft, command: pb.DeleteConfigEntry) -> str:
     kind, name = command.kind, command.name
     if command.compare:
-        _compare(draft.state, kind, name, command.expected_index)
+        compare(draft.state, kind, name, command.expected_index)
     if kind == SERVICE_INTENTIONS:
         rows = tuple(draft.state.intentions.prefix((name,)))
         for intention in rows:
@@ -48,37 +49,12 @@ def delete(draft: Draft, command: pb.DeleteConfigEntry) -> str:
     row = draft.state.config_entries.get((kind, name))
     if row is None:
         return ""
+    canaries.refuse_if_active(row)
     draft.drop_config_entry(row)
-    _check_chains(draft.state, kind, name)
+    check_routing(draft.state, kind, name)
     if kind == JwtProvider.KIND:
         _refuse_if_needed(draft.state, name)
     return "deleted"
-
-
-def modify_index(state: State, kind: str, name: str) -> int:
-    """What `cas` compares with: 0 where there is no entry."""
-    if kind != SERVICE_INTENTIONS:
-        row = state.config_entries.get((kind, name))
-        return row.indexes.modify if row else 0
-    has_any = next(state.intentions.prefix((name,)), None) is not None
-    return state.index_of(watches.intention_destination(name)) if has_any else 0
-
-
-def _compare(state: State, kind: str, name: str, expected: int) -> None:
-    found = modify_index(state, kind, name)
-    if found != expected:
-        raise Conflict(f"{kind}/{name} was changed at index {found}, not {expected}; read it again")
-
-
-def _check_chains(state: State, kind: str, name: str) -> None:
-    datacenter = state.cluster.datacenter if state.cluster else ""
-    check_chains(kind, name, datacenter, state.config, _routing(state))
-
-
-def _routing(state: State) -> Iterator[Entry]:
-    for kind in ROUTING:
-        for row in state.config_entries.prefix((kind,)):
-            yield row.entry
 
 
 # Intentions

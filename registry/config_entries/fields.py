@@ -100,13 +100,17 @@ def _integer(value: object, path: str, least: int, most: int) -> int:
 
 def number(name: str, doc: str, least: float, most: float, *, default: float = 0.0) -> Any:
     def take(value: object, path: str) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise UnreadableEntry(path, "must be a number")
-        if not math.isfinite(value) or not least <= value <= most:
-            raise InvalidEntry(path, f"must be from {least:g} to {most:g}, not {str(value)[:40]}")
-        return float(value)
+        return _number(value, path, least, most)
 
     return field(Spec(name, f"{least:g} to {most:g}", doc, take, _plain), default)
+
+
+def _number(value: object, path: str, least: float, most: float) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise UnreadableEntry(path, "must be a number")
+    if not math.isfinite(value) or not least <= value <= most:
+        raise InvalidEntry(path, f"must be from {least:g} to {most:g}, not {str(value)[:40]}")
+    return float(value)
 
 
 def _plain(value: float) -> float | int:
@@ -179,6 +183,19 @@ def integers(name: str, doc: str, least: int, most: int) -> Any:
         return tuple(_integer(item, f"{path}[{at}]", least, most) for at, item in enumerate(items))
 
     return field(Spec(name, f"list of {least} to {most}", doc, take, list), ())
+
+
+def numbers(name: str, doc: str, least: float, most: float) -> Any:
+    """A tuple of numbers."""
+
+    def take(value: object, path: str) -> tuple[float, ...]:
+        items = _items(value, path, ITEMS_MAX)
+        return tuple(_number(item, f"{path}[{at}]", least, most) for at, item in enumerate(items))
+
+    def give(value: tuple[float, ...]) -> list[object]:
+        return [_plain(item) for item in value]
+
+    return field(Spec(name, f"list of {least:g} to {most:g}", doc, take, give), ())
 
 
 def _items(value: object, path: str, most: int) -> list[Any]:

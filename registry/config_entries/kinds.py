@@ -5,6 +5,7 @@ from functools import lru_cache
 import orjson
 
 from . import checks
+from .canary import ServiceCanary
 from .entry import Entry
 from .errors import InvalidEntry, UnreadableEntry
 from .inbound import ServiceFaults, ServiceRateLimits
@@ -30,6 +31,7 @@ KINDS: dict[str, type[Entry]] = {
         ExportedServices,
         ServiceFaults,
         ServiceRateLimits,
+        ServiceCanary,
         Egress,
     )
 }

@@ -41,17 +41,11 @@ def _reached(link: Link) -> Iterable[str]:
     """Services that the calls may have ended at: routes lead elsewhere than to the one that was named."""
     yield link.destination
     for target in link.targets:
-        name = named(target)
-        yield name
-        yield name.partition(".")[2]  # without the subset, if that is what stands before the dot
+        yield service_and_subset(target)[0]
 
 
-def named(target: str) -> str:
-    """`[<subset>.]<service>` of a target id, which ends in namespace, partition and datacenter."""
-    return target.rsplit(".", 3)[0]
-
-
-def subset_of(target: str, service: str) -> str:
-    """The subset that a target id names; "" for a whole service, and of another service than this."""
-    name = named(target)
-    return name.removesuffix(f".{service}") if name.endswith(f".{service}") else ""
+def service_and_subset(target: str) -> tuple[str, str]:
+    """What a target id names, which ends in namespace, partition and datacenter. The subset may be "", and a
+    dot within the service's name is escaped."""
+    subset, _, service = target.rsplit(".", 3)[0].rpartition(".")
+    return service.replace("%2E", "."), subset

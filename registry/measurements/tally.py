@@ -1,5 +1,6 @@
 """Calls added up: how many ended, how many of them failed, how long they took."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
@@ -65,6 +66,10 @@ class Tally:
     def error_rate(self) -> float:
         """Share of the ended calls that failed, 0 to 1."""
         return self.failed / self.ended if self.ended else 0.0
+
+    def surely_slower(self, limit_s: float) -> int:
+        """How many calls took longer than `limit_s`, of those that the histogram can tell it of."""
+        return sum(self.buckets[bisect_left(BOUNDS_S, limit_s) + 1 :])
 
     def quantile_s(self, share: float) -> float:
         """How long at most the fastest `share` of the calls took, in seconds."""

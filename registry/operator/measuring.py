@@ -12,6 +12,7 @@ import structlog
 from weft.errors import WeftError
 
 from ..identity.server_proof import ServerProof
+from ..measurements.meter import Meter
 from ..measurements.tally import Edge, Tally
 from ..measurements.window import Wanted, Window, every
 from ..measurements.wire import REPORT_CALLS_MAX, Counted, report
@@ -30,6 +31,7 @@ class Measuring:
 
     def __init__(self, now: Callable[[], float], to_leader: ToLeader | None, proof: ServerProof) -> None:
         self.window = Window()
+        self.meters: tuple[Meter, ...] = ()  # of whoever needs more than the window
         self._now = now
         self._to_leader = to_leader
         self._proof = proof
@@ -45,14 +47,21 @@ class Measuring:
     def take(self, counted: Counted) -> None:
         """From a sidecar of this server. Raises InvalidMeasurement; what came before it stands."""
         for edge, tally in counted:
-            self.window.add(self._now(), edge, tally)
+            self._count(edge, tally)
             if self._to_leader and (edge in self._untold or len(self._untold) < REPORT_CALLS_MAX):
                 self._untold.setdefault(edge, Tally()).add(tally)
 
     def take_report(self, counted: Counted) -> None:
         """From another server, which takes this one for the leader. Raises InvalidMeasurement."""
         for edge, tally in counted:
-            self.window.add(self._now(), edge, tally)
+            self._count(edge, tally)
+
+    def _count(self, edge: Edge, tally: Tally) -> None:
+        now = self._now()
+        self.window.add(now, edge, tally)
+        for meter in self.meters:
+            if meter.target == edge.target and not edge.inbound:
+                meter.add(now, tally)
 
     async def run(self) -> None:
         """For ever: tells the leader, where that is another server."""

@@ -263,9 +263,10 @@ def _swallows_nothing(served: str, path: str) -> bool:
 
 
 def unlisted() -> list[str]:
-    """Routes of Consul's paths that no group names; ours (`/`, the document) are no part of Consul."""
-    ours = {"/", "/v1/mesh/graph", "/v1/mesh/proxy/:service", "/v1/openapi.json"}
-    ours |= {"/v1/operator/raft/transfer-leader"} | {it.path for it in enrolment.ROUTES}
+    """Routes of Consul's paths that no group names; ours (`/`, the document, `/v1/mesh`) are not Consul's."""
+    ours = {"/", "/v1/openapi.json", "/v1/operator/raft/transfer-leader"}
+    ours |= {route.path for route in ROUTES if route.path.startswith("/v1/mesh/")}
+    ours |= {it.path for it in enrolment.ROUTES}
     listed = {
         route.path
         for group in GROUPS

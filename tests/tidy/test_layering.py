@@ -18,6 +18,7 @@ SANS_IO = (
     "registry.audit.settings",
     "registry.audit.subjects",
     "registry.audit.verify",
+    "registry.canary",
     "registry.catalog",
     "registry.client_agent.fleet",
     "registry.client_agent.plan",

@@ -24,6 +24,7 @@ COMMANDS = {
     "maint": "Maintenance of this node or of one service.",
     "catalog": "Look into the catalog: services, nodes, instances.",
     "intention": "Say which service may call which.",
+    "canary": "Move calls to a new version step by step, and back by itself.",
     "config": "Config entries: routing, defaults, permissions, faults, limits.",
     "graph": "Draw who calls whom, how often, and how well.",
     "explain": "Say what would become of a request, and which entry says so.",

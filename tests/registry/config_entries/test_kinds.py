@@ -21,6 +21,7 @@ def _entry(kind: str, **fields: Any) -> Entry:
 
 HEADER = [{"Name": "x", "Exact": "1"}]
 DELAY = {"Fixed": "1s"}
+CANARY = {"ServiceSubset": "v2", "Steps": [1, 100], "Interval": "1m"}
 END = "2026-03-01T10:00:00Z"
 PROVIDER = {"Local": {"JWKS": "eyJrZXlzIjpbeyJrdHkiOiJFQyJ9XX0="}}
 GOOD: list[tuple[str, dict[str, Any]]] = [
@@ -70,6 +71,17 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     ("jwt-provider", {"Issuer": "i", "JSONWebKeySet": PROVIDER, "Locations": [{"Cookie": {"Name": "t"}}]}),
     ("exported-services", {"Services": [{"Name": "*", "Consumers": [{"Peer": "dc2"}]}]}),
     ("service-faults", {"Faults": [{"Name": "slow", "Percent": 5, "Delay": DELAY, "EndsAt": END}]}),
+    (
+        "service-canary",
+        {
+            "ServiceSubset": "v2",
+            "Steps": [0.5, 25, 100],
+            "Interval": "1m0s",
+            "MaxErrorPercent": 0.1,
+            "MaxP99": "300ms",
+            "Status": {"Phase": "running", "Step": 1, "Before": {"Kind": "x"}, "SplitterIndex": 2**40},
+        },
+    ),
     ("service-rate-limits", {"Limits": [{"Name": "l", "RequestsPerSecond": 5, "PerCaller": True}]}),
     (
         "egress",
@@ -146,6 +158,16 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         {"Routes": [{"Destination": {"RequestHeaders": {"Set": {"x": "a\nb"}}}}]},
         "control character",
     ),
+    ("service-canary", {**CANARY, "ServiceSubset": ""}, "ServiceSubset: is missing"),
+    ("service-canary", {**CANARY, "StableSubset": "v2"}, "StableSubset: is the new version itself"),
+    ("service-canary", {**CANARY, "Steps": []}, "Steps: is missing"),
+    ("service-canary", {**CANARY, "Steps": [5, 5]}, "Steps: must rise"),
+    ("service-canary", {**CANARY, "Steps": [0, 5]}, "Steps: must rise, from above 0"),
+    ("service-canary", {**CANARY, "Steps": [1, 101]}, "Steps[1]: must be from 0 to 100"),
+    ("service-canary", {**CANARY, "Steps": [0.001]}, "Steps: must be in steps of 0.01"),
+    ("service-canary", {**CANARY, "Interval": "900ms"}, "Interval: must be 1s at least"),
+    ("service-canary", {**CANARY, "MaxP99": "11s"}, "MaxP99: must be from 0s to 10s"),
+    ("service-canary", {**CANARY, "MinRequests": 0}, "MinRequests: must be from 1"),
     ("service-splitter", {"Splits": [{"Weight": 50}, {"Weight": 49.99}]}, "must be 100, not 99.99"),
     (
         "service-splitter",

@@ -1,6 +1,6 @@
 """Who calls whom: each pair of services once, whoever counted."""
 
-from registry.measurements.graph import links, subset_of
+from registry.measurements.graph import links, service_and_subset
 from registry.measurements.tally import Edge, Tally
 
 V1, V2 = "v1.orders.default.default.dc1", "v2.orders.default.default.dc1"
@@ -38,8 +38,8 @@ def test_calls_that_a_route_led_elsewhere_are_one_edge() -> None:
     assert [(link.source, link.destination) for link in found] == [("web", "orders"), ("web", "stock")]
 
 
-def test_the_subset_is_read_from_the_target() -> None:
-    assert subset_of(V2, "orders") == "v2"
-    assert subset_of("orders.default.default.dc1", "orders") == ""
-    assert subset_of("v2.team.orders.default.default.dc1", "team.orders") == "v2"
-    assert subset_of("other.default.default.dc1", "orders") == ""
+def test_service_and_subset_are_read_from_the_target() -> None:
+    assert service_and_subset(V2) == ("orders", "v2")
+    assert service_and_subset("orders.default.default.dc1") == ("orders", "")
+    assert service_and_subset("v2.team%2Eorders.default.default.dc1") == ("team.orders", "v2")
+    assert service_and_subset("") == ("", ""), "of calls that no route matched"

@@ -73,6 +73,7 @@ class Command(_message.Message):
     RECORD_AGENT_LEAF_FIELD_NUMBER: _builtins.int
     REPORT_AGENTS_FIELD_NUMBER: _builtins.int
     REMOVE_AGENT_FIELD_NUMBER: _builtins.int
+    MOVE_CANARY_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Level of this schema that a server must know to apply the command."""
     time_ms: _builtins.int
@@ -175,6 +176,10 @@ class Command(_message.Message):
     def report_agents(self) -> _enrolment_pb2.ReportAgents: ...
     @_builtins.property
     def remove_agent(self) -> _enrolment_pb2.RemoveAgent: ...
+    @_builtins.property
+    def move_canary(self) -> Global___MoveCanary:
+        """Level 14."""
+
     def __init__(
         self,
         *,
@@ -218,12 +223,13 @@ class Command(_message.Message):
         record_agent_leaf: _enrolment_pb2.RecordAgentLeaf | None = ...,
         report_agents: _enrolment_pb2.ReportAgents | None = ...,
         remove_agent: _enrolment_pb2.RemoveAgent | None = ...,
+        move_canary: Global___MoveCanary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_join_token", b"create_join_token", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_join_token", b"delete_join_token", "delete_query", b"delete_query", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_agent_leaf", b"record_agent_leaf", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "redeem_join_token", b"redeem_join_token", "register", b"register", "remove_agent", b"remove_agent", "report_agents", b"report_agents", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "txn", b"txn", "update_check", b"update_check"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_join_token", b"create_join_token", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_join_token", b"delete_join_token", "delete_query", b"delete_query", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "move_canary", b"move_canary", "record_agent_leaf", b"record_agent_leaf", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "redeem_join_token", b"redeem_join_token", "register", b"register", "remove_agent", b"remove_agent", "report_agents", b"report_agents", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "txn", b"txn", "update_check", b"update_check"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_join_token", b"create_join_token", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_join_token", b"delete_join_token", "delete_query", b"delete_query", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "record_agent_leaf", b"record_agent_leaf", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "redeem_join_token", b"redeem_join_token", "register", b"register", "remove_agent", b"remove_agent", "report_agents", b"report_agents", "request_id", b"request_id", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "time_ms", b"time_ms", "txn", b"txn", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_join_token", b"create_join_token", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_join_token", b"delete_join_token", "delete_query", b"delete_query", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "move_canary", b"move_canary", "record_agent_leaf", b"record_agent_leaf", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "redeem_join_token", b"redeem_join_token", "register", b"register", "remove_agent", b"remove_agent", "report_agents", b"report_agents", "request_id", b"request_id", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "time_ms", b"time_ms", "txn", b"txn", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf", "configure_autopilot", "restore", "set_config_entry", "delete_config_entry", "set_acl", "delete_acl", "bootstrap_acl", "change_kv", "create_session", "end_session", "txn", "fire_event", "set_coordinate", "set_query", "delete_query", "create_join_token", "delete_join_token", "redeem_join_token", "record_agent_leaf", "report_agents", "remove_agent"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf", "configure_autopilot", "restore", "set_config_entry", "delete_config_entry", "set_acl", "delete_acl", "bootstrap_acl", "change_kv", "create_session", "end_session", "txn", "fire_event", "set_coordinate", "set_query", "delete_query", "create_join_token", "delete_join_token", "redeem_join_token", "record_agent_leaf", "report_agents", "remove_agent", "move_canary"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -434,6 +440,45 @@ class DeleteConfigEntry(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteConfigEntry: _TypeAlias = DeleteConfigEntry  # noqa: Y015
+
+@_typing.final
+class MoveCanary(_message.Message):
+    """One step of a canary, or its end: its entry with the new status, and what
+    becomes of the splitter, both or neither. Value: "".
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    EXPECTED_INDEX_FIELD_NUMBER: _builtins.int
+    SPLITTER_FIELD_NUMBER: _builtins.int
+    DROP_SPLITTER_FIELD_NUMBER: _builtins.int
+    EXPECTED_SPLITTER_INDEX_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """canonical JSON of the whole service-canary"""
+    expected_index: _builtins.int
+    """its modify index"""
+    splitter: _builtins.bytes
+    """canonical JSON; empty: the splitter stays as it is, or goes"""
+    drop_splitter: _builtins.bool
+    expected_splitter_index: _builtins.int
+    """Of the splitter that is replaced or goes; 0: only if there is none."""
+    def __init__(
+        self,
+        *,
+        body: _builtins.bytes = ...,
+        expected_index: _builtins.int = ...,
+        splitter: _builtins.bytes = ...,
+        drop_splitter: _builtins.bool = ...,
+        expected_splitter_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "drop_splitter", b"drop_splitter", "expected_index", b"expected_index", "expected_splitter_index", b"expected_splitter_index", "splitter", b"splitter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveCanary: _TypeAlias = MoveCanary  # noqa: Y015
 
 @_typing.final
 class DeleteIntention(_message.Message):
