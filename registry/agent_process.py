@@ -18,6 +18,7 @@ from weft.aio import Tasks
 from weft.clock import SystemClock
 from weft.errors import ConfigError
 
+from .agent.definitions import NO_DEFINITIONS, DefinitionFiles, DefinitionPaths
 from .agent.local import Agent
 from .agent.probes import Prober
 from .agent.runner import Runner
@@ -56,6 +57,7 @@ class AgentSettings:
     http_port: int
     sync_interval_s: float
     scripts: ScriptPolicy = ScriptPolicy.OFF  # whether checks may run programs on this machine
+    definitions: DefinitionPaths = NO_DEFINITIONS  # services and checks of this machine
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)  # by kind (`agent`, `default`)
 
 
@@ -68,6 +70,7 @@ class AgentProcess:
         self.node: Node
         self.agent: Agent
         self.servers: Servers
+        self.definitions: DefinitionFiles
         self.http = ""  # host:port
         self._clock = SystemClock()
         self._draw = random.SystemRandom().random
@@ -101,10 +104,14 @@ class AgentProcess:
         sync = Sync(log, node, servers, tokens, self._clock, pace)
         runner = self._runner(log)
         minter = RemoteMinter(log, node, servers, tokens, sync)
+        paths, remember = settings.definitions, tokens.remember_defined
+        self.definitions = DefinitionFiles(paths, agent, runner, home.path, remember)
+        await self.definitions.reload()
         await self._listen(self._parts(log, runner, minter, tokens), tokens)
         self.tasks.spawn(runner.run(), "checks")
         self.tasks.spawn(log.forget(), "tombstones")
         self.tasks.spawn(sync.run(), "anti-entropy")
+        self.tasks.spawn(self.definitions.run(), "definitions")
 
     def _stamp(self) -> Stamp:
         return Stamp(int(self._clock.wall() * 1000), os.urandom(REQUEST_ID_BYTES))
@@ -135,6 +142,7 @@ class AgentProcess:
             remote=RemoteCallers(self.servers, self.settings.datacenter, self._clock),
             is_server=False,
             tokens=tokens,
+            definitions=self.definitions,
         )
 
     async def _listen(self, parts: Parts, tokens: KeptTokens) -> None:
@@ -142,6 +150,10 @@ class AgentProcess:
         api = Api(parts, LOCAL_ROUTES, forwarder.handle)
         self._closers.append(api.close)
         self.http = join(LOOPBACK, await api.start(LOOPBACK, self.settings.http_port))
+
+    async def reload(self) -> None:
+        """As `PUT /v1/agent/reload`. Raises what DefinitionFiles.reload raises."""
+        await self.definitions.reload()
 
     async def failed(self) -> BaseException:
         """Never: what goes wrong is logged and tried again."""

@@ -18,6 +18,7 @@ from weft.aio import Tasks
 from weft.clock import SystemClock
 from weft.errors import ConfigError, Unavailable
 
+from .agent.definitions import DefinitionFiles
 from .agent.local import Agent
 from .agent.probes import Prober
 from .agent.runner import Runner
@@ -42,6 +43,7 @@ from .identity.server_proof import ServerProof
 from .identity.server_tls import Face, ServerIdentity, server_root
 from .identity.service_leaves import ServiceLeaves
 from .identity.signing_key import SigningKey
+from .log_engine import open_log
 from .machine import LOOPBACK, join, machine_name, port_free
 from .mesh.compile import ProxyCompiler, depends
 from .mesh.compile import Settings as CompileSettings
@@ -54,9 +56,8 @@ from .operator.measuring import Measuring
 from .operator.presence import Presence
 from .operator.renewals import Renewals
 from .operator.servers import grpc_addresses
-from .replica.etcd.engine import EtcdLog, open_etcd
+from .replica.etcd.engine import EtcdLog
 from .replica.membership import Membership
-from .replica.options import Options
 from .replica.peer_tls import server_name
 from .replica.replica import Replica
 from .rpc.drains import Drains
@@ -70,7 +71,6 @@ from .settings import Settings as Settings
 
 log = structlog.get_logger(__name__)
 
-SERVER_PORT = 8300  # where servers find one another; a name only where etcd keeps the log
 SERVER_HOSTS = ("localhost", "127.0.0.1", "::1")
 NAME_RETRY_S = 0.1  # whoever leads names the cluster; the others look this often
 KEY_RECHECK_S = 60.0
@@ -94,6 +94,7 @@ class Registry:
         self.canaries: Canaries
         self.audit: Audit
         self._port: AgentsPort
+        self.definitions: DefinitionFiles
         self.http = ""  # host:port
         self.https = ""
         self.grpc = ""
@@ -109,7 +110,7 @@ class Registry:
     async def start(cls, settings: Settings) -> Self:
         """Everything listens. Alone, it is also ready; a member of a cluster becomes ready once there is a
         leader. Raises DataDirProblem, KeyUnusable, PortTaken, ConfigError."""
-        registry = cls(await _open_log(settings), settings)
+        registry = cls(await open_log(settings), settings)
         try:
             await registry._start()
         except BaseException:
@@ -137,6 +138,7 @@ class Registry:
         presence, runner = await self._serve(_node(self.node, settings, self.log), keys)
         if settings.cluster is None:
             await presence.tell()
+            await self.definitions.reload()
             self._begin_work(presence, runner)
         else:
             self._watch(lambda: self._join_in(presence, runner, signing), "becoming ready")
@@ -161,6 +163,9 @@ class Registry:
         self._closers.append(prober.close)
         runner = Runner(self.log, agent, prober, self._clock, draw)
         self._closers.append(runner.close)
+        paths = self.settings.definitions
+        self.definitions = DefinitionFiles(paths, agent, runner, self.settings.data_dir)
+        self.definitions.read()  # what is wrong with them ends the start, not the first reload
         to_leader = self._to_leader()
         compiler = ProxyCompiler(CompileSettings(self.settings.default_allow))
         proof = ServerProof(keys.operator, self.log.view)
@@ -206,6 +211,7 @@ class Registry:
             to_leader=to_leader,
             audit=self.audit,
             joining=Joining(port.enroller, port.guide),
+            definitions=self.definitions,
         )
         await self._listen(parts)
         await self._answer_dns(draw)
@@ -340,6 +346,7 @@ class Registry:
     def _begin_work(self, presence: Presence, runner: Runner) -> None:
         self._watch(presence.keep, "presence")
         self.tasks.spawn(runner.run(), "checks")
+        self.tasks.spawn(self.definitions.run(), "definitions")
         self.tasks.spawn(self.measuring.run(), "measurements for the leader")
         self.tasks.spawn(self.canaries.run(), "canaries")
         self.tasks.spawn(
@@ -362,6 +369,10 @@ class Registry:
                     self._failure.set_result(error)
 
         self.tasks.spawn(watched(), name)
+
+    async def reload(self) -> None:
+        """As `PUT /v1/agent/reload`. Raises what DefinitionFiles.reload raises."""
+        await self.definitions.reload()
 
     async def failed(self) -> BaseException:
         """Returns only when the process has to end."""
@@ -405,35 +416,6 @@ class Registry:
             if asyncio.iscoroutine(ending):
                 await ending
         await self.log.close()
-
-
-async def _open_log(settings: Settings) -> Replica | EtcdLog:
-    cluster = settings.cluster
-    if settings.consensus:
-        return await _in_etcd(settings)
-    if cluster is None:
-        return await (Replica.open(settings.data_dir) if settings.data_dir else Replica.in_memory())
-    advertise = join(cluster.advertise, cluster.server_port) if cluster.server_port else ""
-    options = Options(
-        data_dir=settings.data_dir,
-        listen=join(cluster.bind, cluster.server_port),
-        tls=cluster.files.current,
-        datacenter=settings.datacenter,
-        advertise=advertise,
-    )
-    return await Replica.start(options)
-
-
-async def _in_etcd(settings: Settings) -> EtcdLog:
-    cluster = settings.cluster
-    if settings.data_dir is None:
-        raise ConfigError(
-            "--consensus: give --data-dir too; the keys that open what is in etcd are kept there"
-        )
-    if cluster and (cluster.bootstrap_expect or cluster.retry_join):
-        raise ConfigError("--consensus: leave out --bootstrap-expect and --retry-join; servers meet in etcd")
-    address = join(cluster.advertise, cluster.server_port) if cluster else join(LOOPBACK, SERVER_PORT)
-    return await open_etcd(settings.consensus, address=address, data_dir=settings.data_dir)
 
 
 def _keys(settings: Settings, state: State) -> Keys:

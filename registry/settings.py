@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from .agent.definitions import NO_DEFINITIONS, DefinitionPaths
 from .agent.scripts import ScriptPolicy
 from .audit.settings import AuditSettings
 from .dns.settings import DnsSettings
@@ -54,3 +55,4 @@ class Settings:
     patience: Patience = PATIENCE_DEFAULT  # with agents that are not heard
     consensus: str = ""  # URL of the etcd that keeps the log (replica/etcd/address.py); "": Raft
     audit: AuditSettings | None = None  # None: nobody writes down who did what
+    definitions: DefinitionPaths = NO_DEFINITIONS  # services and checks of this machine

@@ -5,11 +5,12 @@ therefore there, check definitions included.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from ..acl.access import Access
-from ..acl.caller import Caller
+from ..acl.caller import EVERYBODY, Caller
 from ..catalog import commands
 from ..catalog.feature_level import SERVER_SERVICE
 from ..catalog.model import Check, Node, Service, instance_key
@@ -104,12 +105,41 @@ class Agent:
             lambda stamp: commands.register(stamp, self.node, rows, checks, replace_checks_of=replaced)
         )
 
+    async def define(self, services: Sequence[ServiceSpec], checks: Sequence[CheckSpec]) -> None:
+        """Registers what files of this machine say, all or nothing. Statuses stay, as in `register`.
+
+        Raises InvalidDefinition, NoPortLeft, and what Log.propose raises.
+        """
+        async with self._choosing_port:
+            specs, taken = list(services), set[int]()
+            for spec in services:
+                if spec.sidecar is not None:
+                    port = self._sidecar_port(spec, taken)
+                    taken.add(port)
+                    specs.append(expand(spec, port))
+            rows = [spec.service for spec in specs]
+            found = [check for spec in specs for check in spec.checks]
+            found += [check_row(spec, self.node.name) for spec in checks]
+            self._permit_scripts(found, local=True)
+            view = self._view()
+            continued = [self._continued(view, check) for check in found]
+            await self._writer.propose(lambda stamp: commands.register(stamp, self.node, rows, continued))
+
+    async def withdraw(self, service_ids: Iterable[str], check_ids: Iterable[str]) -> None:
+        """Removes those that are still here, with their sidecars. Raises what Log.propose raises."""
+        for service_id in service_ids:
+            with suppress(UnknownService):
+                await self.deregister(service_id, EVERYBODY)
+        for check_id in check_ids:
+            with suppress(UnknownCheck):
+                await self.deregister_check(check_id, EVERYBODY)
+
     def _continued(self, view: State, check: Check) -> Check:
         """Registering again is no news about health: an existing check keeps status and output."""
         old = view.checks.get((check.node, check.id))
         return replace(check, status=old.status, output=old.output) if old else check
 
-    def _sidecar_port(self, spec: ServiceSpec) -> int:
+    def _sidecar_port(self, spec: ServiceSpec, promised: Collection[int] = ()) -> int:
         asked = spec.sidecar.service.port if spec.sidecar else 0
         if asked:
             return asked
@@ -119,7 +149,7 @@ class Agent:
             return old.port
         taken = {row.port for row in view.services.prefix((self.node.name,))}
         for port in PORTS:
-            if port not in taken and self._port_free(port):
+            if port not in taken and port not in promised and self._port_free(port):
                 return port
         raise NoPortLeft(
             f"no port left for a sidecar between {PORTS[0]} and {PORTS[-1]}: give SidecarService.Port"
@@ -146,16 +176,16 @@ class Agent:
             raise InvalidDefinition("Missing check name")
         if spec.service_id and (self.node.name, spec.service_id) not in self._service_keys():
             raise UnknownService(f'ServiceID "{spec.service_id}" does not exist')
-        row = spec.row(self.node.name, spec.service_id, spec.name, spec.name)
+        row = check_row(spec, self.node.name)
         self._permit_check(row, caller)
         self._permit_scripts([row])
-        row = self._continued(self._view(), replace(row, definition=with_floor(row.definition)))
+        row = self._continued(self._view(), row)
         await self._writer.propose(lambda stamp: commands.register(stamp, self.node, (), [row]))
 
-    def _permit_scripts(self, rows: list[Check]) -> None:
-        """Raises InvalidDefinition. Everything that is registered here comes from the API."""
+    def _permit_scripts(self, rows: list[Check], *, local: bool = False) -> None:
+        """Raises InvalidDefinition. `local`: files of this machine say it, and not the API."""
         if any(row.definition.args for row in rows):
-            refuse_scripts(self._scripts, local=False)
+            refuse_scripts(self._scripts, local=local)
 
     def _permit_check(self, row: Check, caller: Caller) -> None:
         if row.service_id:
@@ -216,3 +246,11 @@ class Agent:
 
     def _view(self) -> State:
         return self._writer.view()
+
+
+def check_row(spec: CheckSpec, node: str) -> Check:
+    """A check that was given for itself. Raises InvalidDefinition."""
+    if not spec.name:
+        raise InvalidDefinition("Missing check name")
+    row = spec.row(node, spec.service_id, spec.name, spec.name)
+    return replace(row, definition=with_floor(row.definition))

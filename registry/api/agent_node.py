@@ -55,7 +55,9 @@ async def host(call: Call) -> Reply:
 
 
 async def reload(call: Call) -> Reply:
-    """Checks are brought in line with what is registered; nothing else here is read from files."""
+    """Definition files are read again: all of what they say is in force, or nothing has changed."""
+    if call.parts.definitions:
+        await call.parts.definitions.reload()
     call.parts.runner.sync()
     return Reply()
 

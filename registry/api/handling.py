@@ -9,6 +9,7 @@ from weft.credential import Credential
 from weft.errors import InvariantBroken
 
 from ..acl.caller import Caller, Sieve
+from ..agent.definitions import DefinitionFiles
 from ..agent.local import Agent
 from ..agent.runner import Runner
 from ..agent.writer import Entropy, Writer
@@ -81,6 +82,7 @@ class Parts:
     joining: Joining | None = None  # None where this is no server
     tokens: AgentTokens = field(default_factory=AgentTokens)  # of this agent itself
     audit: Audit = field(default_factory=Unaudited)
+    definitions: DefinitionFiles | None = None  # of this machine
 
     @property
     def callers(self) -> Callers | None:

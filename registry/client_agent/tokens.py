@@ -12,6 +12,7 @@ import orjson
 from weft.errors import DataDirProblem
 from weft.files import read_private, write_private
 
+from ..agent.definition_files import Defined
 from ..agent.sidecar_service import SUFFIX
 from ..identity.agent_tokens import AgentTokens
 
@@ -45,6 +46,11 @@ class KeptTokens(AgentTokens):
         if self._services.get(service_id, "") != secret:
             self._services[service_id] = secret
             await self._keep()
+
+    async def remember_defined(self, defined: Defined) -> None:
+        """That of a definition file, else the one for all that files define. Raises EnvironmentProblem."""
+        secret = defined.token or self.of("config_file_service_registration")
+        await self.remember(defined.spec.service.id, secret)
 
     def of_service(self, service_id: str) -> str:
         """What to tell servers of it with; a sidecar's is its application's."""

@@ -12,10 +12,9 @@ from weft import __version__
 from weft.errors import WeftError
 from weft.hcl import Value, loads
 
-from .arguments import Launch, launch, overlaid, parser
-from .keys import flatten, sorted_out
-
-_SUFFIXES = (".json", ".hcl")
+from ..agent.definition_files import SUFFIXES, split
+from ..consul_keys import flatten, sorted_out
+from .arguments import CannotDo, Launch, launch, overlaid, parser
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -26,14 +25,18 @@ def main(arguments: Sequence[str]) -> None:
         return
     try:
         config: dict[str, Value] = {}
+        definitions: list[Path] = []
         for file in _files(given.config_file, given.config_dir):
-            taken, without_effect = sorted_out(flatten(loads(file.read_text(), str(file))), str(file))
+            ours, settings = split(loads(file.read_text(), str(file)))
+            taken, without_effect = sorted_out(flatten(settings), str(file))
             config |= taken
+            if ours:
+                definitions.append(_with_suffix(file))
             if without_effect:
                 print(
                     f"{file}: without effect here: {', '.join(without_effect)}", file=sys.stderr, flush=True
                 )
-        _become(launch(overlaid(config, given), dev=given.dev))
+        _become(launch(overlaid(config, given), dev=given.dev), definitions)
     except (WeftError, OSError, UnicodeDecodeError) as error:
         sys.exit(f"==> {error}")
 
@@ -42,12 +45,21 @@ def _files(files: Sequence[str], folders: Sequence[str]) -> list[Path]:
     """Files first, then those of folders by name, as Consul reads them when given in that order."""
     found = [Path(file) for file in files]
     for folder in folders:
-        found += sorted(path for path in Path(folder).iterdir() if path.suffix in _SUFFIXES)
+        found += sorted(path for path in Path(folder).iterdir() if path.suffix in SUFFIXES)
     return found
 
 
-def _become(plan: Launch) -> None:
+def _with_suffix(file: Path) -> Path:
+    """Raises CannotDo: `weft dev` tells definitions from its own options by it."""
+    if file.suffix not in SUFFIXES:
+        raise CannotDo(f"{file}: a file with definitions must end in {' or '.join(SUFFIXES)}")
+    return file
+
+
+def _become(plan: Launch, definitions: Sequence[Path]) -> None:
     arguments = list(plan.arguments)
+    for file in definitions:
+        arguments += ["--config-file", str(file)]
     if plan.token:
         arguments += ["--management-token-file", _in_memory(plan.token)]
     if plan.pid_file:

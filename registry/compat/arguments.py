@@ -8,7 +8,7 @@ from typing import NamedTuple
 from weft.errors import UsageError
 from weft.hcl import Value
 
-from .keys import TOKEN
+from ..consul_keys import TOKEN
 
 _LEVELS = {"trace": "debug", "debug": "debug", "info": "info", "warn": "warning", "err": "error"}
 _UNSPECIFIED = ("0.0.0.0", "::")
@@ -89,8 +89,8 @@ def launch(config: Mapping[str, Value], *, dev: bool) -> Launch:
             arguments += [flag, text]
     if (folder := _text(config, "data_dir")) and not dev:
         arguments += ["--data-dir", folder]
-    if _flag(config, "enable_script_checks"):
-        arguments += ["--enable-script-checks"]
+    for key in ("enable_script_checks", "enable_local_script_checks"):
+        arguments += ["--" + key.replace("_", "-")] if _flag(config, key) else []
     level = _text(config, "log_level").lower()
     arguments += ["--log-level", _LEVELS.get(level, "warning")]
     return Launch(arguments + _acl(config), _text(config, TOKEN), _text(config, "pid_file"))

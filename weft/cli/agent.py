@@ -9,9 +9,10 @@ import click
 
 from ..durations import InvalidDuration, parse_duration_s
 from ..errors import ConfigError
+from .config_file import config_file, definition_paths
 from .consul_api import read_token
 from .names import datacenter_name
-from .options import host_option, port_option
+from .options import host_option, port_option, script_options, script_policy
 
 if TYPE_CHECKING:
     from registry.agent_process import AgentProcess, AgentSettings
@@ -80,6 +81,7 @@ def _interval(_context: click.Context, _option: click.Parameter, text: str) -> f
 
 
 @click.command(epilog=EPILOG, context_settings={"auto_envvar_prefix": "WEFT"})
+@config_file()
 @click.option(
     "--data-dir", type=_FILE, required=True, metavar="DIR", help="Registrations and tokens, mode 0700."
 )
@@ -131,11 +133,12 @@ def _interval(_context: click.Context, _option: click.Parameter, text: str) -> f
     help="The token of requests that bring none.  [default: the anonymous token]",
 )
 @click.option(
-    "--enable-script-checks",
-    is_flag=True,
-    help="Let checks run programs on this machine (Args). Whoever may register a service then runs what it "
-    "likes with the rights of this process: use it with ACLs, or not at all.",
+    "--definitions-token-file",
+    type=_FILE,
+    metavar="FILE",
+    help="The token of services in definition files that name none.  [default: the default token]",
 )
+@script_options
 @click.option(
     "--sync-interval",
     default="60s",
@@ -167,7 +170,6 @@ def command(**given: Any) -> None:
 
 def settings_of(given: dict[str, Any]) -> "AgentSettings":
     """Raises ConfigError where options do not go together."""
-    from registry.agent.scripts import ScriptPolicy
     from registry.agent_process import AgentSettings
     from registry.client_agent.servers import Trust
     from registry.replica.peer_tls import server_name
@@ -184,13 +186,18 @@ def settings_of(given: dict[str, Any]) -> "AgentSettings":
         advertise=given["advertise"],
         http_port=given["http_port"],
         sync_interval_s=given["sync_interval"],
-        scripts=ScriptPolicy.ALL if given["enable_script_checks"] else ScriptPolicy.OFF,
+        scripts=script_policy(given),
+        definitions=definition_paths(given),
         tokens=_tokens(given),
     )
 
 
 def _tokens(given: dict[str, Any]) -> dict[str, str]:
-    files = {"agent": given["agent_token_file"], "default": given["default_token_file"]}
+    files = {
+        "agent": given["agent_token_file"],
+        "default": given["default_token_file"],
+        "config_file_service_registration": given["definitions_token_file"],
+    }
     return {kind: read_token(file) for kind, file in files.items() if file}
 
 

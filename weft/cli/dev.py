@@ -8,8 +8,10 @@ import click
 
 from ..errors import ConfigError
 from .audit import audit_options, audit_settings
+from .config_file import config_file, definition_paths
 from .dns import dns_options, dns_settings
 from .names import datacenter_name
+from .options import script_options, script_policy
 from .patience import patience, patience_options
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str | None) ->
 
 
 @click.command(epilog=EPILOG, context_settings={"auto_envvar_prefix": "WEFT"})
+@config_file()
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -103,12 +106,7 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str | None) ->
     metavar="FILE",
     help="With --acl: whoever has this token may do everything (mode 0600).",
 )
-@click.option(
-    "--enable-script-checks",
-    is_flag=True,
-    help="Let checks run programs on this machine (Args). Whoever may register a service then runs what it "
-    "likes with the rights of this process: use it with ACLs, or not at all.",
-)
+@script_options
 @click.option(
     "--consensus",
     default="",
@@ -148,7 +146,6 @@ def command(
     acl: bool,
     acl_default_policy: str,
     management_token_file: Path | None,
-    enable_script_checks: bool,
     consensus: str,
     agent_port: int,
     ready_file: Path | None,
@@ -159,7 +156,6 @@ def command(
 
     Listens on 127.0.0.1 only. SIGINT and SIGTERM end it.
     """
-    from registry.agent.scripts import ScriptPolicy
     from registry.process import Registry, Settings
 
     from .. import logs
@@ -178,11 +174,12 @@ def command(
         operator_key_file=operator_key_file,
         dns=dns_settings(others),
         acl=_acl(acl_default_policy == "allow", management_token_file) if acl else None,
-        scripts=ScriptPolicy.ALL if enable_script_checks else ScriptPolicy.OFF,
+        scripts=script_policy(others),
         consensus=consensus,
         audit=audit_settings(others, None),
         agent_port=agent_port,
         patience=patience(others),
+        definitions=definition_paths(others),
     )
     logs.configure(log_level)
     serve(lambda: Registry.start(settings), _tell, ready_file)

@@ -2,10 +2,14 @@
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.decorators import FC
+
+if TYPE_CHECKING:
+    from registry.agent.scripts import ScriptPolicy
 
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
@@ -32,3 +36,27 @@ def port_option(flag: str, default: int, what: str) -> Callable[[FC], FC]:
         show_default=True,
         help=f"{what}; 0 takes a free one.",
     )
+
+
+def script_options(command: FC) -> FC:
+    """Whether checks may run programs; `script_policy` reads what was given."""
+    anywhere = click.option(
+        "--enable-script-checks",
+        is_flag=True,
+        help="Let checks run programs on this machine (Args). Whoever may register a service then runs what "
+        "it likes with the rights of this process: use it with ACLs, or not at all.",
+    )
+    local = click.option(
+        "--enable-local-script-checks",
+        is_flag=True,
+        help="Let checks run programs where a definition file of this machine says so, and not the API.",
+    )
+    return anywhere(local(command))
+
+
+def script_policy(given: Mapping[str, Any]) -> "ScriptPolicy":
+    from registry.agent.scripts import ScriptPolicy
+
+    if given["enable_script_checks"]:
+        return ScriptPolicy.ALL
+    return ScriptPolicy.LOCAL if given["enable_local_script_checks"] else ScriptPolicy.OFF

@@ -7,10 +7,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import structlog
+
 from ..aio import Tasks
 from ..collection import Collector, settle
 from ..errors import EnvironmentProblem, WeftError
 
+log = structlog.get_logger(__name__)
 P = TypeVar("P", bound="Process")
 SWITCH_INTERVAL_S = 0.0005
 """How long the log's thread, with a write that is on disk, waits for the interpreter while the event loop is
@@ -28,6 +31,9 @@ class Process(Protocol):
     def told(self) -> dict[str, str]:
         """Where it listens, for the ready file."""
 
+    async def reload(self) -> None:
+        """Reads again what may be changed while it runs. Raises WeftError; then nothing is changed."""
+
     async def close(self) -> None: ...
 
 
@@ -41,7 +47,8 @@ def serve(start: Callable[[], Awaitable[P]], tell: Callable[[P], None], ready_fi
 
 
 async def run(start: Callable[[], Awaitable[P]], tell: Callable[[P], None], ready_file: Path | None) -> None:
-    """Returns on SIGINT or SIGTERM. `tell` is called, and the file written, once everything listens.
+    """Returns on SIGINT or SIGTERM; SIGHUP reloads. Once everything listens `tell` is called, and the file
+    written.
 
     Raises what `start` raises, and what the process must not go on without.
     """
@@ -57,9 +64,17 @@ async def run(start: Callable[[], Awaitable[P]], tell: Callable[[P], None], read
         tell(process)
         if ready_file is not None:
             _write(process, ready_file)
+        loop.add_signal_handler(signal.SIGHUP, lambda: process.tasks.spawn(_reload(process), "reload"))
         await _until(stop, process)
     finally:
         await process.close()
+
+
+async def _reload(process: Process) -> None:
+    try:
+        await process.reload()
+    except WeftError as error:
+        log.error("nothing is reloaded", reason=str(error))
 
 
 async def _until(stop: asyncio.Event, process: Process) -> None:

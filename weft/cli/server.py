@@ -9,11 +9,11 @@ import click
 
 from ..errors import ConfigError
 from .audit import audit_options, audit_settings
-from .config_file import config_file
+from .config_file import config_file, definition_paths
 from .consul_api import read_token
 from .dns import dns_options, dns_settings
 from .names import datacenter_name
-from .options import HOST, host, port_option
+from .options import HOST, host, port_option, script_options, script_policy
 from .patience import patience, patience_options
 
 if TYPE_CHECKING:
@@ -152,12 +152,7 @@ def _is_v6(text: str) -> bool:
     help="What is decided about a call that no intention names; the same on every server.",
 )
 @patience_options
-@click.option(
-    "--enable-script-checks",
-    is_flag=True,
-    help="Let checks run programs on this machine (Args). Whoever may register a service then runs what it "
-    "likes with the rights of this process: use it with ACLs, or not at all.",
-)
+@script_options
 @click.option(
     "--consensus",
     default="",
@@ -192,7 +187,6 @@ def command(**given: Any) -> None:
 
 def settings_of(given: dict[str, Any]) -> "Settings":
     """Raises ConfigError where options do not go together."""
-    from registry.agent.scripts import ScriptPolicy
     from registry.process import Settings
 
     return Settings(
@@ -209,8 +203,9 @@ def settings_of(given: dict[str, Any]) -> "Settings":
         patience=patience(given),
         dns=dns_settings(given),
         acl=_acl(given),
-        scripts=ScriptPolicy.ALL if given["enable_script_checks"] else ScriptPolicy.OFF,
+        scripts=script_policy(given),
         consensus=given["consensus"],
+        definitions=definition_paths(given),
         audit=audit_settings(given, given["data_dir"] / "audit.log"),
     )
 

@@ -14,7 +14,7 @@ import consul
 import pytest
 
 from registry.compat.arguments import CannotDo, launch, overlaid, parser
-from registry.compat.keys import TOKEN, UnknownKey, flatten, sorted_out
+from registry.consul_keys import TOKEN, UnknownKey, flatten, sorted_out
 from tests.support.processes import Child, Processes, free_port, wait_for_port
 
 MANAGEMENT = "6d1f0f60-8a5c-4a3b-9d0b-0c1de5a1f0aa"
@@ -133,6 +133,28 @@ def test_a_wrong_file_ends_it_in_one_line(tmp_path: Path) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (1, f"==> {file}: invalid config key flavour\n")
+
+
+def test_services_in_a_file_are_registered(tmp_path: Path) -> None:
+    web: Any = {"name": "web", "port": 80, "check": {"id": "c", "args": ["true"], "interval": "1s"}}
+    with harness(tmp_path, service=web, enable_local_script_checks=True) as (_, port):
+        client = consul.Consul(port=port)
+        assert client.agent.services()["web"]["Port"] == 80
+        assert client.agent.checks()["c"]["Type"] == "script"
+
+
+def test_definitions_need_a_suffix(tmp_path: Path) -> None:
+    file = tmp_path / "definitions"
+    file.write_text('service { name = "web" }')
+    done = subprocess.run(
+        [sys.executable, "-m", "registry.compat", "agent", "-config-file", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "must end in" in done.stderr
 
 
 SCRIPT = """

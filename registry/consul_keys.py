@@ -14,6 +14,7 @@ TAKEN = frozenset(
     (
         *("acl.default_policy", "acl.enabled", TOKEN, "addresses.http", "bind_addr", "bootstrap"),
         *("bootstrap_expect", "client_addr", "data_dir", "datacenter", "enable_script_checks"),
+        "enable_local_script_checks",
         *("log_level", "node_name", "pid_file"),
         *("ports.dns", "ports.grpc", "ports.grpc_tls", "ports.http", "primary_datacenter", "server"),
     )
@@ -33,7 +34,7 @@ WITHOUT_EFFECT = (
     *("acl.down_policy", "acl.enable_token_persistence", "acl.policy_ttl", "acl.role_ttl", "acl.token_ttl"),
     *("acl.tokens", "addresses", "advertise_addr", "auto_encrypt", "autopilot", "ca_file", "ca_path"),
     *("cert_file", "check_update_interval", "connect", "disable_remote_exec", "disable_update_check"),
-    *("dns_config", "domain", "enable_debug", "enable_local_script_checks"),
+    *("dns_config", "domain", "enable_debug"),
     *("enable_syslog", "encrypt", "encrypt_verify_incoming", "encrypt_verify_outgoing", "experiments"),
     *("gossip_lan", "gossip_wan", "http_config", "key_file", "leave_on_terminate", "limits", "node_id"),
     *("node_meta", "peering", "performance", "ports", "raft_protocol", "raft_logstore", "reporting"),
