@@ -50,6 +50,7 @@ from .mesh.compile import Settings as CompileSettings
 from .operator.agents import ReportsToLeader
 from .operator.canaries import Canaries
 from .operator.duties import Duties
+from .operator.experiments import Experiments
 from .operator.formation import Formation
 from .operator.forward import ToLeader
 from .operator.measuring import Measuring
@@ -350,7 +351,14 @@ class Registry:
         self.tasks.spawn(self.measuring.run(), "measurements for the leader")
         self.tasks.spawn(self.canaries.run(), "canaries")
         self.tasks.spawn(
-            Duties(self.log, self._writer, self._members, self.renewals, self.admission).run(),
+            Duties(
+                self.log,
+                self._writer,
+                self._members,
+                self.renewals,
+                self.admission,
+                Experiments(self._writer, self.measuring, self.audit),
+            ).run(),
             "duties of the leader",
         )
         self.tasks.spawn(self.rotation.run(), "rotation of the CA")

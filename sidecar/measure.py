@@ -23,6 +23,7 @@ class _Reading(NamedTuple):
     ended: list[int]
     buckets: list[int]
     sum_s: float
+    injected: int
 
 
 class Measure:
@@ -63,11 +64,12 @@ class Measure:
             ended=[_ended(outcome) for outcome in ended.outcomes()],
             latency=_trimmed(_minus(now.buckets, before.buckets)),
             latency_sum_s=max(0.0, now.sum_s - before.sum_s),
+            injected=now.injected - before.injected,
         )
 
 
 def _reading(series: Series) -> _Reading:
-    return _Reading(list(series.ended), list(series.buckets), series.sum_s)
+    return _Reading(list(series.ended), list(series.buckets), series.sum_s, series.injected)
 
 
 def _minus(now: Iterable[int], before: Iterable[int]) -> list[int]:

@@ -69,10 +69,11 @@ class Series:
     """Requests of one Call. Fields are incremented in line by the switch.
 
     `ended` is indexed as OUTCOME says, `buckets[bisect_left(BOUNDS_S, seconds)]` is the latency histogram.
-    `errors` counts refusals by `respond.Answer.reason`, off the fast path.
+    `errors` counts refusals by `respond.Answer.reason`, and `injected` the calls that a fault made fail, off
+    the fast path.
     """
 
-    __slots__ = ("active", "buckets", "call", "ended", "errors", "requests", "sum_s")
+    __slots__ = ("active", "buckets", "call", "ended", "errors", "injected", "requests", "sum_s")
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -82,6 +83,7 @@ class Series:
         self.buckets = [0] * (len(BOUNDS_S) + 1)
         self.sum_s = 0.0
         self.errors: dict[str, int] = {}
+        self.injected = 0
 
     def refuse(self, reason: str) -> None:
         self.errors[reason] = self.errors.get(reason, 0) + 1

@@ -1,7 +1,7 @@
-"""Routes of gateways, exports, usage, what is measured, views of proxies, and the old forms of intentions."""
+"""Routes of what Weft has beside Consul, of gateways, exports, usage, and the old forms of intentions."""
 
 from ..filter import rows
-from . import canary, catalog, exports, gateways, intentions_by_id, mesh_graph, mesh_view, usage
+from . import canary, catalog, chaos, exports, gateways, intentions_by_id, mesh_graph, mesh_view, usage
 from .permission import INSIDE, KEYRING_READ, KEYRING_WRITE, MESH_READ, OPERATOR_READ, SERVICE_WRITE, SIEVED
 from .route import Route, ask, at_leader, by, read, write
 
@@ -10,6 +10,10 @@ _KEYRING = "/v1/operator/keyring"
 ROUTES: tuple[Route, ...] = (
     read("/v1/catalog/gateway-services/:gateway", gateways.services, SIEVED),
     by(rows.SERVICE, read("/v1/catalog/node-services/:node", catalog.node_service_list, SIEVED)),
+    write("PUT", "/v1/mesh/chaos/experiment", chaos.start, INSIDE),
+    write("DELETE", "/v1/mesh/chaos/experiment/:name", chaos.stop, INSIDE),
+    at_leader(ask("/v1/mesh/chaos/experiments", chaos.list_all, INSIDE)),
+    write("DELETE", "/v1/mesh/chaos/experiments", chaos.stop_all, INSIDE),
     write("POST", "/v1/connect/intentions", intentions_by_id.create, INSIDE),
     read("/v1/connect/intentions/:id", intentions_by_id.get, INSIDE),
     write("PUT", "/v1/connect/intentions/:id", intentions_by_id.change, INSIDE),

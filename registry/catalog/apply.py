@@ -21,6 +21,7 @@ from . import (
     config_entries,
     enrolment,
     events,
+    experiments,
     expiry,
     kv,
     limits,
@@ -144,6 +145,8 @@ _HANDLERS: dict[str, Callable[[Draft, Any], str]] = {
     "record_agent_leaf": enrolment.record_leaf,
     "remove_agent": enrolment.remove,
     "report_agents": liveness.report,
+    "start_experiment": experiments.start,
+    "end_experiments": experiments.end,
 }
 _LONG_HANDLERS: dict[str, Callable[[Draft, Any], Generator[None, None, str]]] = {
     "restore": operator.restore,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from .enrolment_model import JoinToken, Member
+from .experiment_row import Experiment
 from .model import (
     Authority,
     CaRoot,
@@ -40,6 +41,7 @@ Row = (
     | PreparedQuery
     | JoinToken
     | Member
+    | Experiment
 )
 
 

@@ -19,6 +19,7 @@ def due(state: State, now_ms: int) -> bool:
         next((key[0] for key, _ in state.acl.tokens_by_expiry.items()), now_ms + 1),
         next((key[0] for key, _ in state.join_tokens_by_end.items()), now_ms + 1),
         next((key[0] for key, _ in state.lock_delays_by_end.items()), now_ms + 1),
+        *(row.ended_ms + limits.EXPERIMENT_KEPT_MS for row in state.experiments.values() if not row.runs),
         next((key[0] + limits.TOMBSTONE_KEPT_MS for key, _ in state.tombstones.items()), now_ms + 1),
     )
     return min(oldest) <= now_ms
@@ -27,6 +28,7 @@ def due(state: State, now_ms: int) -> bool:
 def expire(draft: Draft, command: pb.Expire) -> str:
     """Drops what has expired, and old tombstones. "more" when a batch was cut."""
     drops = (_leaves, _revocations, _tokens, _join_tokens, _lock_delays, _tombstones)
+    _experiments(draft)
     return MORE if max([drop(draft) for drop in drops]) == limits.EXPIRED_PER_COMMAND_MAX else ""
 
 
@@ -71,6 +73,13 @@ def _lock_delays(draft: Draft) -> int:
     for row in gone:
         draft.drop_lock_delay(row)
     return len(gone)
+
+
+def _experiments(draft: Draft) -> None:
+    """All of them: there are few."""
+    for row in tuple(draft.state.experiments.values()):
+        if not row.runs and row.ended_ms + limits.EXPERIMENT_KEPT_MS <= draft.now_ms:
+            draft.drop_experiment(row)
 
 
 def _tombstones(draft: Draft) -> int:

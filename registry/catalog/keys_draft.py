@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from . import watches
 from .base_draft import BaseDraft
+from .experiment_row import Experiment
 from .model import (
     DELETE,
     Check,
@@ -126,6 +127,23 @@ class KeysDraft(BaseDraft):
             queries_by_session=self.state.queries_by_session.without((row.session, row.id)),
         )
         self.touched.add(watches.QUERIES)
+
+    # Experiments
+
+    def put_experiment(self, row: Experiment) -> None:
+        """A new one under a name that has ended gets a new create index."""
+        old = self.state.experiments.get((row.name,))
+        row = with_indexes(row, self._indexes(old if old and old.runs else None))
+        self._change(experiments=self.state.experiments.put((row.name,), row))
+        self._touch_experiment(row)
+
+    def drop_experiment(self, row: Experiment) -> None:
+        self.removes = True
+        self._change(experiments=self.state.experiments.without((row.name,)))
+        self._touch_experiment(row)
+
+    def _touch_experiment(self, row: Experiment) -> None:
+        self.touched |= {watches.EXPERIMENTS, watches.experiments_on(row.service)}
 
     # Events
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from ..acl.model import AuthMethod, BindingRule, Policy, Role, Token
 from .columns import SERIAL, Kind
 from .enrolment_model import JoinToken, Member
+from .experiment_row import Experiment
 from .model import (
     NO_INDEXES,
     Authority,
@@ -91,6 +92,7 @@ _ALL = (
     Kind("query", PreparedQuery, unshared=("id",)),
     Kind("join_token", JoinToken, unshared=("id", "secret_code", "key_digest")),
     Kind("member", Member, unshared=("node", "accessor_id")),
+    Kind("experiment", Experiment, unshared=("name", "fault")),
     Kind("credential", CredentialRecord),
     Kind("leaf", LeafRecord, converted={"serial": SERIAL}),
     Kind("revocation", Revocation, converted={"serial": SERIAL}),

@@ -106,6 +106,17 @@ JOIN_TOKEN_TTL_MS_MAX = 30 * 24 * 60 * 60 * 1000
 
 REPORTS_PER_COMMAND_MAX = 256
 """Agents that one command says something about: about 20 ms."""
+EXPERIMENTS_MAX = 256
+"""Running and ended: of a service not more than its sidecars take besides its config entry."""
+
+EXPERIMENTS_PER_SERVICE_MAX = 32
+EXPERIMENT_MS_MAX = 24 * 60 * 60 * 1000
+"""What runs longer is no experiment: write a service-faults entry."""
+
+EXPERIMENT_KEPT_MS = 60 * 60 * 1000
+"""How long an ended one can be looked at."""
+
+REASON_CHARS_MAX = 256
 
 QUERIES_MAX = 10_000
 """Prepared queries: a name is looked up in as many steps as it has characters, whatever there are."""

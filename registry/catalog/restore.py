@@ -19,6 +19,7 @@ from . import codec
 from .answers import Answered, Answers
 from .columns import Columns, Kind, Run, Shared
 from .enrolment_model import JoinToken, Member
+from .experiment_row import Experiment
 from .kinds import KINDS
 from .model import (
     AUTOPILOT_DEFAULT,
@@ -165,6 +166,7 @@ class Tables:
             "query": _Table(PreparedQuery, ("id",)),
             "join_token": _Table(JoinToken, ("id",), ("expires_ms", "id")),
             "member": _Table(Member, ("node",)),
+            "experiment": _Table(Experiment, ("name",)),
             "credential": _Table(CredentialRecord, ("instance_key",)),
             "leaf": _Table(
                 LeafRecord, ("instance_key", "serial"), ("not_after_ms", "instance_key", "serial")
@@ -271,6 +273,7 @@ class Tables:
             queries_by_name=(yield from self._named.tree()),
             queries_by_session=(yield from self._bound.tree()),
             events=trees["event"],
+            experiments=trees["experiment"],
             coordinates=trees["coordinate"],
             kv_locked=(yield from self._locked.tree()),
             sessions=trees["session"],

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from .enrolment_model import JoinToken, Member
+from .experiment_row import Experiment
 from .model import (
     Authority,
     AutopilotConfig,
@@ -29,7 +30,7 @@ from .model import (
 # Kinds of rows; `indexes` is the last field of each.
 _KINDS = (
     *(Node, Service, Check, Intention, IntentionDefaults, ConfigEntry, CredentialRecord, CaRoot),
-    *(Authority, AutopilotConfig, KeyValue, PreparedQuery, Session, JoinToken, Member),
+    *(Authority, AutopilotConfig, KeyValue, PreparedQuery, Session, JoinToken, Member, Experiment),
 )
 _NAMES = {kind: tuple(kind.__dataclass_fields__)[:-1] for kind in _KINDS}
 _VALUES = {kind: attrgetter(*names) for kind, names in _NAMES.items()}
@@ -51,6 +52,7 @@ R = TypeVar(
     Session,
     JoinToken,
     Member,
+    Experiment,
 )
 
 

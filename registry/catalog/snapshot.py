@@ -48,6 +48,7 @@ def encode(state: State) -> Iterator[bytes]:
         "query": state.queries.values(),
         "join_token": state.join_tokens.values(),
         "member": state.members.values(),
+        "experiment": state.experiments.values(),
         "credential": state.credentials.values(),
         "leaf": state.leaves.values(),
         "revocation": state.revocations.values(),

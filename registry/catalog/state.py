@@ -16,6 +16,7 @@ from . import watches
 from .answers import Answered as Answered
 from .answers import Answers
 from .enrolment_model import JoinToken, Member, agent_leaf_key
+from .experiment_row import Experiment
 from .model import (
     AUTOPILOT_DEFAULT,
     Authority,
@@ -99,6 +100,7 @@ class State:
     join_tokens: Tree[JoinToken] = field(default_factory=Tree)  # id
     join_tokens_by_end: Tree[JoinToken] = field(default_factory=Tree)  # expires_ms, id
     members: Tree[Member] = field(default_factory=Tree)  # node
+    experiments: Tree[Experiment] = field(default_factory=Tree)  # name
     credentials: Tree[CredentialRecord] = field(default_factory=Tree)  # instance key
     leaves: Tree[LeafRecord] = field(default_factory=Tree)  # instance key, serial
     leaves_by_expiry: Tree[LeafRecord] = field(default_factory=Tree)  # not_after_ms, instance key, serial

@@ -31,6 +31,8 @@ def is_covering(state: State, key: WatchKey) -> bool:
             if kind_name == SERVICE_INTENTIONS:
                 return _has_any(state.intentions.prefix((entry_name,)))
             return (kind_name, entry_name) in state.config_entries
+        case "experiments-on":
+            return any(row.service == head[0] for row in state.experiments.values())
         case "session":
             return head in state.sessions
         case "kv":

@@ -19,6 +19,7 @@ SESSIONS: WatchKey = ("sessions",)  # any session
 EVENTS: WatchKey = ("events",)  # user events
 COORDINATES: WatchKey = ("coordinates",)  # of any node
 QUERIES: WatchKey = ("queries",)  # prepared queries
+EXPERIMENTS: WatchKey = ("experiments",)  # running or ended
 REVOCATIONS: WatchKey = ("revocations",)  # leaves to refuse
 AUTOPILOT: WatchKey = ("autopilot",)  # what the leader does about servers that are gone
 JOIN_TOKENS: WatchKey = ("join-tokens",)  # what agents may join by
@@ -70,6 +71,11 @@ def config_kind(kind: str) -> WatchKey:
 def config_entry(kind: str, name: str) -> WatchKey:
     """One config entry."""
     return ("config-entry", f"{kind}/{name}")
+
+
+def experiments_on(service: str) -> WatchKey:
+    """Experiments on the requests of one service."""
+    return ("experiments-on", service)
 
 
 def session(session_id: str) -> WatchKey:

@@ -4,13 +4,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
+from weft.failures import FAILED_GRPC
 from weft.histogram import BOUNDS_S, quantile_s
 
 BUCKETS = len(BOUNDS_S) + 1
 
-# Failures of the called side among gRPC's statuses, as OpenTelemetry's conventions for server spans name
-# them: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS.
-FAILED_GRPC = frozenset((2, 4, 12, 13, 14, 15))
 NO_GRPC_STATUS = -1
 NO_STATUS_CLASS, SERVER_ERRORS = 0, 5
 
@@ -38,21 +36,29 @@ class Edge(NamedTuple):
 class Tally:
     """Mutable; two are added entry by entry."""
 
-    __slots__ = ("buckets", "ended", "failed", "sum_s")
+    __slots__ = ("buckets", "ended", "failed", "injected", "sum_s")
 
     def __init__(
-        self, ended: int = 0, failed: int = 0, buckets: Sequence[int] = (), sum_s: float = 0.0
+        self,
+        ended: int = 0,
+        failed: int = 0,
+        buckets: Sequence[int] = (),
+        sum_s: float = 0.0,
+        injected: int = 0,
     ) -> None:
+        """`injected` of the failed were made to fail, by an experiment."""
         self.ended = ended
         self.failed = failed
         self.buckets = [*buckets, *(0 for _ in range(BUCKETS - len(buckets)))]
         self.sum_s = sum_s
+        self.injected = injected
 
     def add(self, other: "Tally") -> None:
         self.ended += other.ended
         self.failed += other.failed
         self.buckets = [here + there for here, there in zip(self.buckets, other.buckets, strict=True)]
         self.sum_s += other.sum_s
+        self.injected += other.injected
 
     @classmethod
     def of(cls, tallies: Iterable["Tally"]) -> Self:

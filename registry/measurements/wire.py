@@ -45,7 +45,7 @@ def _tally(call: Measurement) -> Tally:
         ended += outcome.requests
         if is_failed(outcome.status_class, outcome.grpc_status):
             failed += outcome.requests
-    return _checked(ended, failed, call.latency, call.latency_sum_s)
+    return _checked(ended, failed, call.latency, call.latency_sum_s, min(failed, call.injected))
 
 
 def of_server(message: ReportRequest) -> Counted:
@@ -56,7 +56,7 @@ def of_server(message: ReportRequest) -> Counted:
     for call in message.calls:
         _check_names(call.source, call.destination, call.route, call.target)
         edge = Edge(call.inbound, call.source, call.destination, call.route, call.target)
-        yield edge, _checked(call.ended, call.failed, call.latency, call.latency_sum_s)
+        yield edge, _checked(call.ended, call.failed, call.latency, call.latency_sum_s, call.injected)
 
 
 def report(tallies: Mapping[Edge, Tally]) -> ReportRequest:
@@ -73,17 +73,19 @@ def report(tallies: Mapping[Edge, Tally]) -> ReportRequest:
                 failed=tally.failed,
                 latency=tally.buckets,
                 latency_sum_s=tally.sum_s,
+                injected=tally.injected,
             )
             for edge, tally in islice(tallies.items(), REPORT_CALLS_MAX)
         ]
     )
 
 
-def _checked(ended: int, failed: int, buckets: Sequence[int], sum_s: float) -> Tally:
+def _checked(ended: int, failed: int, buckets: Sequence[int], sum_s: float, injected: int) -> Tally:
+    _refuse_unless(injected <= failed, "more failures on purpose than there were")
     _refuse_unless(len(buckets) <= BUCKETS, f"a histogram of more than {BUCKETS} entries")
     _refuse_unless(failed <= ended <= COUNT_MAX and sum(buckets) <= COUNT_MAX, "counts that cannot be")
     _refuse_unless(0.0 <= sum_s <= SECONDS_MAX, "a sum of seconds that cannot be")  # NaN neither
-    return Tally(ended, failed, buckets, sum_s)
+    return Tally(ended, failed, buckets, sum_s, injected)
 
 
 def _check_names(*names: str) -> None:

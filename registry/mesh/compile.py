@@ -116,7 +116,7 @@ class ProxyCompiler:
         self, state: State, cluster: Cluster, instance_key: str, row: Service, proxy: Proxy
     ) -> pb.Resource:
         node = state.nodes.get((row.node,))
-        inputs = (cluster, row, node, state.config_entries, _draining(state, row))
+        inputs = (cluster, row, node, state.config_entries, state.experiments, _draining(state, row))
         return self._get(
             "proxy", instance_key, inputs, lambda: _proxy(state, cluster, instance_key, row, proxy, node)
         )
@@ -215,6 +215,7 @@ def depends(state: State, instance_key: str) -> frozenset[WatchKey]:
     keys.add(watches.connect(proxy.proxy.destination_service))  # its own maintenance
     keys.update(match_destination(state, proxy.proxy.destination_service).keys)
     service = proxy.proxy.destination_service
+    keys.add(watches.experiments_on(service))
     entries = set(entries_of(service))
     entries |= {(JwtProvider.KIND, name) for name in providers_named(state, service)}
     told, cluster = UpstreamSettings(state, proxy.proxy), state.cluster

@@ -2,6 +2,7 @@
 
 from weft.pb.mesh.v1 import mesh_pb2 as pb
 
+from ..catalog.experiments import rule_of, running
 from ..catalog.model import WILDCARD, Cluster
 from ..catalog.state import State
 from ..config_entries.inbound import FaultRule, RateLimitRule, ServiceFaults, ServiceRateLimits
@@ -67,6 +68,7 @@ def settle(proxy: pb.Proxy, state: State, service: str) -> None:
         proxy.rate_limits.extend(map(_limit, limits.limits))
     if isinstance(faults, ServiceFaults):
         proxy.faults.extend(map(_fault, faults.faults))
+    proxy.faults.extend(_fault(rule_of(row.fault)) for row in running(state, service))
     _settle_mesh(proxy, state)
 
 

@@ -5,6 +5,7 @@ Keys name parts of the compiled view, values the places that they come from.
 
 from collections.abc import Iterator
 
+from ..catalog.experiments import running
 from ..catalog.model import Proxy
 from ..catalog.state import State
 from ..config_entries.inbound import ServiceFaults, ServiceRateLimits
@@ -101,4 +102,5 @@ def inbound_origins(state: State, service: str) -> Origins:
         found |= {f"limit/{it.name}": [f"{limits.kind}/{service} Limits"] for it in limits.limits}
     if isinstance(faults, ServiceFaults):
         found |= {f"fault/{it.name}": [f"{faults.kind}/{service} Faults"] for it in faults.faults}
+    found |= {f"fault/{it.name}": [f"experiment {it.name}"] for it in running(state, service)}
     return found

@@ -24,6 +24,7 @@ from ..errors import CommandRefused
 from ..identity.admission import Admission
 from ..replica.port import Log
 from .autopilot import FAILED_AFTER_S, removable
+from .experiments import Experiments
 from .renewals import Renewals
 from .servers import Members, Server, registered, servers
 
@@ -45,12 +46,14 @@ class Duties:
         members: Members | None,
         renewals: Renewals,
         admission: Admission | None = None,
+        experiments: Experiments | None = None,
     ) -> None:
         self._log = replica
         self._writer = writer
         self._members = members
         self._renewals = renewals
         self._admission = admission
+        self._experiments = experiments
         self._rounds = 0
 
     async def run(self) -> None:
@@ -65,6 +68,8 @@ class Duties:
                 await self._write_management_token()
                 await self._look_after_servers()
                 await self._end_sessions()
+                if self._experiments:
+                    await self._experiments.look()
                 if self._rounds % every == 0:
                     await self._expire()
             except WeftError as error:

@@ -6,6 +6,8 @@ attempt fails and a second is due; `Timers` calls `expired` when one of its mome
 
 from typing import TYPE_CHECKING
 
+from weft.failures import FAILED_GRPC
+
 from ..errors import DeadlineExceeded
 from ..h2.block import Block, Extra, Head, Literal
 from ..h2.errors import ErrorCode
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _LATE = ANSWERS[DeadlineExceeded]
 _OF_THE_CONNECTION = (FailureKind.ABOVE_GOAWAY, FailureKind.STALE)  # the instance is not to blame
+SERVER_ERROR = 500
 IDLE_LOOKS = 4  # an idle limit is noticed at most this share of it late
 
 
@@ -114,7 +117,7 @@ def expired(exchange: Exchange, now: float) -> None:
     if now >= course.resume_at:
         course.resume_at = NEVER
         if course.then is not None:
-            answer(exchange, course.then)
+            answer_on_purpose(exchange, course.then)
             return
         send_again(exchange, course)
     elif now >= course.try_ends:
@@ -289,6 +292,14 @@ def hold(exchange: Exchange, seconds: float, then: Answer | None) -> None:
     if needs_half(exchange):
         waiting_half(exchange)
     wait(exchange, course, seconds)
+
+
+def answer_on_purpose(exchange: Exchange, how: Answer) -> None:
+    """As a fault says. Whether that counts as a failure of the service, the registry is told apart."""
+    failed = how.grpc_status in FAILED_GRPC if exchange.plan.grpc else how.http_status >= SERVER_ERROR
+    if failed and exchange.state != CLOSED:
+        exchange.plan.series.injected += 1
+    answer(exchange, how)
 
 
 def slow_down(exchange: Exchange, bytes_per_second: int) -> None:

@@ -13,7 +13,7 @@ from ..policy.buckets import Limiter, refused_for
 from ..policy.faults import NOTHING, Injection, draw_all
 from ..policy.gate import Judgement
 from ..respond import ANSWERS, Answer
-from .course import end_by, hold, slow_down
+from .course import answer_on_purpose, end_by, hold, slow_down
 from .exchange import Exchange, answer
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def inject(exchange: Exchange, injection: Injection) -> None:
     if injection.delay_s:
         hold(exchange, injection.delay_s, how)
     elif how is not None:
-        answer(exchange, how)
+        answer_on_purpose(exchange, how)
     else:
         exchange.plan.pool.send(exchange)
 

@@ -21,7 +21,7 @@ QUOTED = re.compile(r"`([^`\n]+)`")
 IN_TREE = re.compile(
     r"(?:weft|registry|sidecar|ca|proto|examples|bench|tests|docs|\.ci)/[A-Za-z0-9_./-]*|[A-Z]+\.md|Makefile"
 )
-WEFT = re.compile(r"^\s*(?:\$ )?(?:\.venv/bin/)?(weft [^|>&#\n]*)", re.M)
+WEFT = re.compile(r"^\s*(?:\$ )?(?:\.venv/bin/)?(weft (?:'[^'\n]*'|[^'|>&#\n])*)", re.M)
 PYTHON_MODULE = re.compile(r"python -m ([a-z_.]+)")
 
 

@@ -20,6 +20,7 @@ SANS_IO = (
     "registry.audit.verify",
     "registry.canary",
     "registry.catalog",
+    "registry.chaos",
     "registry.client_agent.fleet",
     "registry.client_agent.plan",
     "registry.config_entries",

@@ -27,6 +27,7 @@ COMMANDS = {
     "canary": "Move calls to a new version step by step, and back by itself.",
     "config": "Config entries: routing, defaults, permissions, faults, limits.",
     "graph": "Draw who calls whom, how often, and how well.",
+    "chaos": "Do harm on purpose, for a while: aborts, delays, resets.",
     "explain": "Say what would become of a request, and which entry says so.",
     "kv": "Keys and values.",
     "join-token": "Let agents join: one-time tokens.",

@@ -364,6 +364,30 @@ def test_what_sidecars_tell_any_server_is_in_the_graph_of_each(cluster: Cluster)
             eventually(lambda server=server: requests(server) == 15, "five requests told to each server", 30)
 
 
+def test_an_experiment_outlives_its_leader_and_ends_by_itself(cluster: Cluster) -> None:
+    old = cluster.leader()
+    fault = {"Abort": {"HTTPStatus": 503}}
+    for name, duration in (("short", "8s"), ("long", "1h")):
+        body = {"Name": name, "Service": "orders", "Duration": duration, "Fault": fault}
+        cluster.followers()[0].ok("PUT", "/v1/mesh/chaos/experiment", body)
+    old.kill()
+    try:
+        leader = cluster.leader()
+
+        def found(name: str) -> tuple[str, str]:
+            rows = leader.ok("GET", "/v1/mesh/chaos/experiments")
+            return next((it["Status"], it["Reason"]) for it in rows if it["Name"] == name)
+
+        assert found("long") == ("running", "")
+        eventually(lambda: found("short") == ("ended", "its time was over"), "the next leader ends it", 30)
+        (follower,) = (it for it in cluster.running if it is not leader)
+        answer = follower.ok("DELETE", "/v1/mesh/chaos/experiments")
+        assert answer == {"Stopped": ["long"], "Denied": []}
+    finally:
+        old.start()
+        cluster.when_ready()
+
+
 def ends(server: Server, text: str) -> None:
     """The process ends by itself, with one line that says why."""
     process = server.process

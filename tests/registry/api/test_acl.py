@@ -248,6 +248,7 @@ BODIES: dict[str, object] = {
     "/v1/coordinate/update": {"Node": "web", "Coord": {"Vec": [0] * 8}},
     "/v1/query": {"Name": "web", "Service": {"Service": "web"}},
     "/v1/query/:id": {"Name": "web", "Service": {"Service": "web"}},
+    "/v1/mesh/chaos/experiment": {"Name": "exp", "Service": "web", "Fault": {"Reset": True}},
     "/v1/config": {"Kind": "service-defaults", "Name": "web"},
     "/v1/join-token": {"Node": "web"},
     "/v1/connect/intentions": {"SourceName": "a", "DestinationName": "web", "Action": "allow"},

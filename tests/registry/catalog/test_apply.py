@@ -17,6 +17,7 @@ from registry.catalog import (
     acl_commands,
     commands,
     events,
+    experiments,
     kv_commands,
     queries,
     session_commands,
@@ -25,6 +26,7 @@ from registry.catalog import (
 )
 from registry.catalog.answers import Answers
 from registry.catalog.apply import apply, ensure_known
+from registry.catalog.experiment_row import Experiment
 from registry.catalog.model import Coordinate, Event, PreparedQuery, Session, Upstream
 from registry.catalog.state import State
 from registry.catalog.tree import Tree
@@ -38,6 +40,7 @@ from weft.pb.catalog.v1 import command_pb2 as pb
 from weft.pb.catalog.v1 import txn_pb2
 
 ROOT = Path(__file__).resolve().parents[3]
+_RESET = b'{"EndsAt":"1970-01-01T01:00:00Z","Name":"%s","Reset":true}'
 _names = st.sampled_from(["a", "b", "c", "*", "", "no name"])
 _statuses = st.sampled_from(["passing", "warning", "critical", "odd"])
 _times = st.integers(-5, 10**8)
@@ -124,6 +127,14 @@ _other_commands = st.one_of(
         st.integers(1, 4), _names, st.sampled_from(["", 1, 2]), st.booleans(), st.booleans(),
     ),
     st.builds(lambda n: queries.delete_query(stamp(), acl_id(n)), st.integers(1, 4)),
+    st.builds(
+        lambda name, on: experiments.start_experiment(
+            stamp(),
+            Experiment(name, on, _RESET % name.encode(), 0),
+        ),
+        _names, _names,
+    ),
+    st.builds(lambda name: experiments.end_experiments(stamp(), [(name, 0)], "stopped"), _names),
 )  # fmt: skip
 _commands = st.one_of(
     _other_commands,
@@ -222,6 +233,8 @@ def test_indexes_move_exactly_when_rows_change(steps: list[pb.Command]) -> None:
         lambda state: state.read(list(state.events.values()), watches.EVENTS),
         lambda state: state.read(list(state.coordinates.values()), watches.COORDINATES),
         lambda state: state.read(list(state.queries.values()), watches.QUERIES),
+        lambda state: state.read(list(state.experiments.values()), watches.EXPERIMENTS),
+        lambda state: state.read(experiments.running(state, "a"), watches.experiments_on("a")),
         lambda state: state.sessions_on("a"),
         lambda state: state.keys_under(""),
         lambda state: state.keys_under("a"),

@@ -35,6 +35,25 @@ async def test_an_abort_is_answered_instead_of_the_application(service: Service)
     assert {count.labels: count.value for it in counts for count in counts[it].values()}["web", "slow"] == 2
 
 
+async def test_failures_on_purpose_are_counted_apart(service: Service) -> None:
+    """Of gRPC calls those with a status that says so, of others from 500, at once or after a delay."""
+    series = service.engine.telemetry.all_series
+
+    async def counted(**what: Any) -> int:
+        before = sum(it.injected for it in series.values())
+        service.configure(EVERYBODY, faults=(fault(**what),))
+        calls = await service.caller()
+        for fields in (get(), grpc()):
+            await calls.make(fields)
+        return sum(it.injected for it in series.values()) - before
+
+    assert await counted(abort=Abort(503, 14)) == 2
+    assert await counted(abort=Abort(404, 14), delay=SHORT) == 1
+    assert await counted(abort=Abort(404, 5)) == 0
+    assert await counted(reset=True) == 2
+    assert await counted(delay=SHORT) == 0
+
+
 async def test_a_reset_is_a_reset(service: Service) -> None:
     service.configure(EVERYBODY, faults=(fault(reset=True),))
     calls = await service.caller()

@@ -13,6 +13,7 @@ from google.protobuf.internal import containers as _containers
 from weft.pb.catalog.v1 import acl_pb2 as _acl_pb2
 from weft.pb.catalog.v1 import enrolment_pb2 as _enrolment_pb2
 from weft.pb.catalog.v1 import event_pb2 as _event_pb2
+from weft.pb.catalog.v1 import experiment_pb2 as _experiment_pb2
 from weft.pb.catalog.v1 import kv_pb2 as _kv_pb2
 from weft.pb.catalog.v1 import query_pb2 as _query_pb2
 from weft.pb.catalog.v1 import session_pb2 as _session_pb2
@@ -74,6 +75,8 @@ class Command(_message.Message):
     REPORT_AGENTS_FIELD_NUMBER: _builtins.int
     REMOVE_AGENT_FIELD_NUMBER: _builtins.int
     MOVE_CANARY_FIELD_NUMBER: _builtins.int
+    START_EXPERIMENT_FIELD_NUMBER: _builtins.int
+    END_EXPERIMENTS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Level of this schema that a server must know to apply the command."""
     time_ms: _builtins.int
@@ -180,6 +183,12 @@ class Command(_message.Message):
     def move_canary(self) -> Global___MoveCanary:
         """Level 14."""
 
+    @_builtins.property
+    def start_experiment(self) -> _experiment_pb2.StartExperiment:
+        """Level 15."""
+
+    @_builtins.property
+    def end_experiments(self) -> _experiment_pb2.EndExperiments: ...
     def __init__(
         self,
         *,
@@ -224,12 +233,14 @@ class Command(_message.Message):
         report_agents: _enrolment_pb2.ReportAgents | None = ...,
         remove_agent: _enrolment_pb2.RemoveAgent | None = ...,
         move_canary: Global___MoveCanary | None = ...,
+        start_experiment: _experiment_pb2.StartExperiment | None = ...,
+        end_experiments: _experiment_pb2.EndExperiments | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_join_token", b"create_join_token", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_join_token", b"delete_join_token", "delete_query", b"delete_query", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "move_canary", b"move_canary", "record_agent_leaf", b"record_agent_leaf", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "redeem_join_token", b"redeem_join_token", "register", b"register", "remove_agent", b"remove_agent", "report_agents", b"report_agents", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "txn", b"txn", "update_check", b"update_check"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_join_token", b"create_join_token", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_join_token", b"delete_join_token", "delete_query", b"delete_query", "deregister", b"deregister", "end_experiments", b"end_experiments", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "move_canary", b"move_canary", "record_agent_leaf", b"record_agent_leaf", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "redeem_join_token", b"redeem_join_token", "register", b"register", "remove_agent", b"remove_agent", "report_agents", b"report_agents", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "start_experiment", b"start_experiment", "txn", b"txn", "update_check", b"update_check"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_join_token", b"create_join_token", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_join_token", b"delete_join_token", "delete_query", b"delete_query", "deregister", b"deregister", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "move_canary", b"move_canary", "record_agent_leaf", b"record_agent_leaf", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "redeem_join_token", b"redeem_join_token", "register", b"register", "remove_agent", b"remove_agent", "report_agents", b"report_agents", "request_id", b"request_id", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "time_ms", b"time_ms", "txn", b"txn", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_join_token", b"create_join_token", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_join_token", b"delete_join_token", "delete_query", b"delete_query", "deregister", b"deregister", "end_experiments", b"end_experiments", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "move_canary", b"move_canary", "record_agent_leaf", b"record_agent_leaf", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "redeem_join_token", b"redeem_join_token", "register", b"register", "remove_agent", b"remove_agent", "report_agents", b"report_agents", "request_id", b"request_id", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "start_experiment", b"start_experiment", "time_ms", b"time_ms", "txn", b"txn", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf", "configure_autopilot", "restore", "set_config_entry", "delete_config_entry", "set_acl", "delete_acl", "bootstrap_acl", "change_kv", "create_session", "end_session", "txn", "fire_event", "set_coordinate", "set_query", "delete_query", "create_join_token", "delete_join_token", "redeem_join_token", "record_agent_leaf", "report_agents", "remove_agent", "move_canary"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf", "configure_autopilot", "restore", "set_config_entry", "delete_config_entry", "set_acl", "delete_acl", "bootstrap_acl", "change_kv", "create_session", "end_session", "txn", "fire_event", "set_coordinate", "set_query", "delete_query", "create_join_token", "delete_join_token", "redeem_join_token", "record_agent_leaf", "report_agents", "remove_agent", "move_canary", "start_experiment", "end_experiments"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/mesh/v1/observe.proto\x12\x0cweft.mesh.v1\"I\n\x0bObservation\x12\x32\n\x0cmeasurements\x18\x01 \x01(\x0b\x32\x1a.weft.mesh.v1.MeasurementsH\x00\x42\x06\n\x04kind\"@\n\x12ObservationRequest\x12\"\n\x04pace\x18\x01 \x01(\x0b\x32\x12.weft.mesh.v1.PaceH\x00\x42\x06\n\x04kind\"\x19\n\x04Pace\x12\x11\n\tperiod_ms\x18\x01 \x01(\r\"8\n\x0cMeasurements\x12(\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x19.weft.mesh.v1.Measurement\"\xf7\x01\n\x0bMeasurement\x12,\n\x04side\x18\x01 \x01(\x0e\x32\x1e.weft.mesh.v1.Measurement.Side\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\r\n\x05route\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\"\n\x05\x65nded\x18\x05 \x03(\x0b\x32\x13.weft.mesh.v1.Ended\x12\x0f\n\x07latency\x18\x06 \x03(\x04\x12\x15\n\rlatency_sum_s\x18\x07 \x01(\x01\"A\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x11\n\rSIDE_OUTBOUND\x10\x01\x12\x10\n\x0cSIDE_INBOUND\x10\x02\"D\n\x05\x45nded\x12\x14\n\x0cstatus_class\x18\x01 \x01(\r\x12\x13\n\x0bgrpc_status\x18\x02 \x01(\x11\x12\x10\n\x08requests\x18\x03 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/mesh/v1/observe.proto\x12\x0cweft.mesh.v1\"I\n\x0bObservation\x12\x32\n\x0cmeasurements\x18\x01 \x01(\x0b\x32\x1a.weft.mesh.v1.MeasurementsH\x00\x42\x06\n\x04kind\"@\n\x12ObservationRequest\x12\"\n\x04pace\x18\x01 \x01(\x0b\x32\x12.weft.mesh.v1.PaceH\x00\x42\x06\n\x04kind\"\x19\n\x04Pace\x12\x11\n\tperiod_ms\x18\x01 \x01(\r\"8\n\x0cMeasurements\x12(\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x19.weft.mesh.v1.Measurement\"\x89\x02\n\x0bMeasurement\x12,\n\x04side\x18\x01 \x01(\x0e\x32\x1e.weft.mesh.v1.Measurement.Side\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\r\n\x05route\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\"\n\x05\x65nded\x18\x05 \x03(\x0b\x32\x13.weft.mesh.v1.Ended\x12\x0f\n\x07latency\x18\x06 \x03(\x04\x12\x15\n\rlatency_sum_s\x18\x07 \x01(\x01\x12\x10\n\x08injected\x18\x08 \x01(\x04\"A\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x11\n\rSIDE_OUTBOUND\x10\x01\x12\x10\n\x0cSIDE_INBOUND\x10\x02\"D\n\x05\x45nded\x12\x14\n\x0cstatus_class\x18\x01 \x01(\r\x12\x13\n\x0bgrpc_status\x18\x02 \x01(\x11\x12\x10\n\x08requests\x18\x03 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,9 +40,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEASUREMENTS']._serialized_start=212
   _globals['_MEASUREMENTS']._serialized_end=268
   _globals['_MEASUREMENT']._serialized_start=271
-  _globals['_MEASUREMENT']._serialized_end=518
-  _globals['_MEASUREMENT_SIDE']._serialized_start=453
-  _globals['_MEASUREMENT_SIDE']._serialized_end=518
-  _globals['_ENDED']._serialized_start=520
-  _globals['_ENDED']._serialized_end=588
+  _globals['_MEASUREMENT']._serialized_end=536
+  _globals['_MEASUREMENT_SIDE']._serialized_start=471
+  _globals['_MEASUREMENT_SIDE']._serialized_end=536
+  _globals['_ENDED']._serialized_start=538
+  _globals['_ENDED']._serialized_end=606
 # @@protoc_insertion_point(module_scope)

@@ -147,6 +147,7 @@ class Measurement(_message.Message):
     ENDED_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
     LATENCY_SUM_S_FIELD_NUMBER: _builtins.int
+    INJECTED_FIELD_NUMBER: _builtins.int
     side: Global___Measurement.Side.ValueType
     peer: _builtins.str
     """The service called (OUTBOUND), or the one that calls (INBOUND)."""
@@ -155,6 +156,8 @@ class Measurement(_message.Message):
     target: _builtins.str
     """of OUTBOUND: target id"""
     latency_sum_s: _builtins.float
+    injected: _builtins.int
+    """of INBOUND: of the ended, those that a fault made fail"""
     @_builtins.property
     def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ended]: ...
     @_builtins.property
@@ -173,10 +176,11 @@ class Measurement(_message.Message):
         ended: _abc.Iterable[Global___Ended] | None = ...,
         latency: _abc.Iterable[_builtins.int] | None = ...,
         latency_sum_s: _builtins.float = ...,
+        injected: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "latency", b"latency", "latency_sum_s", b"latency_sum_s", "peer", b"peer", "route", b"route", "side", b"side", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "injected", b"injected", "latency", b"latency", "latency_sum_s", b"latency_sum_s", "peer", b"peer", "route", b"route", "side", b"side", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -72,6 +72,7 @@ class CallTally(_message.Message):
     FAILED_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
     LATENCY_SUM_S_FIELD_NUMBER: _builtins.int
+    INJECTED_FIELD_NUMBER: _builtins.int
     inbound: _builtins.bool
     """as the called side saw it"""
     source: _builtins.str
@@ -81,6 +82,8 @@ class CallTally(_message.Message):
     ended: _builtins.int
     failed: _builtins.int
     latency_sum_s: _builtins.float
+    injected: _builtins.int
+    """of the failed, those that a fault made fail"""
     @_builtins.property
     def latency(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """as in weft.mesh.v1.Measurement"""
@@ -97,10 +100,11 @@ class CallTally(_message.Message):
         failed: _builtins.int = ...,
         latency: _abc.Iterable[_builtins.int] | None = ...,
         latency_sum_s: _builtins.float = ...,
+        injected: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "ended", b"ended", "failed", b"failed", "inbound", b"inbound", "latency", b"latency", "latency_sum_s", b"latency_sum_s", "route", b"route", "source", b"source", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "ended", b"ended", "failed", b"failed", "inbound", b"inbound", "injected", b"injected", "latency", b"latency", "latency_sum_s", b"latency_sum_s", "route", b"route", "source", b"source", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
