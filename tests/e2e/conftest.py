@@ -46,9 +46,7 @@ class Pair:
         return self.client.to(self.server.service)
 
 
-@pytest.fixture(scope="session")
-def pair(mesh: Mesh) -> Pair:
-    """For tests that change nothing."""
+def new_pair(mesh: Mesh) -> Pair:
     server = mesh.add("matrix")
     client = mesh.add("client", upstreams=["matrix"], app_port=free_port())
     mesh.registry.intend("client", "matrix", "allow")
@@ -56,10 +54,20 @@ def pair(mesh: Mesh) -> Pair:
     return Pair(client, server)
 
 
-@pytest.fixture(scope="session")
-def vault(mesh: Mesh) -> Member:
+def new_vault(mesh: Mesh) -> Member:
     """A service whose application is a tripwire of the test's own."""
     member = mesh.add("vault", app_port=free_port())
     mesh.registry.intend("client", "vault", "allow")
     mesh.wait(member)
     return member
+
+
+@pytest.fixture(scope="session")
+def pair(mesh: Mesh) -> Pair:
+    """For tests that change nothing."""
+    return new_pair(mesh)
+
+
+@pytest.fixture(scope="session")
+def vault(mesh: Mesh) -> Member:
+    return new_vault(mesh)

@@ -6,13 +6,15 @@ import signal
 import ssl
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from tests.e2e.conftest import Pair
+from tests.e2e.conftest import Pair, new_pair, new_vault
+from tests.support.featured_mesh import FeaturedMesh
 from tests.support.grpc_matrix import Client, connect, failure, new_id
 from tests.support.impostor import identity_of, tripwire
 from tests.support.listener import listening
@@ -30,6 +32,25 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 QUICK: dict[str, object] = {
     "passive_health_check": {"max_failures": 5, "base_ejection_time": "3s", "max_ejection_percent": 70}
 }
+
+
+@pytest.fixture(scope="module", params=["plain", "featured"])
+def mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """Whatever is configured, the rules hold."""
+    kind = FeaturedMesh if request.param == "featured" else Mesh
+    running = kind(tmp_path_factory.mktemp(request.param))
+    yield running
+    assert running.close() == [], "every process ends with 0 on SIGTERM"
+
+
+@pytest.fixture(scope="module")
+def pair(mesh: Mesh) -> Pair:
+    return new_pair(mesh)
+
+
+@pytest.fixture(scope="module")
+def vault(mesh: Mesh) -> Member:
+    return new_vault(mesh)
 
 
 async def start(
