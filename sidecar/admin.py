@@ -18,6 +18,9 @@ from typing import Any, NamedTuple, Protocol
 from weft import __version__
 from weft.errors import PortTaken, UsageError, WeftError
 
+from .sockets import Binder, Sockets
+from .traffic import Address
+
 HEAD_BYTES_MAX = 16 * 1024  # a scraper's request is below 1 KiB
 READ_TIMEOUT_S = 5.0  # for a request's head; loopback needs milliseconds
 CONNECTIONS_MAX = 32  # at once; a scraper and a person with curl
@@ -59,14 +62,17 @@ class Admin:
         self._open = 0
         self._closing = False
 
-    async def start(self, host: str, port: int) -> str:
+    async def start(self, host: str, port: int, binder: Binder | None = None) -> str:
         """Binds, and answers the address bound as host:port. Raises PortTaken."""
+        own = Sockets()
         try:
-            self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_BYTES_MAX)
-        except OSError as error:
+            (listening,) = await (binder or own).bind(Address(host, port))
+        except WeftError as error:
             raise PortTaken(
-                f"admin address {host}:{port}: cannot listen ({error.strerror}); give another --admin-address"
+                f"admin address {host}:{port}: cannot listen ({error}); give another --admin-address"
             ) from error
+        own.close()
+        self._server = await asyncio.start_server(self._serve, sock=listening, limit=HEAD_BYTES_MAX)
         bound = self._server.sockets[0].getsockname()
         return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
 

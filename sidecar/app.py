@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from weft import credential as credentials
+from weft import systemd
 from weft.aio import Tasks
 from weft.clock import Clock, SystemClock
 from weft.errors import EnvironmentProblem
@@ -26,6 +27,7 @@ from .config import SidecarConfig
 from .draining import DrainReports
 from .errors import CredentialRejected, RegistryUnreachable
 from .export import Export
+from .handover import Handover, Inheritance, inherit
 from .identity import Identity, Svid, TlsContexts
 from .observe import Observer
 from .outlets import Outlets
@@ -35,8 +37,10 @@ from .policy.renewal import backoff_s
 from .serving import MakeSwitch, Serving, Switch
 from .session import Session
 from .snapshot import Snapshot
+from .sockets import Binder, Sockets
 from .state import StateDir, StateWriter
 from .subscribe import Resources, Subscription, version_of
+from .successor import Successor
 from .tapping import tapped
 from .telemetry import Telemetry
 
@@ -54,7 +58,9 @@ def run(config: SidecarConfig) -> None:
         runner.run(Sidecar(config, SystemClock(), random.Random(), frame_switch).run())
 
 
-def frame_switch(snapshot: Snapshot, tls: TlsContexts, telemetry: Telemetry, outlets: Outlets) -> Switch:
+def frame_switch(
+    snapshot: Snapshot, tls: TlsContexts, telemetry: Telemetry, outlets: Outlets, binder: Binder
+) -> Switch:
     """The real data path."""
     from .proxy.engine import Engine
 
@@ -65,6 +71,7 @@ def frame_switch(snapshot: Snapshot, tls: TlsContexts, telemetry: Telemetry, out
         clock=SystemClock(),
         rng=random.Random(),
         outlets=outlets,
+        binder=binder,
     )
 
 
@@ -85,7 +92,11 @@ class Sidecar:
         self._session = Session(self._credential, config.registry)
         self._identity = Identity(self._session.sign, clock, rng, self._telemetry)
         self._outlets = Outlets(self._telemetry, clock)
-        self._serving = Serving(make_switch, self._telemetry, self._outlets, clock)
+        self._inheritance = self._inherit()
+        self._sockets = Sockets(inherited=self._inheritance.sockets if self._inheritance else ())
+        self._successor = Successor()
+        self._handover: Handover | None = None
+        self._serving = Serving(make_switch, self._telemetry, self._outlets, clock, self._sockets)
         self._pages = Pages(key, self._serving, self._telemetry)
         self._admin = Admin(
             {"/ready": self._pages.ready, "/metrics": self._pages.metrics, "/config": self._pages.config},
@@ -101,7 +112,7 @@ class Sidecar:
         """Until a signal, or until something makes serving impossible, which is raised."""
         self._ended = asyncio.get_running_loop().create_future()
         self._hurried = asyncio.Event()
-        address = await self._admin.start(self._config.admin_host, self._config.admin_port)
+        address = "" if self._inheritance else await self._open_admin()
         self._listen_for_signals()
         try:
             self._spawn(self._serve(address), "start")
@@ -127,6 +138,7 @@ class Sidecar:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reopen_logs)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, self._replace)
 
     def _reopen_logs(self) -> None:
         self._tasks.spawn(self._access_log.reopen(), "reopen the access log")
@@ -143,6 +155,43 @@ class Sidecar:
 
         self._tasks.spawn(watched(), name)
 
+    async def _open_admin(self) -> str:
+        return await self._admin.start(self._config.admin_host, self._config.admin_port, self._sockets)
+
+    # --- another process takes over ---
+
+    def _inherit(self) -> Inheritance | None:
+        if not (self._config.takeover and self._config.state_dir):
+            return None
+        found = inherit(self._config.state_dir)
+        if found is None:
+            log.info("no sidecar to be replaced", state_dir=str(self._config.state_dir))
+        return found
+
+    def _replace(self) -> None:
+        """Starts this program again, as it lies on the disk now; it takes over once it serves."""
+        if self._handover is None:
+            log.error("not replaced: that needs --state-dir, and a sidecar that serves")
+        elif not self._asked:
+            self._tasks.spawn(self._successor.run(), "successor")
+
+    def _replaced(self) -> None:
+        """It serves. What we still carry ends; the state is the successor's now."""
+        log.info("a successor has taken over")
+        if self._successor.pid:
+            systemd.notify(f"MAINPID={self._successor.pid}")
+        self._writer = None
+        self._tasks.spawn(self._admin.close(), "close the admin port")
+        self.stop()
+
+    def _take_over(self) -> None:
+        """We serve: the predecessor may go, and the next successor may come."""
+        if self._config.state_dir is not None:
+            self._handover = Handover(self._config.state_dir, self._sockets, self._replaced)
+            self._handover.start()
+        if self._inheritance is not None:
+            self._inheritance.serving()
+
     # --- start ---
 
     async def _serve(self, admin_address: str) -> None:
@@ -156,7 +205,17 @@ class Sidecar:
         self._spawn(self._access_log.run(), "access log")
         self._spawn(Observer(self._session, self._telemetry, self._rng).run(), "observation")
         self._spawn(self._drain_reports.run(), "reports of a drain")
-        self._announce(admin_address)
+        address = admin_address or await self._open_admin()
+        self._take_over()
+        self._announce(address)
+        self._spawn(self._tell_watchdog(), "watchdog")
+
+    async def _tell_watchdog(self) -> None:
+        """The manager restarts who does not: an event loop that hangs serves nobody."""
+        if interval_s := systemd.watchdog_s():
+            while True:
+                systemd.notify("WATCHDOG=1")
+                await asyncio.sleep(interval_s)
 
     def _follow(self, svid: Svid, resources: Resources | None) -> None:
         subscription = Subscription(self._session, self._take_snapshot, self._rng, self._telemetry, resources)
@@ -196,6 +255,7 @@ class Sidecar:
 
     def _announce(self, admin_address: str) -> None:
         memory.settle()
+        systemd.notify("READY=1", "STATUS=serving")
         log.info("ready", admin=admin_address, instance=self._credential.instance_key)
         if path := self._config.ready_file:
             try:
@@ -241,6 +301,10 @@ class Sidecar:
     async def _drain(self) -> None:
         log.info("draining", grace_s=self._config.drain_timeout_s)
         self._pages.draining = True
+        if self._handover is not None:
+            await self._handover.close()  # there is nothing left to be taken over
+        if not self._successor.pid:
+            systemd.notify("STOPPING=1")
         drain = self._tasks.spawn(self._serving.drain(self._config.drain_timeout_s), "drain")
         hurried = self._tasks.spawn(self._hurried.wait(), "hurried")
         await asyncio.wait((drain, hurried), return_when=asyncio.FIRST_COMPLETED)
@@ -255,10 +319,15 @@ class Sidecar:
             await self._writer.clear()
 
     async def _close(self) -> None:
+        if self._handover is not None:
+            await self._handover.close()
+        if self._inheritance is not None:
+            self._inheritance.close()
         await self._tasks.close()
         await self._access_log.close()
         if self._export is not None:
             await self._export.close()
         await self._admin.close()
         await self._session.close()
+        self._sockets.close()
         log.info("ended")

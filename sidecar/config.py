@@ -23,10 +23,13 @@ class SidecarConfig:
     state_dir: Path | None = None
     ready_file: Path | None = None
     drain_timeout_s: float = 30.0
+    takeover: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.drain_timeout_s <= DRAIN_TIMEOUT_S_MAX:
             raise ConfigError(f"--drain-timeout: give 0 to {DRAIN_TIMEOUT_S_MAX:.0f} seconds")
+        if self.takeover and self.state_dir is None:
+            raise ConfigError("--takeover: give the --state-dir of the sidecar to be replaced")
 
 
 def parse_registry(text: str) -> str:

@@ -11,6 +11,7 @@ from .errors import InvalidResource
 from .identity import Svid, TlsContexts, tls_contexts
 from .outlets import Outlets
 from .snapshot import Snapshot
+from .sockets import Binder
 from .telemetry import Telemetry
 
 
@@ -30,14 +31,17 @@ class Switch(Protocol):
     def status(self) -> dict[str, Any]: ...
 
 
-MakeSwitch = Callable[[Snapshot, TlsContexts, Telemetry, Outlets], Switch]
+MakeSwitch = Callable[[Snapshot, TlsContexts, Telemetry, Outlets, Binder], Switch]
 
 
 class Serving:
     """Starts the switch with the first snapshot; afterwards swaps and rotates it."""
 
-    def __init__(self, make_switch: MakeSwitch, telemetry: Telemetry, outlets: Outlets, clock: Clock) -> None:
+    def __init__(
+        self, make_switch: MakeSwitch, telemetry: Telemetry, outlets: Outlets, clock: Clock, binder: Binder
+    ) -> None:
         self._make_switch = make_switch
+        self._binder = binder
         self._telemetry = telemetry
         self._outlets = outlets
         self._clock = clock
@@ -87,7 +91,8 @@ class Serving:
         self.snapshot = snapshot
 
     async def _start(self, svid: Svid, snapshot: Snapshot) -> None:
-        switch = self._make_switch(snapshot, self._contexts(svid, snapshot), self._telemetry, self._outlets)
+        tls = self._contexts(svid, snapshot)
+        switch = self._make_switch(snapshot, tls, self._telemetry, self._outlets, self._binder)
         await switch.start()
         self.switch = switch
         self.started.set()

@@ -20,6 +20,7 @@ from ..identity import TlsContexts
 from ..key_sets import KeySets
 from ..outlets import Outlets
 from ..snapshot import Address, Snapshot, Target
+from ..sockets import Binder, Sockets
 from ..telemetry import PoolSeries, Telemetry
 from . import watch
 from .app import AnyPool, App
@@ -43,6 +44,7 @@ from .timers import Timers
 from .upstream import Upstream as UpstreamConnection
 
 TICK_S = 1.0
+SETTLE_S = 0.3  # for TLS handshakes under way when the listeners close: who made them may call
 EGRESS = "(egress)"  # among the listeners; no service can be called so
 
 Accept = Callable[[], asyncio.BaseProtocol]
@@ -62,6 +64,7 @@ class Engine:
         clock: Clock,
         rng: random.Random,
         outlets: Outlets | None = None,
+        binder: Binder | None = None,
     ) -> None:
         self.snapshot = snapshot
         self._tls = tls
@@ -87,7 +90,8 @@ class Engine:
             keys=self._key_sets.of,
         )
         self._app_health = AppHealth(self.apps, self.outbox, self._tasks, self.inbound.app_is)
-        self._inbound_listener = Listener(snapshot.inbound.listen, self.inbound.accept)
+        self._binder = binder or Sockets()
+        self._inbound_listener = self._listener(snapshot.inbound.listen, self.inbound.accept)
         self.mirror = Mirror(self.outbox, telemetry, snapshot.identity.service)
         self.egress = EgressSide(
             self.outbox,
@@ -142,10 +146,11 @@ class Engine:
         """Accepts no more, lets open streams end for up to `grace_s` seconds, then closes everything."""
         self._close_listeners()
         for side in list(self._sides()):
-            side.drain()
+            side.go_away()
         self.outbox.flush()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
+                await asyncio.sleep(SETTLE_S)
                 for side in list(self._sides()):
                     await side.empty()
         await self.close()
@@ -314,6 +319,9 @@ class Engine:
             wanted[EGRESS] = (snapshot.egress.listen, self.egress.accept)
         return wanted
 
+    def _listener(self, address: Address, accept: Accept) -> Listener:
+        return Listener(address, accept, self._binder)
+
     async def _listen(self, name: str, address: Address, accept: Accept) -> None:
         known = self._listeners.get(name)
         if known is not None:
@@ -321,7 +329,7 @@ class Engine:
                 return
             del self._listeners[name]
             known.close()  # first, as two upstreams may swap their addresses
-        listener = Listener(address, accept)
+        listener = self._listener(address, accept)
         await listener.start(None)
         self._listeners[name] = listener
 
@@ -342,7 +350,7 @@ class Engine:
     async def _rebind_inbound(self, snapshot: Snapshot) -> None:
         if snapshot.inbound.listen == self._inbound_listener.declared or self._closed:
             return
-        listener = Listener(snapshot.inbound.listen, self.inbound.accept)
+        listener = self._listener(snapshot.inbound.listen, self.inbound.accept)
         try:
             await listener.start(self._tls.server)
         except WeftError as error:

@@ -49,6 +49,7 @@ WAITING_BYTES_MAX = 64 * 1024
 DROPPED_BYTES_MAX = 1024 * 1024
 HEAD_S = 10  # for a head, from its first byte: who takes longer holds a connection and says nothing
 IDLE_S = 300  # between requests
+DRAIN_IDLE_S = 2  # and once we want to go: whoever asks often has asked by then, and was told
 BODY_SILENCE_S = 120  # within a body that we are ready to take
 _CONTINUE = frames.block_frames(bytes((INFORMATIONAL,)) + b"HTTP/1.1 100 Continue\r\n", 0, 0)
 _pack = HEADER.pack
@@ -362,13 +363,14 @@ class Http1Downstream(Downstream):
     # --- ends ----------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """No further request on this connection; the one being served is answered."""
+        """The next answer says that it is the last. A connection is not closed while its caller believes that
+        it may ask on it: a request that crosses the close is lost (RFC 9112 section 9.6)."""
         if self.closing or self.draining:
             return
         self.draining = 1
-        self.last_one = True
-        if self.message is None:
-            self.finish()
+        self.waited_s = 0
+        if self.message is not None and not self.answering:
+            self.last_one = True
 
     def drain_finally(self) -> None:
         """There is no second step."""
@@ -379,7 +381,7 @@ class Http1Downstream(Downstream):
         if self.message is None:
             if self.reader.waiting and self.waited_s > HEAD_S:
                 self._refuse_with(408, "the head of the request did not come in time")
-            elif not self.reader.waiting and self.waited_s > IDLE_S:
+            elif not self.reader.waiting and self.waited_s > (DRAIN_IDLE_S if self.draining else IDLE_S):
                 self.finish()
         elif self.receiving and not self.tunnel and not self.held_back and self.silent_s > BODY_SILENCE_S:
             self._end_exchange()

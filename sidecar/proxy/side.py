@@ -6,6 +6,7 @@ proven caller, and the snapshot; nothing else may be read here.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from ..errors import MalformedRequest
@@ -23,6 +24,7 @@ from .pool import Pool
 
 # More would not be served well by one process; each holds about 40 kB.
 CONNECTIONS_MAX = 8192
+LOOK_S = 0.1  # how late it is noticed that a silent connection has gone
 _MALFORMED = ANSWERS[MalformedRequest]._replace(reset_code=ErrorCode.PROTOCOL_ERROR)
 _GRPC = b"application/grpc"
 
@@ -43,6 +45,7 @@ class Side:
         self.connections_max = CONNECTIONS_MAX
         self.header_list_max = HEADER_LIST_BYTES_MAX
         self.authority = b""  # of HTTP/1.0 requests, which need not say it, and of streams of bytes
+        self.leaving = False  # the process ends: connections end once what they carry has, new ones too
         self.sniffing: set[Sniffer] = set()  # connections that have not said yet what they speak
         self.emptied: asyncio.Event | None = None  # set when the last connection has gone
         self.counted = telemetry.connections(self.direction, self.peer_kind)
@@ -66,6 +69,8 @@ class Side:
         conn.decoder.promote(self.reads)  # as of now: they may have changed during the handshake
         self.connections.add(conn)
         self.counted.opened += 1
+        if self.leaving:  # it was accepted, or shook hands, before the listener closed
+            asyncio.get_running_loop().call_soon(conn.drain)
         return True
 
     def recognise(self, conn: Downstream) -> bool:
@@ -92,11 +97,19 @@ class Side:
         are: those end, once what they carry has."""
         if header_list_max != self.header_list_max:
             self.header_list_max = header_list_max
-            self.drain()
+            self._drain_all()
 
     def drain(self) -> None:
         """Every connection ends once what it carries has."""
         self.cut_silent()
+        self._drain_all()
+
+    def go_away(self) -> None:
+        """As `drain`, of a process that ends: who has said nothing yet may still ask something."""
+        self.leaving = True
+        self._drain_all()
+
+    def _drain_all(self) -> None:
         for conn in list(self.connections):
             conn.drain()
 
@@ -107,9 +120,11 @@ class Side:
 
     async def empty(self) -> None:
         """Waits until no connection is left."""
-        while self.connections:
+        while self.connections or self.sniffing:
             self.emptied = asyncio.Event()
-            await self.emptied.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S if self.sniffing else None):
+                    await self.emptied.wait()
 
     def plan(self, conn: Downstream, head: Head) -> None:
         """Decides for this head, on this connection, and hangs the decision on it."""

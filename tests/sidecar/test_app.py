@@ -19,6 +19,7 @@ from sidecar.errors import CredentialRejected
 from sidecar.identity import TlsContexts
 from sidecar.outlets import Outlets
 from sidecar.snapshot import Snapshot
+from sidecar.sockets import Binder
 from sidecar.telemetry import Telemetry
 from tests.support import resources as make
 from tests.support.fake_registry import FakeRegistry
@@ -40,7 +41,7 @@ class RecordedSwitch:
     finish: asyncio.Event = field(default_factory=asyncio.Event)  # streams that a drain waits for
 
     def make(
-        self, snapshot: Snapshot, tls: TlsContexts, telemetry: Telemetry, outlets: Outlets
+        self, snapshot: Snapshot, tls: TlsContexts, telemetry: Telemetry, outlets: Outlets, _: Binder
     ) -> "RecordedSwitch":
         self.snapshot, self.tls = snapshot, tls
         return self

@@ -49,6 +49,12 @@ option is also read from the environment: WEFT_CREDENTIAL, WEFT_REGISTRY, and so
     "is down. Without it nothing is written to disk.",
 )
 @click.option(
+    "--takeover",
+    is_flag=True,
+    help="Replace the sidecar that serves with the same --state-dir, if there is one: take its listening "
+    "sockets, and let it drain once this one serves. SIGUSR2 to a running sidecar starts its successor so.",
+)
+@click.option(
     "--drain-timeout",
     type=float,
     default=30.0,
@@ -80,6 +86,7 @@ def command(
     registry: tuple[str, ...],
     admin_address: str,
     state_dir: Path | None,
+    takeover: bool,
     drain_timeout: float,
     ready_file: Path | None,
     log_level: str,
@@ -101,6 +108,7 @@ def command(
         admin_host=admin_host,
         admin_port=admin_port,
         state_dir=state_dir,
+        takeover=takeover,
         ready_file=ready_file,
         drain_timeout_s=drain_timeout,
     )
