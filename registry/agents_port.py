@@ -8,7 +8,6 @@ from ca.sealing import Keyring
 from weft.clock import Clock
 
 from .agent.writer import Writer
-from .audit.log import Audit
 from .identity.admission import Admission
 from .identity.agent_proof import AgentProof
 from .identity.enroller import Enroller
@@ -22,6 +21,7 @@ from .operator.guide import Guide
 from .replica.etcd.engine import EtcdLog
 from .replica.replica import Replica
 from .rpc.agents import Agents
+from .rpc.gate import Gate
 from .rpc.server import AgentServer
 
 RUN_ID_BYTES = 16
@@ -41,7 +41,7 @@ class Needs:
     leader: Leader | None
     clock: Clock
     patience: Patience
-    audit: Audit
+    gate: Gate
     own: Callable[[], tuple[str, str, str]]
 
 
@@ -65,7 +65,7 @@ class AgentsPort:
         roster = Roster(log.server_id, os.urandom(RUN_ID_BYTES))
         self.lives = Lives(log, needs.writer, roster, needs.leader, needs.patience, clock.monotonic)
         self._server = AgentServer(
-            Agents(log, self._proof, self.enroller, self.guide, roster, clock.monotonic), needs.audit
+            Agents(log, self._proof, self.enroller, self.guide, roster, clock.monotonic), needs.gate
         )
 
     def bind(self, host: str, port: int) -> int:

@@ -43,6 +43,7 @@ from .identity.server_proof import ServerProof
 from .identity.server_tls import Face, ServerIdentity, server_root
 from .identity.service_leaves import ServiceLeaves
 from .identity.signing_key import SigningKey
+from .limits.guard import Limits
 from .log_engine import open_log
 from .machine import LOOPBACK, join, machine_name, port_free
 from .mesh.compile import ProxyCompiler, depends
@@ -62,6 +63,7 @@ from .replica.membership import Membership
 from .replica.peer_tls import server_name
 from .replica.replica import Replica
 from .rpc.drains import Drains
+from .rpc.gate import Gate
 from .rpc.mesh import Compiler, Mesh
 from .rpc.registration import Registration
 from .rpc.server import GrpcServer
@@ -96,6 +98,7 @@ class Registry:
         self.audit: Audit
         self._port: AgentsPort
         self.definitions: DefinitionFiles
+        self.limits = Limits(settings.limits, SystemClock().monotonic)
         self.http = ""  # host:port
         self.https = ""
         self.grpc = ""
@@ -183,10 +186,11 @@ class Registry:
         )
         self.admission = self._admission(keys)
         registration = Registration(agent, runner, credentials, self.log.view, self.admission)
-        self._port = port = AgentsPort(self._needs(keys, to_leader, proof))
+        gate = Gate(self.audit, self.limits)
+        self._port = port = AgentsPort(self._needs(keys, to_leader, proof, gate))
         self._closers.append(port.close)
         servers = Servers(self.measuring, port.lives, proof)
-        server = GrpcServer(self.mesh, registration, servers, self.audit)
+        server = GrpcServer(self.mesh, registration, servers, gate)
         self._closers.append(server.close)
         grpc_port = self._bind(server)
         agent_port = self._bind_agents(port)
@@ -213,6 +217,7 @@ class Registry:
             audit=self.audit,
             joining=Joining(port.enroller, port.guide),
             definitions=self.definitions,
+            limits=self.limits,
         )
         await self._listen(parts)
         await self._answer_dns(draw)
@@ -242,8 +247,7 @@ class Registry:
         self._closers.append(found.close)
         return found
 
-    def _needs(self, keys: Keys, to_leader: ToLeader | None, proof: ServerProof) -> Needs:
-        settings = self.settings
+    def _needs(self, keys: Keys, to_leader: ToLeader | None, proof: ServerProof, gate: Gate) -> Needs:
         return Needs(
             log=self.log,
             writer=self._writer,
@@ -253,8 +257,8 @@ class Registry:
             face=self.identity,
             leader=ReportsToLeader(to_leader, proof) if to_leader else None,
             clock=self._clock,
-            patience=settings.patience,
-            audit=self.audit,
+            patience=self.settings.patience,
+            gate=gate,
             own=lambda: (self.agents, self.grpc, self.https),
         )
 
@@ -292,7 +296,9 @@ class Registry:
             draw,
             recursion=bool(settings.recursors),
         )
-        server = DnsServer(desk, Recursors(settings.recursors, os.urandom), self._clock.monotonic, self.audit)
+        server = DnsServer(
+            desk, Recursors(settings.recursors, os.urandom), self._clock.monotonic, self.audit, self.limits
+        )
         self._closers.append(server.close)
         cluster = self.settings.cluster
         port = await server.start(cluster.client_address if cluster else LOOPBACK, settings.port)

@@ -1,6 +1,6 @@
 """How a registry process runs: what its command line, or a test, decides."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from .audit.settings import AuditSettings
 from .dns.settings import DnsSettings
 from .identity.management import ManagementToken
 from .identity.server_files import ServerFiles
+from .limits.settings import LimitSettings
 from .liveness.limits import PATIENCE_DEFAULT, Patience
 
 
@@ -56,3 +57,4 @@ class Settings:
     consensus: str = ""  # URL of the etcd that keeps the log (replica/etcd/address.py); "": Raft
     audit: AuditSettings | None = None  # None: nobody writes down who did what
     definitions: DefinitionPaths = NO_DEFINITIONS  # services and checks of this machine
+    limits: LimitSettings = field(default_factory=LimitSettings)

@@ -9,6 +9,7 @@ import time
 from weft import __version__
 
 from ..catalog.state import State
+from ..limits.refusals import Limit
 from ..replica.port import Status
 from .handling import Call
 from .respond import Reply
@@ -54,6 +55,10 @@ async def host(call: Call) -> Reply:
     )
 
 
+EXCEEDED = "consul.rpc.rate_limit.exceeded"
+"""As Consul names what its request limits refuse, with the limit as a label."""
+
+
 async def reload(call: Call) -> Reply:
     """Definition files are read again: all of what they say is in force, or nothing has changed."""
     if call.parts.definitions:
@@ -63,14 +68,18 @@ async def reload(call: Call) -> Reply:
 
 
 async def metrics(call: Call) -> Reply:
-    """Gauges of this server's log and catalog, under the names that Consul's dashboards know."""
+    """Gauges of this server's log and catalog, under the names that Consul's dashboards know; and how often
+    its limits were met."""
     found = gauges(call.parts.log.status(), call.parts.log.view())
+    refused = call.parts.limits.counts()
     if call.query.text("format") == "prometheus":
         lines = (f"# TYPE {name} gauge\n{name} {value}\n" for name, value in _prometheus(found))
-        return Reply(200, "".join(lines).encode(), PROMETHEUS_TYPE)
+        text = "".join(lines) + _exceeded(refused)
+        return Reply(200, text.encode(), PROMETHEUS_TYPE)
     moment = time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(call.parts.clock.wall()))
     rows: list[Json] = [{"Name": name, "Value": value, "Labels": {}} for name, value in found.items()]
-    return call.json({"Timestamp": moment, "Gauges": rows, "Points": [], "Counters": [], "Samples": []})
+    counters: list[Json] = [_counter(limit, count) for limit, count in refused.items() if count]
+    return call.json({"Timestamp": moment, "Gauges": rows, "Points": [], "Counters": counters, "Samples": []})
 
 
 def gauges(status: Status, state: State) -> dict[str, float]:
@@ -93,3 +102,16 @@ def gauges(status: Status, state: State) -> dict[str, float]:
 
 def _prometheus(found: dict[str, float]) -> list[tuple[str, float]]:
     return [(name.replace(".", "_"), value) for name, value in found.items()]
+
+
+def _exceeded(refused: dict[Limit, int]) -> str:
+    """Every limit, also those that were never met: a rate needs a zero to begin with."""
+    name = EXCEEDED.replace(".", "_")
+    head = f"# HELP {name} Times that a limit was met.\n# TYPE {name} counter\n"
+    return head + "".join(
+        f'{name}{{limit_type="{limit.value}"}} {count}\n' for limit, count in refused.items()
+    )
+
+
+def _counter(limit: Limit, count: int) -> Json:
+    return {"Name": EXCEEDED, "Count": count, "Sum": count, "Labels": {"limit_type": limit.value}}

@@ -33,7 +33,8 @@ async def service(call: Call) -> Reply:
         left_s = deadline - parts.clock.monotonic()
         if shown["ContentHash"] != known or left_s <= 0:
             return call.json(shown, {"X-Consul-ContentHash": shown["ContentHash"]})
-        await parts.log.wait((watches.node(parts.agent.node.name),), index, left_s)
+        with parts.limits.watch(call.caller.accessor_id, call.source):
+            await parts.log.wait((watches.node(parts.agent.node.name),), index, left_s)
 
 
 def _look(call: Call, name: str) -> Json:

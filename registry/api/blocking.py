@@ -5,6 +5,7 @@ as the first one, so a server that has lost the cluster says so instead of answe
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from ..catalog.state import State
@@ -45,10 +46,12 @@ async def read(
     *,
     draw: Callable[[], float],
     monotonic: Callable[[], float],
+    parked: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[Answer, Consistency]:
     """What `look` finds, once its index is above the client's or the wait and jitter are over.
 
-    Waits on the keys that were read and nothing wider. Raises NotReady.
+    Waits on the keys that were read and nothing wider, inside of what `parked` gives. Raises NotReady, and
+    what `parked` does.
     """
     deadline = monotonic() + wish.wait_s * (1 + draw() / JITTER_SHARE)
     while True:
@@ -60,7 +63,8 @@ async def read(
             return found, sure
         keys, index = found.keys, state.index
         del state, found  # or each parked query would keep a version of the catalog alive
-        await log.wait(keys, index, left_s)
+        with parked():
+            await log.wait(keys, index, left_s)
 
 
 def _has_moved(found: Answer, after_index: int) -> bool:

@@ -64,9 +64,9 @@ async def leaf(call: Call) -> Reply:
         if not after or held.index > after or left_s <= 0:
             headers = {"X-Consul-Index": str(held.index), "X-Cache": "MISS", "Cache-Control": "no-store"}
             return call.json(_leaf(held), headers)
-        await parts.log.wait(
-            (watches.ROOTS, watches.REVOCATIONS), state.index, min(left_s, leaves.renews_in_s(held))
-        )
+        wait_s = min(left_s, leaves.renews_in_s(held))
+        with parts.limits.watch(call.caller.accessor_id, call.source):
+            await parts.log.wait((watches.ROOTS, watches.REVOCATIONS), state.index, wait_s)
 
 
 def _leaf(held: Held) -> Json:

@@ -1,5 +1,6 @@
 """What a handler gets and gives. Routes say which of the two kinds it is."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -21,6 +22,8 @@ from ..identity.admission import Admission, AskedCallers, Callers
 from ..identity.agent_tokens import AgentTokens
 from ..identity.enroller import Enroller
 from ..identity.service_leaves import ServiceLeaves
+from ..limits.guard import Limits
+from ..limits.settings import LimitSettings
 from ..operator.canaries import Canaries
 from ..operator.forward import ToLeader
 from ..operator.guide import Guide
@@ -83,6 +86,7 @@ class Parts:
     tokens: AgentTokens = field(default_factory=AgentTokens)  # of this agent itself
     audit: Audit = field(default_factory=Unaudited)
     definitions: DefinitionFiles | None = None  # of this machine
+    limits: Limits = field(default_factory=lambda: Limits(LimitSettings(), time.monotonic))
 
     @property
     def callers(self) -> Callers | None:
@@ -150,6 +154,7 @@ class Call:
     sieve: Sieve  # of lists: keeps what the caller may read
     upload: AsyncIterator[bytes] | None = None  # the body of a route that takes it in blocks
     keeps: Callable[[Row], bool] = keeps_all  # as in Reading
+    source: str = ""  # whom limits count it to
 
     def needed(self, message: str) -> str:
         """The name. Raises BadRequest with Consul's text for an empty one."""

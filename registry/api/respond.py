@@ -37,6 +37,7 @@ from ..errors import (
 from ..errors import NotFound as RowNotFound
 from ..filter.errors import InvalidFilter
 from ..identity.errors import SignTooOften, TokenUnknown, Unauthenticated
+from ..limits.errors import OverRate, TooManyWatches, TooSlow
 from ..operator.errors import ArchiveInvalid, EngineHasNoMembers
 from ..raft.errors import ChangeRefused
 from .errors import (
@@ -118,6 +119,9 @@ _ANSWERS: tuple[tuple[type[WeftError], int, str], ...] = (
     (EngineHasNoMembers, 500, "{}"),
     (NoSuchPeer, 500, "{}"),
     (SignTooOften, 429, "{}"),
+    (OverRate, 429, ""),  # as Consul: no body
+    (TooManyWatches, 429, "{}"),
+    (TooSlow, 408, "{}"),
     (InvalidSpiffeId, 400, "{}"),
     (CsrRefused, 400, "{}"),
     (IssueRefused, 500, "{}"),
@@ -140,7 +144,9 @@ def refuse(error: Exception) -> Reply:
 
 
 def _headers(error: Exception) -> dict[str, str]:
-    return {"Allow": ",".join(("OPTIONS", *error.allowed))} if isinstance(error, WrongMethod) else {}
+    if isinstance(error, WrongMethod):
+        return {"Allow": ",".join(("OPTIONS", *error.allowed))}
+    return {"Retry-After": "1"} if isinstance(error, OverRate | TooManyWatches) else {}
 
 
 def compressed(reply: Reply, accept_encoding: str) -> Reply:

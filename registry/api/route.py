@@ -31,9 +31,14 @@ class Route:
     gives_secrets: bool = False  # a read that hands out keys or everything there is: audited as writes are
 
     @property
+    def changes(self) -> bool:
+        """Whether it is a write, for limits."""
+        return self.needs in (Needs.BODY, Needs.UPLOAD)
+
+    @property
     def is_audited(self) -> bool:
         """Whether each request is told of in the audit log, and not only the refused ones."""
-        return self.gives_secrets or self.needs in (Needs.BODY, Needs.UPLOAD)
+        return self.gives_secrets or self.changes
 
 
 def read(path: str, handler: ReadHandler, guard: Guard) -> Route:

@@ -5,7 +5,7 @@ Every error of a request ends in `respond.refuse`; nothing here writes a query s
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import IO, NamedTuple, cast
 
@@ -23,9 +23,16 @@ from ..errors import NotReady
 from ..filter.expression import Row, filter_of
 from ..identity.admission import caller_of
 from ..identity.management import token_of
+from ..limits.errors import TooSlow
+from ..limits.refusals import Limit
+from ..limits.requests import Kind
+from ..limits.settings import HEAD_TIMEOUT_S
+from ..limits.source import source_of
 from ..operator.forward import FORWARDED
 from . import blocking
 from .audit import Noted
+from .body import blocks_of, read_body
+from .connection import Connections
 from .errors import BadRequest, BodyTooLarge
 from .guard import check_caller
 from .handling import Answer, Call, CallHandler, Parts, ReadHandler, Reading, keeps_all
@@ -37,10 +44,10 @@ from .routes import ROUTES, Table
 
 log = structlog.get_logger(__name__)
 
-BODY_BYTES_MAX = 512 * 1024  # Consul's bound for values; a definition takes a few KiB
 HEADER_BYTES_MAX = 16 * 1024
 FILE_BLOCK_BYTES = 256 * 1024
 KEEPALIVE_S = 75.0
+BACKLOG = 1024  # connections that wait to be taken
 SHUTDOWN_S = 2.0  # parked queries are ended, and nothing else takes long
 
 
@@ -53,6 +60,7 @@ class Asked(NamedTuple):
     keeps: Callable[[Row], bool]
     body: bytes
     secret: str  # of the token
+    source: str  # whom limits count it to
 
 
 Elsewhere = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -68,28 +76,37 @@ class Api:
         self._parts = parts
         self._table = Table(routes)
         self._elsewhere = elsewhere
-        self._runner: web.ServerRunner | None = None
+        self._connections: Connections | None = None
+        self._listeners: list[asyncio.Server] = []
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listens, also more than once; answers the port (0 takes a free one). Raises PortTaken."""
-        if self._runner is None:
-            self._runner = web.ServerRunner(self._server(), shutdown_timeout=SHUTDOWN_S)
-            await self._runner.setup()
-        before = len(self._runner.addresses)
+        if self._connections is None:
+            self._connections = self._accepting()
+            self._connections.begin()
         try:
-            await web.TCPSite(self._runner, host, port, ssl_context=tls).start()
+            listener = await asyncio.get_running_loop().create_server(
+                self._connections,
+                host,
+                port,
+                ssl=tls,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=HEAD_TIMEOUT_S if tls else None,
+            )
         except OSError as error:
             name = "HTTPS" if tls else "HTTP"
             raise PortTaken(
                 f"{name} cannot listen on {host}:{port} ({error.strerror}): "
                 f"choose another with --{name.lower()}-port"
             ) from error
-        bound: int = self._runner.addresses[before][1]
+        self._listeners.append(listener)
+        bound: int = listener.sockets[0].getsockname()[1]
         return bound
 
-    def _server(self) -> web.Server:
-        return web.Server(
+    def _accepting(self) -> Connections:
+        return Connections(
             self.handle,
+            self._parts.limits,
             handler_cancellation=True,  # a parked query ends when its client has gone
             access_log=None,
             keepalive_timeout=KEEPALIVE_S,
@@ -98,8 +115,12 @@ class Api:
         )
 
     async def close(self) -> None:
-        if self._runner:
-            await self._runner.cleanup()
+        for listener in self._listeners:
+            listener.close()
+        if self._connections:
+            await self._connections.end()
+            self._connections.pre_shutdown()
+            await self._connections.shutdown(SHUTDOWN_S)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._elsewhere and not self._table.knows(request.rel_url.path):
@@ -141,6 +162,9 @@ class Api:
             return await self._serve(request, noted)
         except Exception as error:
             noted.error = error
+            if isinstance(error, TooSlow | BodyTooLarge):
+                limit = Limit.SLOW_BODY if isinstance(error, TooSlow) else Limit.BODY
+                self._parts.limits.refused(limit, source_of(request.remote or ""))
             return refuse(error)
 
     async def _hand_on(self, request: web.BaseRequest, to: Elsewhere) -> web.StreamResponse | Reply:
@@ -161,6 +185,8 @@ class Api:
             return Reply(headers={"Allow": ",".join(("OPTIONS", *sorted(methods)))})
         route, name = self._table.route(request.method, path)
         noted.route = route
+        source = source_of(request.remote or "")
+        self._parts.limits.request(Kind.WRITE if route.changes else Kind.READ, source)
         query = Query(request.rel_url.query)
         secret = token_of(query.text("token"), request.headers) or self._parts.tokens.of("default")
         if self._parts.remote:
@@ -172,12 +198,14 @@ class Api:
             return await self._ask_leader(request, secret)
         if route.needs is Needs.STATE:
             body = await read_body(request) if route.method == "POST" else b""
-            return await self._read(route, Asked(name, query, request.headers, keeps, body, secret), noted)
+            return await self._read(
+                route, Asked(name, query, request.headers, keeps, body, secret, source), noted
+            )
         body = await read_body(request, route.too_large) if route.needs is Needs.BODY else b""
         handler = cast(CallHandler, route.handler)
-        upload = _blocks(request) if route.needs is Needs.UPLOAD else None
+        upload = blocks_of(request) if route.needs is Needs.UPLOAD else None
         sieve = Sieve(caller)
-        call = Call(query, name, request.headers, body, self._parts, caller, sieve, upload, keeps)
+        call = Call(query, name, request.headers, body, self._parts, caller, sieve, upload, keeps, source)
         if not route.is_audited:
             return _sifted(await handler(call), caller, sieve)
         self._parts.audit.check()
@@ -230,8 +258,15 @@ class Api:
             reading = Reading(state, query, asked.name, self._parts, caller, sieve, asked.keeps, asked.body)
             return handler(reading)
 
-        draw, monotonic = self._parts.draw, self._parts.clock.monotonic
-        found, sure = await blocking.read(self._parts.log, look, wish, draw=draw, monotonic=monotonic)
+        parts = self._parts
+        found, sure = await blocking.read(
+            parts.log,
+            look,
+            wish,
+            draw=parts.draw,
+            monotonic=parts.clock.monotonic,
+            parked=lambda: parts.limits.watch(caller.accessor_id, asked.source),
+        )
         return _sifted(self._reply(found, query, sure), caller, sieve)
 
     def _reply(self, found: Answer, query: Query, consistency: Consistency) -> Reply:
@@ -276,11 +311,6 @@ def _sifted(reply: Reply, caller: Caller, sieve: Sieve) -> Reply:
     return replace(reply, headers={**reply.headers, "X-Consul-Results-Filtered-By-ACLs": "true"})
 
 
-async def _blocks(request: web.BaseRequest) -> AsyncIterator[bytes]:
-    while block := await request.content.readany():
-        yield block
-
-
 async def _send_file(
     request: web.BaseRequest, file: IO[bytes], headers: Mapping[str, str]
 ) -> web.StreamResponse:
@@ -292,16 +322,3 @@ async def _send_file(
             await response.write(block)
         await response.write_eof()
     return response
-
-
-async def read_body(request: web.BaseRequest, too_large: type[BodyTooLarge] = BodyTooLarge) -> bytes:
-    """The body within its bound. Raises BodyTooLarge before it has taken in more."""
-    size = request.content_length or 0
-    if size > BODY_BYTES_MAX:
-        raise too_large(BODY_BYTES_MAX, size)
-    body = bytearray()
-    while chunk := await request.content.readany():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise too_large(BODY_BYTES_MAX, len(body))
-    return bytes(body)

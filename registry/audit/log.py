@@ -14,7 +14,8 @@ import structlog
 
 from weft.clock import Clock
 
-from ..identity.rate import RateLimit
+from ..limits.rate import RateLimit
+from ..limits.source import host_of, source_of
 from ..replica.disk_thread import DiskThread
 from .chain import line_of
 from .errors import AuditUnavailable
@@ -132,11 +133,9 @@ class AuditLog:
         )
 
     def record(self, event: Event) -> None:
-        if event.outcome is Outcome.DENIED and event.source:
-            source = event.source.rpartition(":")[0] or event.source
-            if not self._rate.take(source, self._monotonic()):
-                self._suppressed += 1
-                return
+        if event.outcome is Outcome.DENIED and event.source and not self._may_tell_of(event.source):
+            self._suppressed += 1
+            return
         if len(self._waiting) >= WAITING_MAX:
             self.lost += 1
             return
@@ -144,6 +143,9 @@ class AuditLog:
         if not self._is_busy:
             self._is_busy = True
             self._loop.call_soon(self._hand_over)  # with what else this turn of the loop brings
+
+    def _may_tell_of(self, peer: str) -> bool:
+        return self._rate.take(source_of(host_of(peer)), self._monotonic())
 
     def check(self) -> None:
         if self._refuses and (self.failure or len(self._waiting) >= WAITING_MAX):

@@ -14,10 +14,10 @@ from multidict import CIMultiDict, MultiMapping
 
 from weft.errors import UsageError
 
+from ..api.body import read_body
 from ..api.errors import NotFound
 from ..api.query import Query
 from ..api.routes import WITHOUT_V1
-from ..api.server import read_body
 from ..identity.management import token_of
 from ..operator.forward import FORWARDED
 from .servers import CALL_S, Asked, Servers

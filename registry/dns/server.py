@@ -1,7 +1,6 @@
 """Listens on UDP and TCP, at one port: bytes in, bytes out (RFC 1035, 4.2; RFC 7766)."""
 
 import asyncio
-import ipaddress
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +14,13 @@ from weft.errors import PortTaken
 
 from ..audit.event import Event, Outcome
 from ..audit.log import Audit, Unaudited
-from ..identity.rate import RateLimit
+from ..limits.errors import OverRate
+from ..limits.guard import Limits
+from ..limits.rate import RateLimit
+from ..limits.refusals import Limit
+from ..limits.requests import Kind as RequestKind
+from ..limits.settings import LimitSettings
+from ..limits.source import source_of
 from . import limits
 from .desk import Denial, Desk, Forward
 from .message import HEADER, Transport, bare
@@ -37,9 +42,11 @@ class DnsServer:
         recursors: Recursors,
         monotonic: Callable[[], float],
         audit: Audit | None = None,
+        guard: Limits | None = None,
     ) -> None:
         self._desk = desk
         self._audit = audit or Unaudited()
+        self._limits = guard or Limits(LimitSettings(), monotonic)
         self._recursors = recursors
         self._monotonic = monotonic
         self._rate = RateLimit(limits.QUERIES_PER_S, limits.QUERIES_BURST)
@@ -99,13 +106,24 @@ class DnsServer:
 
     def datagram(self, udp: "_Udp", wire: bytes, source: tuple[str, int]) -> None:
         """Answers one datagram, or leaves it where its source asks too often."""
-        if udp.is_paused or not self._rate.take(_source(source[0]), self._monotonic()):
+        if udp.is_paused or not self._may_ask(source_of(source[0])):
             return
         answer = self._take(wire, Transport.UDP, source)
         if isinstance(answer, Forward):
             self._tasks.spawn(self._forward(udp, answer, source), "DNS recursion")
         elif answer:
             udp.send(answer, source)
+
+    def _may_ask(self, source: str) -> bool:
+        """Within the rate of DNS, and within that of all reads."""
+        if not self._rate.take(source, self._monotonic()):
+            self._limits.refused(Limit.DNS_RATE_OF_SOURCE, source)
+            return False
+        try:
+            self._limits.request(RequestKind.READ, source)
+        except OverRate:
+            return False
+        return True
 
     async def _forward(self, udp: "_Udp", asked: Forward, source: tuple[str, int]) -> None:
         udp.send(await self._recursors.answer(asked), source)
@@ -117,9 +135,10 @@ class DnsServer:
         if peer is None:  # gone already
             writer.transport.abort()
             return
-        source = _source(peer[0])
+        source = source_of(peer[0])
         is_full = self._connections.total() >= limits.TCP_CONNECTIONS_MAX
         if is_full or self._connections[source] >= limits.TCP_CONNECTIONS_PER_SOURCE_MAX:
+            self._limits.refused(Limit.DNS_CONNECTIONS, source)
             writer.transport.abort()
             return
         writer.transport.set_write_buffer_limits(high=0)  # an answer is taken before the next is made
@@ -129,10 +148,10 @@ class DnsServer:
     async def _converse(
         self, peer: tuple[str, int], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        source = _source(peer[0])
+        source = source_of(peer[0])
         try:
             while wire := await _next(reader):
-                if not self._rate.take(source, self._monotonic()):
+                if not self._may_ask(source):
                     await asyncio.sleep(TCP_SLOWED_S)
                 answer = self._take(wire, Transport.TCP, peer)
                 if isinstance(answer, Forward):
@@ -183,14 +202,6 @@ def _event(denial: Denial, transport: Transport, source: tuple[str, int]) -> Eve
         source=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         reason=denial.reason,
     )
-
-
-def _source(address: str) -> str:
-    """Whom limits count by: an IPv4 address, or an IPv6 network of 64 bits: one machine may have it whole."""
-    ip = ipaddress.ip_address(address)
-    if ip.version == 6 and not ip.ipv4_mapped:
-        return ip.packed[:8].hex()
-    return address
 
 
 class _Udp(asyncio.DatagramProtocol):

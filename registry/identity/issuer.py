@@ -23,9 +23,9 @@ from ..catalog.commands import Stamp
 from ..catalog.model import CredentialRecord, Service
 from ..catalog.state import State
 from ..errors import Conflict, NotReady
+from ..limits.rate import RateLimit
 from ..replica.port import Log
 from .errors import KeyMismatch, SignTooOften, Unauthenticated
-from .rate import RateLimit
 from .serial import new_serial
 from .signing_key import SigningKey
 

@@ -1,7 +1,8 @@
-"""What stands before every method: is there a rule for it, and what does the audit log say of the call."""
+"""What stands before every method: a rule, limits, and the audit log."""
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,6 +16,10 @@ from ..audit.errors import AuditUnavailable
 from ..audit.event import Event, Outcome
 from ..audit.log import Audit
 from ..audit.trail import Trail, following
+from ..limits.errors import LimitError
+from ..limits.guard import Limits
+from ..limits.requests import Kind
+from ..limits.source import host_of, source_of
 from .permission import RULES, Rule
 from .respond import abort
 
@@ -36,8 +41,9 @@ _BY_NUMBER = {code.value[0]: code for code in Code}
 class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """Wraps each method once. What a method asks of its caller, its servicer checks."""
 
-    def __init__(self, audit: Audit) -> None:
+    def __init__(self, audit: Audit, limits: Limits) -> None:
         self._audit = audit
+        self._limits = limits
         self._wrapped: dict[str, tuple[Any, Any]] = {}  # method -> as served, as wrapped
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
@@ -59,7 +65,7 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
             (True, True): (handler.stream_stream, grpc.stream_stream_rpc_method_handler),
         }
         behaviour, make = kinds[bool(handler.request_streaming), bool(handler.response_streaming)]
-        told = _Told(self._audit, method.removeprefix("/"), rule)
+        told = _Told(self._audit, self._limits, method.removeprefix("/"), rule)
         wrapped = told.generator(behaviour) if inspect.isasyncgenfunction(behaviour) else told.call(behaviour)
         return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
@@ -67,17 +73,20 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
 class _Told:
     """One method whose calls the audit log hears of."""
 
-    def __init__(self, audit: Audit, operation: str, rule: Rule) -> None:
+    def __init__(self, audit: Audit, limits: Limits, operation: str, rule: Rule) -> None:
         self._audit = audit
+        self._limits = limits
         self._operation = operation
         self._rule = rule
 
     def call(self, inner: Behaviour) -> Behaviour:
         async def called(request: Any, context: Context) -> Any:
-            trail = await self._begin(context)
+            trail = Trail()
             try:
-                with following(trail):
+                with self._admitted(context), following(trail):
                     answer = await inner(request, context)
+            except (LimitError, AuditUnavailable) as refusal:
+                await abort(context, refusal)
             except BaseException:
                 self._ended(trail, context)
                 raise
@@ -90,11 +99,13 @@ class _Told:
         """Of a stream of answers that the servicer yields."""
 
         async def called(request: Any, context: Context) -> AsyncIterator[Any]:
-            trail = await self._begin(context)
+            trail = Trail()
             try:
-                with following(trail):
+                with self._admitted(context), following(trail):
                     async for answer in inner(request, context):
                         yield answer
+            except (LimitError, AuditUnavailable) as refusal:
+                await abort(context, refusal)
             except BaseException:
                 self._ended(trail, context)
                 raise
@@ -102,14 +113,15 @@ class _Told:
 
         return called
 
-    async def _begin(self, context: Context) -> Trail:
-        """Ends the call where it may not be done without a line and none can be written."""
+    @contextmanager
+    def _admitted(self, context: Context) -> Iterator[None]:
+        """Raises LimitError; AuditUnavailable where nothing may be done without a line."""
+        source = source_of(host_of(address_of(context.peer())))
+        self._limits.request(Kind.WRITE if self._rule.writes else Kind.READ, source)
         if self._rule.writes:
-            try:
-                self._audit.check()
-            except AuditUnavailable as error:
-                await abort(context, error)
-        return Trail()
+            self._audit.check()
+        with self._limits.call(source):
+            yield
 
     def _ended(self, trail: Trail, context: Context) -> None:
         """By an error, or as the caller went away."""

@@ -12,6 +12,7 @@ from ..agent.errors import NoPortLeft, UnknownCheck, UnknownService
 from ..audit.errors import AuditUnavailable
 from ..errors import Conflict, CredentialRefused, DiskFull, NotFound
 from ..identity.errors import SignTooOften, TokenUnknown, Unauthenticated
+from ..limits.errors import LimitError
 from .errors import Superseded
 from .session import TooManyStreams
 
@@ -26,6 +27,7 @@ _STATUSES: tuple[tuple[type[WeftError], grpc.StatusCode], ...] = (
     (TokenUnknown, Code.PERMISSION_DENIED),
     (SignTooOften, Code.RESOURCE_EXHAUSTED),
     (TooManyStreams, Code.RESOURCE_EXHAUSTED),
+    (LimitError, Code.RESOURCE_EXHAUSTED),
     (NoPortLeft, Code.RESOURCE_EXHAUSTED),
     (DiskFull, Code.RESOURCE_EXHAUSTED),
     (AuditUnavailable, Code.UNAVAILABLE),

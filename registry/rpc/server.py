@@ -11,7 +11,7 @@ from weft.pb.mesh.v1 import mesh_pb2, observe_pb2
 from weft.pb.registration.v1 import registration_pb2_grpc
 from weft.pb.server.v1 import server_pb2_grpc
 
-from ..audit.log import Audit
+from ..limits.settings import GRPC_CONNECTIONS_MAX, GRPC_STREAMS_PER_CONNECTION_MAX, HEAD_TIMEOUT_S
 from .agents import Agents
 from .deltas import DeltaEncoder
 from .gate import Gate
@@ -29,15 +29,18 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_concurrent_streams", GRPC_STREAMS_PER_CONNECTION_MAX),
+    ("grpc.max_allowed_incoming_connections", GRPC_CONNECTIONS_MAX),
+    ("grpc.server_handshake_timeout_ms", int(HEAD_TIMEOUT_S * 1000)),
 )
 
 
 class GrpcServer:
     """Serves all contracts on one port."""
 
-    def __init__(self, mesh: Mesh, registration: Registration, servers: Servers, audit: Audit) -> None:
+    def __init__(self, mesh: Mesh, registration: Registration, servers: Servers, gate: Gate) -> None:
         self._mesh = mesh
-        self._server = grpc.aio.server(interceptors=(Gate(audit),), options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=(gate,), options=_OPTIONS)
         self._server.add_generic_rpc_handlers((_mesh_handlers(mesh),))
         registration_pb2_grpc.add_RegistrationServicer_to_server(registration, self._server)
         server_pb2_grpc.add_ServersServicer_to_server(servers, self._server)
@@ -58,8 +61,8 @@ class GrpcServer:
 class AgentServer:
     """Serves agents, which prove themselves by certificate."""
 
-    def __init__(self, agents: Agents, audit: Audit) -> None:
-        self._server = grpc.aio.server(interceptors=(Gate(audit),), options=_OPTIONS)
+    def __init__(self, agents: Agents, gate: Gate) -> None:
+        self._server = grpc.aio.server(interceptors=(gate,), options=_OPTIONS)
         agent_pb2_grpc.add_AgentsServicer_to_server(agents, self._server)
 
     def bind(self, host: str, port: int, credentials: grpc.ServerCredentials) -> int:

@@ -14,6 +14,7 @@ import grpc
 from registry.agent.scripts import ScriptPolicy
 from registry.audit.settings import AuditSettings
 from registry.dns.settings import DnsSettings
+from registry.limits.settings import LimitSettings
 from registry.liveness.limits import PATIENCE_DEFAULT, Patience
 from registry.process import AclSettings, Registry, Settings
 from weft.credential import Credential
@@ -99,10 +100,12 @@ async def running_registry(
     scripts: ScriptPolicy = ScriptPolicy.OFF,
     audit: AuditSettings | None = None,
     patience: Patience = PATIENCE_DEFAULT,
+    limits: LimitSettings | None = None,
 ) -> AsyncIterator[Client]:
     """Starts a registry and ends it."""
     given = (data_dir, 0, 0, "dc1", node_name, leaf_ttl, default_allow)
-    settings = Settings(*given, acl=acl, dns=dns, scripts=scripts, audit=audit, patience=patience)
+    options = {"scripts": scripts, "audit": audit, "patience": patience, "limits": limits or LimitSettings()}
+    settings = Settings(*given, acl=acl, dns=dns, **options)  # type: ignore[arg-type]  # as named above
     registry = await Registry.start(settings)
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_S)) as http:

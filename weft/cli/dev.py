@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from .audit import audit_options, audit_settings
 from .config_file import config_file, definition_paths
 from .dns import dns_options, dns_settings
+from .limits import limit_options, limit_settings
 from .names import datacenter_name
 from .options import script_options, script_policy
 from .patience import patience, patience_options
@@ -61,6 +62,7 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str | None) ->
 )
 @dns_options
 @audit_options
+@limit_options
 @click.option("--datacenter", default="dc1", show_default=True, callback=datacenter_name, metavar="NAME")
 @click.option(
     "--node-name",
@@ -180,6 +182,7 @@ def command(
         agent_port=agent_port,
         patience=patience(others),
         definitions=definition_paths(others),
+        limits=limit_settings(others),
     )
     logs.configure(log_level)
     serve(lambda: Registry.start(settings), _tell, ready_file)

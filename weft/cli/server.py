@@ -12,6 +12,7 @@ from .audit import audit_options, audit_settings
 from .config_file import config_file, definition_paths
 from .consul_api import read_token
 from .dns import dns_options, dns_settings
+from .limits import limit_options, limit_settings
 from .names import datacenter_name
 from .options import HOST, host, port_option, script_options, script_policy
 from .patience import patience, patience_options
@@ -112,6 +113,7 @@ def _is_v6(text: str) -> bool:
 @port_option("--agent-port", 8301, "For agents: their leases and certificates (mTLS)")
 @dns_options
 @audit_options
+@limit_options
 @click.option(
     "--tls-ca", type=_FILE, required=True, metavar="FILE", help="Root of all servers' certificates."
 )
@@ -207,6 +209,7 @@ def settings_of(given: dict[str, Any]) -> "Settings":
         consensus=given["consensus"],
         definitions=definition_paths(given),
         audit=audit_settings(given, given["data_dir"] / "audit.log"),
+        limits=limit_settings(given),
     )
 
 

@@ -27,6 +27,9 @@ from registry.dns.recursor import Recursors
 from registry.dns.server import DnsServer
 from registry.dns.settings import Recursor
 from registry.identity.errors import TokenUnknown
+from registry.limits.guard import Limits
+from registry.limits.refusals import Limit
+from registry.limits.settings import LimitSettings, Mode, RequestRates
 from tests.support.catalog import World, service
 from tests.support.dns import rcode, texts
 from tests.support.waiting import until
@@ -55,9 +58,10 @@ async def running(
     *recursors: Recursor,
     caller: Callable[[State], Caller] = lambda _: EVERYBODY,
     audit: Audit | None = None,
+    guard: Limits | None = None,
 ) -> AsyncIterator[int]:
     desk = Desk(Choices(), lambda: STATE, caller, time.time, lambda: 0.5, recursion=bool(recursors))
-    server = DnsServer(desk, Recursors(recursors, os.urandom), time.monotonic, audit)
+    server = DnsServer(desk, Recursors(recursors, os.urandom), time.monotonic, audit, guard)
     try:
         yield await server.start(HOST, 0)
     finally:
@@ -408,3 +412,18 @@ async def test_a_refused_question_is_told_to_the_audit_log() -> None:
     assert [it.operation for it in told.events] == ["DNS UDP", "DNS TCP"]
     assert {it.resource for it in told.events} == {"web.service.consul. A"}
     assert all(it.source.startswith("127.0.0.1:") and it.outcome is Outcome.DENIED for it in told.events)
+
+
+async def test_a_source_over_the_rate_of_reads_gets_no_answer_and_is_counted() -> None:
+    now_s = 0.0
+    limits = Limits(LimitSettings(rates=RequestRates(Mode.ENFORCING, source_read=0.1)), lambda: now_s)
+    async with running(guard=limits) as port:
+        assert texts(await udp(port, "web.service.consul")) == ["10.0.0.1"]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.sendto(dns.message.make_query("web.service.consul", "A").to_wire(), (HOST, port))
+            await until(lambda: limits.counts()[Limit.SOURCE_READ_RATE] == 1, "the question is counted")
+            asking.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                asking.recv(512)
+        now_s = 10.0
+        assert texts(await udp(port, "web.service.consul")) == ["10.0.0.1"]
