@@ -9,7 +9,15 @@ from ..agent.service_definition import Home, read_service
 from ..catalog.model import CRITICAL, NO_DEFINITION, Check, CheckDefinition, Node, Proxy, Service
 from .errors import NoSuchDatacenter
 
-_ECHOED = ("CreateIndex", "Namespace", "Partition", "PeerName", "LocallyRegisteredAsSidecar", "Locality")
+_ECHOED = (
+    "CreateIndex",
+    "ModifyIndex",
+    "Namespace",
+    "Partition",
+    "PeerName",
+    "LocallyRegisteredAsSidecar",
+    "Locality",
+)
 """What a client sends back that it was given once."""
 
 
@@ -31,7 +39,7 @@ def node(fields: Fields, datacenter: str, *, meta: str = "Meta") -> Node:
 
 def service(fields: Fields, home: Home) -> Service:
     """Raises Undecodable, InvalidDefinition."""
-    for name in ("CreateIndex", "PeerName", "LocallyRegisteredAsSidecar", "Datacenter"):
+    for name in ("CreateIndex", "ModifyIndex", "PeerName", "LocallyRegisteredAsSidecar", "Datacenter"):
         fields.raw(name)
     spec = read_service(fields, home)
     if spec.sidecar or spec.checks:

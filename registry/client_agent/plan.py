@@ -33,6 +33,9 @@ CHECK_FIELDS = (
 )
 
 
+MAINTENANCE = "maintenance"  # the type of checks by which operators take something out
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A node as one side has it, in the JSON of the API. `node` is None where it is not known."""
@@ -95,11 +98,19 @@ def _told(local: Held, remote: Held) -> list[Step]:
         checks = tuple(
             row
             for key, row in local.checks.items()
-            if row["ServiceID"] == owner and not same(row, remote.checks.get(key), CHECK_FIELDS)
+            if row["ServiceID"] == owner and not same(row, remote.checks.get(key), _compared(row))
         )
         if service or checks:
             steps.append(Tell(owner, service, checks))
     return steps
+
+
+def _compared(check: Json) -> tuple[str, ...]:
+    """What is to be equal. The output of one that takes out of use is the servers': there sidecars tell what
+    is still open."""
+    if check.get("Type") != MAINTENANCE:
+        return CHECK_FIELDS
+    return tuple(name for name in CHECK_FIELDS if name != "Output")
 
 
 def _wanted(here: Json, there: Json | None) -> Json | None:

@@ -128,7 +128,7 @@ async def until_listed(mesh: Mesh, text: str) -> None:
 async def test_draining_what_is_not_there_names_what_is(mesh: Mesh) -> None:
     code, out, err = await said(await weft(mesh, "drain", "nobody-1"))
     assert (code, out) == (1, "")
-    assert err.startswith('weft: the registry refused (404): no instance "nobody-1" on this node')
+    assert err.startswith('weft: the registry refused (404): no instance "nobody-1" on this node that')
 
 
 async def test_an_instance_without_a_sidecar_is_waited_for_and_gone(mesh: Mesh) -> None:

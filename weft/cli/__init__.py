@@ -8,11 +8,15 @@ functions.
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from .. import __version__
 from ..errors import InvariantBroken, WeftError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "dev": "Run registry, CA and API on this machine, from nothing.",
@@ -31,6 +35,8 @@ COMMANDS = {
     "explain": "Say what would become of a request, and which entry says so.",
     "kv": "Keys and values.",
     "join-token": "Let agents join: one-time tokens.",
+    "login": "Log in by an auth method; commands then use the token.",
+    "logout": "End the token of a login.",
     "acl": "Tokens and policies: who may do what.",
     "audit": "Audit logs of servers: whether they are whole.",
     "ca": "The certificate authority: its roots, its settings, a new root.",
@@ -38,6 +44,7 @@ COMMANDS = {
     "operator": "Look after the cluster: its servers, who leads, who is gone.",
     "snapshot": "Save the cluster's state, look into it, bring it back.",
     "tls": "Make the certificates of registry servers.",
+    "completion": "Print the completion script of a shell.",
     "doctor": "Check this machine for what Weft needs; name what is exposed.",
 }
 """Command name, which is also its module's name here (with "_" for "-") -> one line for `weft --help`."""
@@ -56,6 +63,14 @@ class LazyGroup(click.Group):
         if not isinstance(command, click.Command):
             raise InvariantBroken(f"weft/cli/{cmd_name}.py exports no click command")
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        named = [
+            CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return named + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

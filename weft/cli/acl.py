@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .consul_api import Api, takes_address
-from .tables import show, takes_format
+from .tables import show, show_result, takes_format
 
 TEXT_CHARS_MAX = 64 * 1024  # of rules; the registry takes as many
 
@@ -86,10 +86,11 @@ def token_read(api: Api, form: str, accessor: str) -> None:
 @token.command("delete")
 @click.argument("accessor")
 @takes_address
-def token_delete(api: Api, accessor: str) -> None:
+@takes_format
+def token_delete(api: Api, form: str, accessor: str) -> None:
     """End a token, at once and everywhere."""
     api.call("DELETE", f"/v1/acl/token/{accessor}")
-    click.echo(f"Deleted: {accessor}")
+    show_result(form, {"AccessorID": accessor}, f"Deleted: {accessor}")
 
 
 @command.group()
@@ -138,11 +139,12 @@ def policy_read(api: Api, form: str, name: str) -> None:
 @policy.command("delete")
 @click.argument("name")
 @takes_address
-def policy_delete(api: Api, name: str) -> None:
+@takes_format
+def policy_delete(api: Api, form: str, name: str) -> None:
     """Remove the policy NAME; its tokens lose what it grants."""
     found = api.get(f"/v1/acl/policy/name/{name}")
     api.call("DELETE", f"/v1/acl/policy/{found['ID']}")
-    click.echo(f"Deleted: {name}")
+    show_result(form, {"ID": found["ID"], "Name": name}, f"Deleted: {name}")
 
 
 def _granted(row: dict[str, Any]) -> str:

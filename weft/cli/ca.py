@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .consul_api import Api, takes_address
-from .tables import show, takes_format
+from .tables import show, show_result, takes_format
 
 CONFIGURATION = "/v1/connect/ca/configuration"
 ROOTS = "/v1/connect/ca/roots"
@@ -53,7 +53,8 @@ def config(
 
 @command.command()
 @takes_address
-def rotate(api: Api) -> None:
+@takes_format
+def rotate(api: Api, form: str) -> None:
     """Replace the root. Nothing is interrupted.
 
     The new root is cross-signed by the old and signs at once; both are trusted until the last certificate
@@ -69,6 +70,7 @@ def rotate(api: Api) -> None:
             )
         time.sleep(POLL_S)
     state = api.get(CONFIGURATION)["State"]
-    click.echo(f"Active root: {active}")
+    text = f"Active root: {active}"
     if retires := state.get("OldRootRetiresAt"):
-        click.echo(f"The old root ({before}) is trusted until {retires}")
+        text += f"\nThe old root ({before}) is trusted until {retires}"
+    show_result(form, {"ActiveRootID": active, "OldRootID": before, "State": state}, text)

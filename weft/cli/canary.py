@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .consul_api import Api, Refused, takes_address
-from .tables import show, takes_format
+from .tables import show, show_result, takes_format
 
 KIND = "service-canary"
 LOOK_S = 1.0  # the registry looks as often
@@ -119,8 +119,10 @@ def _sticky(_context: click.Context, option: click.Parameter, value: str | None)
 )
 @click.option("--wait", is_flag=True, help="Show it until its end. Exits with 1 unless it was promoted.")
 @takes_address
+@takes_format
 def start(
     api: Api,
+    form: str,
     service: str,
     subset: str,
     stable: str,
@@ -140,6 +142,8 @@ def start(
     so does a step that does not get its calls in time. Started again with other limits, a canary under way
     goes on with them.
     """
+    if wait and form == "json":
+        raise click.UsageError("--wait draws a picture; for programs: weft canary status --format json")
     entry = {
         "Kind": KIND,
         "Name": service,
@@ -154,7 +158,8 @@ def start(
         "Sticky": sticky,
     }
     _asked(service, lambda: api.call("PUT", "/v1/config", {}, entry))
-    click.echo(f"Canary started: {service} to {subset}, {', '.join(f'{step:g} %' for step in steps)}")
+    text = f"Canary started: {service} to {subset}, {', '.join(f'{step:g} %' for step in steps)}"
+    show_result(form, entry, text)
     if wait:
         _watch(api, service)
 
@@ -244,10 +249,12 @@ def _says(verb: str, done: str, help_text: str) -> None:
     @click.argument("service")
     @click.option("--reason", default="", metavar="TEXT", help="For its history.")
     @takes_address
-    def run(api: Api, service: str, reason: str) -> None:
+    @takes_format
+    def run(api: Api, form: str, service: str, reason: str) -> None:
         body = {"Reason": reason} if reason else None
         found = _asked(service, lambda: api.call("PUT", f"/v1/mesh/canary/{verb}/{service}", {}, body))
-        click.echo(f"Canary {done}: {service}, {found['Status']['History'][-1].get('Weight', 0):g} %")
+        weight = found["Status"]["History"][-1].get("Weight", 0)
+        show_result(form, found, f"Canary {done}: {service}, {weight:g} %")
 
 
 _says("abort", "aborted", "End the canary of SERVICE, and bring its splitter back as it was.")

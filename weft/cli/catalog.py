@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from . import complete
 from .consul_api import Api, takes_address
 from .tables import show, takes_format
 
@@ -42,7 +43,7 @@ def datacenters(api: Api, form: str) -> None:
 
 
 @command.command()
-@click.argument("service")
+@click.argument("service", shell_complete=complete.services)
 @takes_address
 @takes_format
 def instances(api: Api, form: str, service: str) -> None:

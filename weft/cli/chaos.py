@@ -8,7 +8,7 @@ import click
 import orjson
 
 from .consul_api import Api, takes_address
-from .tables import show, takes_format
+from .tables import show, show_result, takes_format
 
 EXPERIMENT = "/v1/mesh/chaos/experiment"
 EXPERIMENTS = "/v1/mesh/chaos/experiments"
@@ -44,8 +44,15 @@ def command() -> None:
 @click.option("--for", "duration", default="5m", show_default=True, metavar="DURATION", help="24h at most.")
 @click.option("--stop-if", "conditions", multiple=True, metavar="CONDITION", help=CONDITIONS)
 @takes_address
+@takes_format
 def start(
-    api: Api, service: str, name: str | None, duration: str, conditions: tuple[str, ...], **asked: Any
+    api: Api,
+    form: str,
+    service: str,
+    name: str | None,
+    duration: str,
+    conditions: tuple[str, ...],
+    **asked: Any,
 ) -> None:
     """Begin an experiment on requests to SERVICE, in front of each of its instances.
 
@@ -63,8 +70,8 @@ def start(
         "Fault": _fault(**asked),
     }
     made: dict[str, Any] = api.call("PUT", EXPERIMENT, body=body)
-    click.echo(f"Started: {made['Name']} on {service}, ends at {made['EndsAt']} by itself")
-    click.echo(f"Stop it with: weft chaos stop {made['Name']}")
+    text = f"Started: {made['Name']} on {service}, ends at {made['EndsAt']} by itself"
+    show_result(form, made, f"{text}\nStop it with: weft chaos stop {made['Name']}")
 
 
 def _fault(
@@ -215,16 +222,15 @@ def _compact(match: dict[str, Any]) -> str:
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every experiment that runs.")
 @takes_address
+@takes_format
 @click.pass_context
-def stop(context: click.Context, api: Api, name: str | None, everything: bool) -> None:
+def stop(context: click.Context, api: Api, form: str, name: str | None, everything: bool) -> None:
     """End an experiment now, or --all of them."""
     if bool(name) == everything:
         raise click.UsageError("give a name, or --all")
     answer = api.call("DELETE", EXPERIMENTS if everything else f"{EXPERIMENT}/{name}")
-    for it in answer["Stopped"]:
-        click.echo(f"Stopped: {it}")
-    if everything and not answer["Stopped"]:
-        click.echo("nothing ran")
+    text = "\n".join(f"Stopped: {it}" for it in answer["Stopped"]) or "nothing ran"
+    show_result(form, answer, text)
     if answer["Denied"]:
         click.echo(f"Not stopped, as the token may not: {', '.join(answer['Denied'])}", err=True)
         context.exit(1)

@@ -9,7 +9,7 @@ import orjson
 
 from ..errors import UsageError
 from .consul_api import Api, Refused, takes_address
-from .tables import show, takes_format
+from .tables import show, show_result, takes_format
 
 ENTRY_BYTES_MAX = 256 * 1024  # what the registry takes
 
@@ -32,8 +32,10 @@ def _identified(function: Any) -> Any:
 )
 @click.option("--modify-index", type=click.IntRange(min=0), default=0, metavar="N", help="With --cas.")
 @takes_address
-def write(api: Api, files: tuple[str, ...], cas: bool, modify_index: int) -> None:
+@takes_format
+def write(api: Api, form: str, files: tuple[str, ...], cas: bool, modify_index: int) -> None:
     """Write entries from FILEs, each one entry in HCL or JSON; "-" is standard input."""
+    done = []
     for file in files:
         entry = _entry(file)
         query = {"cas": str(modify_index)} if cas else {}
@@ -44,7 +46,11 @@ def write(api: Api, files: tuple[str, ...], cas: bool, modify_index: int) -> Non
         named = f"{_get(entry, 'kind')}/{_get(entry, 'name') or '(its only name)'}"
         if not written:
             raise click.ClickException(f"{named} is at another index than {modify_index}: read it again")
-        click.echo(f"Config entry written: {named}")
+        done.append({"Kind": _get(entry, "kind"), "Name": _get(entry, "name")})
+        if form != "json":
+            click.echo(f"Config entry written: {named}")
+    if form == "json":
+        show_result(form, done, "")
 
 
 def _entry(file: str) -> dict[str, Any]:
@@ -96,13 +102,14 @@ def list_all(api: Api, form: str, kind: str, expression: str) -> None:
 @click.option("--cas", is_flag=True, help="Only if nobody has changed it since --modify-index.")
 @click.option("--modify-index", type=click.IntRange(min=0), default=0, metavar="N", help="With --cas.")
 @takes_address
-def delete(api: Api, kind: str, name: str, cas: bool, modify_index: int) -> None:
+@takes_format
+def delete(api: Api, form: str, kind: str, name: str, cas: bool, modify_index: int) -> None:
     """Remove an entry."""
     _found(api, kind, name)
     deleted = api.call("DELETE", f"/v1/config/{kind}/{name}", {"cas": str(modify_index)} if cas else {})
     if deleted is False:
         raise click.ClickException(f"{kind}/{name} is at another index than {modify_index}: read it again")
-    click.echo(f"Config entry deleted: {kind}/{name}")
+    show_result(form, {"Kind": kind, "Name": name}, f"Config entry deleted: {kind}/{name}")
 
 
 def _found(api: Api, kind: str, name: str) -> Any:

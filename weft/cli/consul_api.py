@@ -13,6 +13,7 @@ import click
 import orjson
 
 from ..errors import ConfigError, Unavailable, UsageError, WeftError
+from . import logins
 
 ADDRESS_DEFAULT = "127.0.0.1:8500"
 ADDRESS_VARIABLES = ("WEFT_HTTP_ADDR", "CONSUL_HTTP_ADDR")
@@ -41,10 +42,12 @@ class Refused(UsageError):
 class Api:
     """Calls one registry. `token` goes with each call; `ca_file` is the root that an https one must show."""
 
-    def __init__(self, address: str, token: str = "", ca_file: str = "") -> None:
+    def __init__(
+        self, address: str, token: str = "", ca_file: str = "", *, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self._address = address
-        self._headers = {"X-Consul-Token": token} if token else {}
         self._ca_file = ca_file
+        self._timeout_s = timeout_s
         parts = urlsplit(address if "://" in address else f"http://{address}")
         try:
             port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
@@ -55,6 +58,14 @@ class Api:
                 f"--http-addr {address!r}: write host:port, http://host:port or https://host:port"
             )
         self._scheme, self._host, self._port = parts.scheme, parts.hostname, port
+        shown = f"[{self._host}]" if ":" in self._host else self._host
+        self.registry = f"{self._scheme}://{shown}:{port}"
+        self.token = token or logins.token_for(self.registry)
+        self._headers = {"X-Consul-Token": self.token} if self.token else {}
+
+    def as_token(self, token: str) -> "Api":
+        """The same registry, asked with another token."""
+        return Api(self._address, token, self._ca_file, timeout_s=self._timeout_s)
 
     def get(self, path: str, **query: str | tuple[str, ...]) -> Any:
         return self.call("GET", path, query)
@@ -91,12 +102,17 @@ class Api:
 
     @contextmanager
     def _answer(
-        self, method: str, target: str, body: bytes | IO[bytes] | None, timeout_s: float = TIMEOUT_S
+        self, method: str, target: str, body: bytes | IO[bytes] | None, timeout_s: float = 0.0
     ) -> Iterator[http.client.HTTPResponse]:
-        connection = self._connection(timeout_s)
+        connection = self._connection(timeout_s or self._timeout_s)
         try:
             connection.request(method, target, body=body, headers=self._headers)
             yield connection.getresponse()
+        except ssl.SSLCertVerificationError as error:
+            raise Unavailable(
+                f"what answers at {self._address} does not prove itself ({error.verify_message}): name the "
+                "root of its certificate with --ca-file"
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(
                 f"no registry answers at {self._address} ({error}): start one with `weft dev` "
@@ -175,10 +191,19 @@ def _remembered(
     )
 
 
+def from_environment(*, timeout_s: float = TIMEOUT_S) -> Api:
+    """As a command without options has it. Raises ConfigError."""
+    address = _from_environment(ADDRESS_VARIABLES) or ADDRESS_DEFAULT
+    return Api(address, _given("", ""), _from_environment(ROOT_VARIABLES), timeout_s=timeout_s)
+
+
 def _token(context: click.Context) -> str:
     """The flag, its file, then the same two of the environment. Raises ConfigError."""
-    token: str = context.meta.get("token", "")
-    path = "" if token else context.meta.get("token_file", "")
+    return _given(context.meta.get("token", ""), context.meta.get("token_file", ""))
+
+
+def _given(token: str, file: str) -> str:
+    path = "" if token else file
     if not token and not path:
         token = _from_environment(TOKEN_VARIABLES)
         path = "" if token else _from_environment(TOKEN_FILE_VARIABLES)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from ..durations import InvalidDuration, parse_duration_s
+from . import complete
 from .consul_api import Api, Refused, takes_address
 from .tables import show_result, takes_format
 
@@ -39,7 +40,7 @@ def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> fl
 
 
 @click.command(epilog=EPILOG)
-@click.argument("service_id")
+@click.argument("service_id", shell_complete=complete.instances)
 @click.option(
     "--wait",
     "wait_s",
@@ -100,7 +101,10 @@ def with_sidecars(api: Api, service_id: str) -> list[str]:
     services: dict[str, dict[str, Any]] = api.get("/v1/agent/services")
     if service_id not in services:
         known = ", ".join(sorted(key for key, row in services.items() if not row.get("Kind"))[:10])
-        raise Refused(404, f'no instance "{service_id}" on this node; there is {known or "none"}')
+        message = (
+            f'no instance "{service_id}" on this node that the token may read; there is {known or "none"}'
+        )
+        raise Refused(404, message)
     proxies = (key for key, row in services.items() if _stands_for(row) == service_id)
     return [service_id, *proxies]
 
@@ -118,6 +122,9 @@ class _Progress(NamedTuple):
         return f"{self.open} open" + (f", {self.begun} begun since" if self.begun else "")
 
 
+_UNKNOWN = _Progress(-1, -1)
+
+
 def _wait(api: Api, sidecar: str, wait_s: float, say: Callable[[str], Any]) -> int | None:
     """Until nothing is open or the time is over. How many are open; None where nobody can tell."""
     end = time.monotonic() + wait_s
@@ -125,7 +132,7 @@ def _wait(api: Api, sidecar: str, wait_s: float, say: Callable[[str], Any]) -> i
         say(f"it has no sidecar that counts requests: waiting {wait_s:g} s for its callers")
         time.sleep(wait_s)
         return None
-    seen: _Progress | None = None
+    seen: _Progress | None = _UNKNOWN
     since = time.monotonic()
     while (now := time.monotonic()) < end:
         progress = _progress(api, sidecar)
@@ -135,12 +142,17 @@ def _wait(api: Api, sidecar: str, wait_s: float, say: Callable[[str], Any]) -> i
         elif progress and not progress.open and now - since >= QUIET_S:
             return 0
         time.sleep(min(POLL_S, max(0.0, end - now)))
-    return seen.open if seen else None
+    return seen.open if seen and seen is not _UNKNOWN else None
 
 
 def _progress(api: Api, sidecar: str) -> _Progress | None:
-    """What the sidecar has reported; None before it has."""
-    query = f'CheckID == "_service_maintenance:{sidecar}"'
-    found: dict[str, dict[str, Any]] = api.get("/v1/agent/checks", filter=query)
-    told = [_PROGRESS.fullmatch(row["Output"]) for row in found.values()]
+    """What the sidecar has reported; None before it has. The servers know: an agent has not heard it."""
+    check_id = f"_service_maintenance:{sidecar}"
+    ours: dict[str, dict[str, Any]] = api.get("/v1/agent/checks")
+    own = ours.get(check_id)
+    if own is None:
+        return None
+    query = f'CheckID == "{check_id}" and Node == "{own["Node"]}"'
+    found: list[dict[str, Any]] = api.get(f"/v1/health/checks/{own['ServiceName']}", filter=query)
+    told = [_PROGRESS.fullmatch(row["Output"]) for row in found]
     return next((_Progress(int(it[1]), int(it[2])) for it in told if it), None)

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from .consul_api import Api, Refused, takes_address
-from .tables import show, takes_format
+from .tables import show, show_result, takes_format
 
 EXACT = "/v1/connect/intentions/exact"
 DENIED_EXIT_CODE = 2  # as `consul intention check` ends for a denied call
@@ -24,7 +24,10 @@ def command() -> None:
 @click.option("--replace", is_flag=True, help="Replace one that exists.")
 @click.option("--description", default="", metavar="TEXT")
 @takes_address
-def create(api: Api, source: str, destination: str, action: str, replace: bool, description: str) -> None:
+@takes_format
+def create(
+    api: Api, form: str, source: str, destination: str, action: str, replace: bool, description: str
+) -> None:
     """Decide about calls from SOURCE to DESTINATION; "*" is any service."""
     if not replace and _find(api, source, destination) is not None:
         raise click.ClickException(
@@ -32,19 +35,22 @@ def create(api: Api, source: str, destination: str, action: str, replace: bool, 
         )
     body = {"Action": action, "Description": description}
     api.call("PUT", EXACT, {"source": source, "destination": destination}, body)
-    click.echo(f"Created: {source} => {destination} ({action})")
+    document = {"SourceName": source, "DestinationName": destination, "Action": action}
+    show_result(form, document, f"Created: {source} => {destination} ({action})")
 
 
 @command.command()
 @click.argument("source")
 @click.argument("destination")
 @takes_address
-def delete(api: Api, source: str, destination: str) -> None:
+@takes_format
+def delete(api: Api, form: str, source: str, destination: str) -> None:
     """Remove the intention from SOURCE to DESTINATION."""
     if _find(api, source, destination) is None:
         raise click.ClickException(f"no intention {source} => {destination}; see: weft intention list")
     api.call("DELETE", EXACT, {"source": source, "destination": destination})
-    click.echo(f"Deleted: {source} => {destination}")
+    document = {"SourceName": source, "DestinationName": destination}
+    show_result(form, document, f"Deleted: {source} => {destination}")
 
 
 @command.command()
@@ -73,11 +79,12 @@ def list_all(api: Api, form: str) -> None:
 @click.argument("source")
 @click.argument("destination")
 @takes_address
+@takes_format
 @click.pass_context
-def check(context: click.Context, api: Api, source: str, destination: str) -> None:
+def check(context: click.Context, api: Api, form: str, source: str, destination: str) -> None:
     """Would a call be allowed? Exits 0 if so and 2 if not."""
     answer = api.get("/v1/connect/intentions/check", source=source, destination=destination)
-    click.echo("Allowed" if answer["Allowed"] else "Denied")
+    show_result(form, answer, "Allowed" if answer["Allowed"] else "Denied")
     if not answer["Allowed"]:
         context.exit(DENIED_EXIT_CODE)
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from .consul_api import Api, takes_address
-from .tables import show, takes_format
+from .tables import show, show_result, takes_format
 
 
 @click.group()
@@ -58,10 +58,11 @@ def list_(api: Api, form: str) -> None:
 @command.command()
 @click.argument("token_id", metavar="ID")
 @takes_address
-def revoke(api: Api, token_id: str) -> None:
+@takes_format
+def revoke(api: Api, form: str, token_id: str) -> None:
     """End the token ID. An agent that has joined by it stays: see weft operator remove-agent."""
     api.call("DELETE", f"/v1/join-token/{token_id}")
-    click.echo(f"Revoked: {token_id}")
+    show_result(form, {"ID": token_id}, f"Revoked: {token_id}")
 
 
 def _whom(row: dict[str, Any]) -> str:

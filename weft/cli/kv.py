@@ -11,7 +11,7 @@ import orjson
 
 from ..errors import UsageError
 from .consul_api import Api, Refused, takes_address
-from .tables import show, takes_format
+from .tables import show, show_result, takes_format
 
 DATA_BYTES_MAX = 512 * 1024  # what the registry takes
 IMPORT_BYTES_MAX = 1024 * 1024 * 1024
@@ -58,8 +58,10 @@ def get(api: Api, form: str, key: str, encoded: bool, detailed: bool) -> None:
 @click.option("--release", is_flag=True, help="Give the lock of --session back.")
 @click.option("--session", default="", metavar="ID", help="With --acquire or --release.")
 @takes_address
+@takes_format
 def put(
     api: Api,
+    form: str,
     key: str,
     data: str,
     encoded: bool,
@@ -82,7 +84,7 @@ def put(
         query["release"] = session
     if not api.call("PUT", _path(key), query, raw=_data(data, encoded)):
         raise click.ClickException(f"{key} was not written: {_lost(cas, modify_index)}")
-    click.echo(f"Success! Data written to: {key}")
+    show_result(form, {"Key": key}, f"Success! Data written to: {key}")
 
 
 def _lost(cas: bool, modify_index: int) -> str:
@@ -97,7 +99,8 @@ def _lost(cas: bool, modify_index: int) -> str:
 @click.option("--cas", is_flag=True, help="Only if nobody has changed it since --modify-index.")
 @click.option("--modify-index", type=click.IntRange(min=1), metavar="N", help="With --cas.")
 @takes_address
-def delete(api: Api, key: str, recurse: bool, cas: bool, modify_index: int | None) -> None:
+@takes_format
+def delete(api: Api, form: str, key: str, recurse: bool, cas: bool, modify_index: int | None) -> None:
     """Remove KEY."""
     if cas and modify_index is None:
         raise click.UsageError("--cas needs --modify-index; see it with: weft kv get --detailed KEY")
@@ -106,7 +109,8 @@ def delete(api: Api, key: str, recurse: bool, cas: bool, modify_index: int | Non
     query = {"recurse": ""} if recurse else {"cas": str(modify_index)} if cas else {}
     if not api.call("DELETE", _path(key), query):
         raise click.ClickException(f"{key} is at another index than {modify_index}: read it again")
-    click.echo(f"Success! Deleted {'keys with prefix' if recurse else 'key'}: {key}")
+    what = "keys with prefix" if recurse else "key"
+    show_result(form, {"Key": key, "Recurse": recurse}, f"Success! Deleted {what}: {key}")
 
 
 @command.command("list")
@@ -144,7 +148,8 @@ def export(api: Api, prefix: str) -> None:
 @click.argument("data", default="-")
 @click.option("--prefix", default="", metavar="TEXT", help="Goes before each key.")
 @takes_address
-def import_(api: Api, data: str, prefix: str) -> None:
+@takes_format
+def import_(api: Api, form: str, data: str, prefix: str) -> None:
     """Set the keys of an export, one by one; "-" is standard input, @FILE a file."""
     try:
         rows = orjson.loads(_read(data, IMPORT_BYTES_MAX))
@@ -153,7 +158,10 @@ def import_(api: Api, data: str, prefix: str) -> None:
         raise UsageError(f"DATA: is no export of keys ({error!r}); make one with: weft kv export") from None
     for key, flags, value in found:
         api.call("PUT", _path(key), {"flags": str(flags)}, raw=value)
-        click.echo(f"Imported: {key}")
+        if form != "json":
+            click.echo(f"Imported: {key}")
+    if form == "json":
+        show_result(form, {"Keys": [key for key, _, _ in found]}, "")
 
 
 def _rows(api: Api, key: str, *, recurse: bool = False) -> list[dict[str, Any]]:

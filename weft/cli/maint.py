@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from . import complete
 from .consul_api import Api, takes_address
 from .drain import with_sidecars
 from .tables import show, show_result, takes_format
@@ -14,7 +15,13 @@ SERVICE = "_service_maintenance:"
 
 @click.command()
 @click.option("--enable/--disable", default=None, help="Take it out of use, or let it in again.")
-@click.option("--service", default="", metavar="ID", help="One instance of this node, instead of the node.")
+@click.option(
+    "--service",
+    default="",
+    metavar="ID",
+    shell_complete=complete.instances,
+    help="One instance of this node, instead of the node.",
+)
 @click.option("--reason", default="", help="For whoever finds it out of use.")
 @takes_address
 @takes_format

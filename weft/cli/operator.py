@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .consul_api import Api, takes_address
-from .tables import show, takes_format
+from .tables import show, show_result, takes_format
 
 CONFIGURATION = "/v1/operator/raft/configuration"
 AUTOPILOT = "/v1/operator/autopilot/configuration"
@@ -47,12 +47,13 @@ def list_peers(api: Api, form: str, stale: bool) -> None:
 @click.option("--id", "server_id", default="", metavar="ID", help="As list-peers shows it.")
 @click.option("--address", default="", metavar="HOST:PORT", help="As list-peers shows it.")
 @takes_address
-def remove_peer(api: Api, server_id: str, address: str) -> None:
+@takes_format
+def remove_peer(api: Api, form: str, server_id: str, address: str) -> None:
     """Remove a server, dead or alive, from the cluster. Its disk must be emptied before it may come back."""
     if bool(server_id) == bool(address):
         raise click.UsageError("give one of --id and --address")
     api.call("DELETE", "/v1/operator/raft/peer", {"id": server_id} if server_id else {"address": address})
-    click.echo(f"Removed: {server_id or address}")
+    show_result(form, {"Removed": server_id or address}, f"Removed: {server_id or address}")
 
 
 @raft.command("transfer-leader")
@@ -60,10 +61,12 @@ def remove_peer(api: Api, server_id: str, address: str) -> None:
     "--id", "server_id", default="", metavar="ID", help="Who is to lead.  [default: whose log is longest]"
 )
 @takes_address
-def transfer_leader(api: Api, server_id: str) -> None:
+@takes_format
+def transfer_leader(api: Api, form: str, server_id: str) -> None:
     """Hand leadership over, for example before the leader's machine is taken down."""
-    api.call("POST", "/v1/operator/raft/transfer-leader", {"id": server_id} if server_id else {})
-    click.echo("Leadership is handed over; see: weft operator raft list-peers")
+    query = {"id": server_id} if server_id else {}
+    answer = api.call("POST", "/v1/operator/raft/transfer-leader", query)
+    show_result(form, answer, "Leadership is handed over; see: weft operator raft list-peers")
 
 
 @raft.command("recover")
@@ -119,7 +122,8 @@ def get_config(api: Api, form: str) -> None:
 @click.option("--max-trailing-logs", type=click.IntRange(1), metavar="N")
 @click.option("--server-stabilization-time", metavar="DURATION")
 @takes_address
-def set_config(api: Api, **given: Any) -> None:
+@takes_format
+def set_config(api: Api, form: str, **given: Any) -> None:
     """Change the rules named by options, and keep the others."""
     changes = {
         "".join(part.capitalize() for part in name.split("_")): value
@@ -132,7 +136,7 @@ def set_config(api: Api, **given: Any) -> None:
     query = {"cas": str(found["ModifyIndex"])}
     if not api.call("PUT", AUTOPILOT, query, found | changes):
         raise click.ClickException("somebody changed the rules at the same time: look, and try again")
-    click.echo("Configuration updated")
+    show_result(form, found | changes, "Configuration updated")
 
 
 @autopilot.command("state")

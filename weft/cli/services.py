@@ -7,8 +7,9 @@ import click
 import orjson
 
 from ..errors import ConfigError
+from . import complete
 from .consul_api import Api, takes_address
-from .tables import show, takes_format
+from .tables import show, show_result, takes_format
 
 FILE_BYTES_MAX = 512 * 1024  # as the API takes
 
@@ -34,8 +35,10 @@ def command() -> None:
     "credential of the instance ends.",
 )
 @takes_address
+@takes_format
 def register(
     api: Api,
+    form: str,
     file: Path | None,
     name: str,
     service_id: str,
@@ -62,7 +65,9 @@ def register(
     answer = api.call("PUT", "/v1/agent/service/register", query, definition)
     if credential:
         _write(credential, answer)
-    click.echo(f"Registered: {definition.get('Name') or definition.get('name')}")
+    named = definition.get("Name") or definition.get("name")
+    given_id = definition.get("ID") or definition.get("id") or named
+    show_result(form, {"ID": given_id, "Service": named}, f"Registered: {named}")
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -88,12 +93,13 @@ def _write(path: Path, answer: Any) -> None:
 
 
 @command.command()
-@click.argument("service_id")
+@click.argument("service_id", shell_complete=complete.instances)
 @takes_address
-def deregister(api: Api, service_id: str) -> None:
+@takes_format
+def deregister(api: Api, form: str, service_id: str) -> None:
     """Remove the instance SERVICE_ID and its sidecar; its certificates are revoked."""
     api.call("PUT", f"/v1/agent/service/deregister/{service_id}")
-    click.echo(f"Deregistered: {service_id}")
+    show_result(form, {"ID": service_id}, f"Deregistered: {service_id}")
 
 
 @command.command("list")

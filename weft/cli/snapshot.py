@@ -11,7 +11,7 @@ import click
 
 from ..errors import EnvironmentProblem
 from .consul_api import Api, takes_address
-from .tables import show, takes_format
+from .tables import show, show_result, takes_format
 
 PATH = "/v1/snapshot"
 
@@ -29,7 +29,8 @@ def command() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--stale", is_flag=True, help="Take it from this server even when there is no leader.")
 @takes_address
-def save(api: Api, file: Path, stale: bool) -> None:
+@takes_format
+def save(api: Api, form: str, file: Path, stale: bool) -> None:
     """Write a snapshot to FILE. It appears there only when it is whole and checked."""
     from registry.operator.archive import read_archive
 
@@ -52,17 +53,19 @@ def save(api: Api, file: Path, stale: bool) -> None:
         raise EnvironmentProblem(
             f"cannot write {file} ({error.strerror}); make {file.parent} writable"
         ) from error
-    click.echo(f"Saved and verified: {file}, index {meta.index}")
+    document = {"File": str(file), "Index": meta.index}
+    show_result(form, document, f"Saved and verified: {file}, index {meta.index}")
 
 
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @takes_address
-def restore(api: Api, file: Path) -> None:
+@takes_format
+def restore(api: Api, form: str, file: Path) -> None:
     """Put the state in FILE in the place of the cluster's. What has changed since is lost."""
     with _opened(file) as content:
         api.upload(PATH, content)
-    click.echo(f"Restored: {file}")
+    show_result(form, {"File": str(file)}, f"Restored: {file}")
 
 
 @command.command()

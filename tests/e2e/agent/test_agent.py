@@ -1,12 +1,14 @@
 """Real agents beside a real server: what is registered with an agent is in the catalog, and stays right."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.agents import Agent, make_agent, running_agents
+from tests.support.dev import WEFT
 from tests.support.servers import Cluster, Server, eventually, running_servers
 
 REGISTER = "/v1/agent/service/register"
@@ -145,3 +147,37 @@ def test_an_agent_does_not_take_the_name_of_a_server(cluster: Cluster, tmp_path:
         assert "consul" in on_node(cluster.servers[0], cluster.servers[0].name)
     finally:
         rival.kill()
+
+
+def test_a_drain_through_an_agent_sees_what_sidecars_told_the_servers(
+    cluster: Cluster, server: Server, agent: Agent
+) -> None:
+    """The sidecar's part is played: it reports to whichever server holds its subscription."""
+    agent.ok("PUT", REGISTER, {"Name": "leaving", "Port": 80, "Connect": {"SidecarService": {"Port": 21000}}})
+    eventually(lambda: "leaving-sidecar-proxy" in on_node(server, "a1"), "the sidecar in the catalog")
+    command = [*WEFT, "drain", "leaving", "--wait", "60s", "--http-addr", agent.told["http"]]
+    command += ["--token-file", str(cluster.folder / "token")]
+    drain = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        check_id = "_service_maintenance:leaving-sidecar-proxy"
+
+        def told(output: str) -> bool:
+            rows = server.ok("GET", "/v1/health/checks/leaving-sidecar-proxy")
+            for row in rows:
+                if row["CheckID"] == check_id and row["Output"] != output:
+                    body = {"Node": "a1", "SkipNodeUpdate": True, "Check": row | {"Output": output}}
+                    server.ok("PUT", "/v1/catalog/register", body)
+            return any(row["CheckID"] == check_id and row["Output"] == output for row in rows)
+
+        assert drain.stdout is not None
+        assert drain.stdout.readline() == "leaving takes no new requests\n"
+        assert drain.stdout.readline() == "waiting for the sidecar to tell\n"
+        eventually(lambda: told("1 requests open, 4 begun since"), "the report stands")
+        assert drain.stdout.readline() == "1 open, 4 begun since\n"
+        eventually(lambda: told("0 requests open, 4 begun since"), "the next report stands")
+        assert drain.stdout.read() == "0 open, 4 begun since\nleaving is deregistered\n"
+        assert drain.wait(20) == 0
+    finally:
+        drain.kill()
+        drain.communicate()
+    eventually(lambda: "leaving" not in on_node(server, "a1"), "gone from the catalog")

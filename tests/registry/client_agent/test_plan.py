@@ -123,3 +123,13 @@ def test_removing_a_service_takes_its_checks_along(gone: str) -> None:
     left = after(remote, Remove(service_id=gone))
     assert gone not in left.services
     assert {row["ServiceID"] for row in left.checks.values()} == {"", "web", "api"} - {gone}
+
+
+def test_what_is_open_while_an_instance_drains_is_not_overwritten() -> None:
+    """Sidecars tell the servers, and there it stands; of other checks the output is the agent's."""
+    taken_out = check("_service_maintenance:web", "web", "critical") | {"Type": "maintenance"}
+    told = taken_out | {"Output": "2 requests open, 7 begun since"}
+    assert plan(holding(service("web"), taken_out), holding(service("web"), told), NOT_OURS) == []
+    other = check("c", "web")
+    differing = holding(service("web"), other | {"Output": "else"})
+    assert plan(holding(service("web"), other), differing, NOT_OURS) == [Tell("web", None, (other,))]
