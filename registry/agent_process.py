@@ -28,6 +28,8 @@ from .api.handling import Parts
 from .api.server import Api
 from .catalog.commands import REQUEST_ID_BYTES, Stamp
 from .catalog.model import Node
+from .client_agent.cache import Cache
+from .client_agent.cached_reads import CachedReads
 from .client_agent.callers import RemoteCallers
 from .client_agent.fleet import Fleet
 from .client_agent.forward import Forwarder
@@ -71,6 +73,7 @@ class AgentProcess:
         self.agent: Agent
         self.servers: Servers
         self.definitions: DefinitionFiles
+        self._callers: RemoteCallers
         self.http = ""  # host:port
         self._clock = SystemClock()
         self._draw = random.SystemRandom().random
@@ -100,6 +103,7 @@ class AgentProcess:
         now = self._clock.monotonic
         self.servers = servers = Servers(Fleet(settings.servers, self._draw, now()), settings.trust, now)
         self._closers.append(servers.close)
+        self._callers = RemoteCallers(servers, settings.datacenter, self._clock)
         pace = Pace(settings.sync_interval_s, self._draw)
         sync = Sync(log, node, servers, tokens, self._clock, pace)
         runner = self._runner(log)
@@ -139,14 +143,15 @@ class AgentProcess:
             entropy=os.urandom,
             default_allow=False,
             server_address="",
-            remote=RemoteCallers(self.servers, self.settings.datacenter, self._clock),
+            remote=self._callers,
             is_server=False,
             tokens=tokens,
             definitions=self.definitions,
         )
 
     async def _listen(self, parts: Parts, tokens: KeptTokens) -> None:
-        forwarder = Forwarder(self.servers, lambda: tokens.of("default"), self.node.name)
+        reads = CachedReads(self.servers, self._callers, Cache(), self._clock.monotonic)
+        forwarder = Forwarder(self.servers, reads, lambda: tokens.of("default"), self.node.name)
         api = Api(parts, LOCAL_ROUTES, forwarder.handle)
         self._closers.append(api.close)
         self.http = join(LOOPBACK, await api.start(LOOPBACK, self.settings.http_port))

@@ -4,13 +4,13 @@ The answer is passed on in blocks, so neither a large snapshot nor a parked quer
 about one connection only (RFC 9110, 7.6.1) is not passed on, in either direction.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import unquote_plus
 
 import aiohttp
 import structlog
 from aiohttp import web
-from multidict import CIMultiDict, MultiMapping
+from multidict import CIMultiDict
 
 from weft.errors import UsageError
 
@@ -20,7 +20,9 @@ from ..api.query import Query
 from ..api.routes import WITHOUT_V1
 from ..identity.management import token_of
 from ..operator.forward import FORWARDED
-from .servers import CALL_S, Asked, Servers
+from .cached_reads import CachedReads, wish_of
+from .headers import end_to_end
+from .servers import CALL_S, Asked, Reached, Servers
 
 log = structlog.get_logger(__name__)
 
@@ -28,12 +30,6 @@ FORWARDS_MAX = 4096  # at once, parked ones included: each holds two connections
 PARKED_MARGIN_S = 30.0  # what a blocking query may take beyond its wait and jitter
 UPLOAD_PATH = "/v1/snapshot"
 UPLOAD_S = 600.0  # a restored snapshot is answered once all of it is in force
-_HOP_BY_HOP = frozenset(
-    (
-        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
-        *("te", "trailer", "transfer-encoding", "upgrade"),
-    )
-)
 _OURS = frozenset(
     ("host", "content-length", "expect", "origin", "x-consul-token", "authorization", FORWARDED.lower())
 )
@@ -47,8 +43,11 @@ class TooManyForwards(UsageError):
 class Forwarder:
     """`default_token` stands for a request without one; `node` is what `near=_agent` means."""
 
-    def __init__(self, servers: Servers, default_token: Callable[[], str], node: str) -> None:
+    def __init__(
+        self, servers: Servers, reads: CachedReads, default_token: Callable[[], str], node: str
+    ) -> None:
         self._servers = servers
+        self._reads = reads
         self._default_token = default_token
         self._node = node
         self._count = 0
@@ -66,29 +65,40 @@ class Forwarder:
     async def _pass_on(self, request: web.BaseRequest) -> web.StreamResponse:
         streams = request.method == "PUT" and request.rel_url.path == UPLOAD_PATH
         body = _blocks(request) if streams else await read_body(request) or None
-        within_s = UPLOAD_S if streams else patience_s(Query(request.rel_url.query))
+        query = Query(request.rel_url.query)
+        secret = token_of(query.text("token"), request.headers) or self._default_token()
         asked = Asked(
             request.method,
             target(request.rel_url.raw_path_qs, self._node),
-            self._headers(request),
+            _headers(request, secret),
             body,
-            within_s,
+            UPLOAD_S if streams else patience_s(query),
             repeatable=not streams,
         )
-        async with self._servers.reach(asked) as found:
-            response = web.StreamResponse(status=found.status, headers=end_to_end(found.headers))
-            await response.prepare(request)
-            if found.head:
-                await response.write(found.head)
-            await _copy(found.response.content, response)
-        return response
+        wish = wish_of(request.method, request.rel_url.path, query, request.headers)
+        found = await (self._reads.answer(asked, wish, secret) if wish else self._servers.begin(asked))
+        if isinstance(found, web.StreamResponse):
+            return found
+        try:
+            return await _streamed(request, found)
+        finally:
+            found.response.close()
 
-    def _headers(self, request: web.BaseRequest) -> CIMultiDict[str]:
-        sent = end_to_end(request.headers, without=_OURS)
-        secret = token_of(request.rel_url.query.get("token", ""), request.headers) or self._default_token()
-        if secret:
-            sent["X-Consul-Token"] = secret
-        return sent
+
+def _headers(request: web.BaseRequest, secret: str) -> CIMultiDict[str]:
+    sent = end_to_end(request.headers, without=_OURS)
+    if secret:
+        sent["X-Consul-Token"] = secret
+    return sent
+
+
+async def _streamed(request: web.BaseRequest, found: Reached) -> web.StreamResponse:
+    response = web.StreamResponse(status=found.status, headers=end_to_end(found.headers))
+    await response.prepare(request)
+    if found.head:
+        await response.write(found.head)
+    await _copy(found.response.content, response)
+    return response
 
 
 async def _copy(content: aiohttp.StreamReader, response: web.StreamResponse) -> None:
@@ -114,13 +124,6 @@ def patience_s(query: Query) -> float:
         return CALL_S
     wait_s = query.wait_s()
     return wait_s + wait_s / 16 + PARKED_MARGIN_S
-
-
-def end_to_end(headers: MultiMapping[str], without: Iterable[str] = ()) -> CIMultiDict[str]:
-    """Headers without those of one connection, and those that it names."""
-    named = {it.strip().lower() for value in headers.getall("Connection", ()) for it in value.split(",")}
-    left_out = _HOP_BY_HOP | named | set(without)
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in left_out)
 
 
 def target(path_and_query: str, node: str) -> str:

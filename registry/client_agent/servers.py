@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 CONNECT_S = 3.0  # a handshake across a continent takes a tenth; a dead machine never answers
 CALL_S = 10.0  # an answer that waits for nothing; longer means that the server is gone
+AWAY_S = 2.0  # after all servers were silent, one request in this time finds out whether they still are
+SILENT_S = 0.5  # a refused connection takes a thousandth
 CONNECTIONS_MAX = 1024  # parked queries have one each
 ANSWER_BYTES_MAX = 16 * 1024 * 1024  # of answers that the agent itself reads
 KEEPALIVE_S, KEEPALIVES = 10, 3  # a parked query learns within 40 s that its server has gone
@@ -94,6 +96,7 @@ class Servers:
         self.fleet = fleet
         self._now = now
         self._trust = trust
+        self._away_until = 0.0  # 0: a server answered last, or said at once that it does not
         self._context = trust.context() if trust.ca_file else None
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, socket_factory=_watched_socket),
@@ -113,11 +116,28 @@ class Servers:
 
         Raises NoServers where none takes it, OutcomeUnknown where one may have.
         """
-        found = await self._first(asked)
+        found = await self.begin(asked)
         try:
             yield found
         finally:
             found.response.close()
+
+    async def begin(self, asked: Asked) -> Reached:
+        """As `reach`, for the caller to close. Raises NoServers, OutcomeUnknown."""
+        began_at = self._now()
+        if began_at < self._away_until:
+            raise NoServers("No known Consul servers")
+        if self._away_until:
+            self._away_until = began_at + AWAY_S  # this one finds out; the others need not wait for it
+        try:
+            found = await self._first(asked)
+        except NoServers:
+            # Servers that are silent, and do not refuse at once, cost each who asks seconds.
+            is_silent = self._now() - began_at >= SILENT_S
+            self._away_until = self._now() + AWAY_S if is_silent else 0.0
+            raise
+        self._away_until = 0.0
+        return found
 
     async def _first(self, asked: Asked) -> Reached:
         refused: Reached | None = None

@@ -5,7 +5,8 @@ from multidict import CIMultiDict, MultiDict
 
 from registry.api.errors import NotFound
 from registry.api.query import Query
-from registry.client_agent.forward import PARKED_MARGIN_S, end_to_end, patience_s, target
+from registry.client_agent.forward import PARKED_MARGIN_S, patience_s, target
+from registry.client_agent.headers import end_to_end
 from registry.client_agent.servers import CALL_S
 
 
