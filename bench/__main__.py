@@ -6,12 +6,13 @@ import click
 
 from weft.errors import WeftError
 
-from . import envoy, load, registry, registry_report, registry_servers, report, results, run
+from . import envoy, idle, load, registry, registry_report, registry_servers, report, results, run
 from .processes import end_on_signals
 from .workloads import WORKLOADS
 
-_REGISTRY = "registry"
-_PART, _SIDE = click.Choice([*WORKLOADS, _REGISTRY]), click.Choice(list(run.PAIRS))
+_REGISTRY, _IDLE = "registry", "W5"
+_PART, _SIDE = click.Choice([*WORKLOADS, _IDLE, _REGISTRY]), click.Choice(list(run.PAIRS))
+_IDLE_ROUNDS_MAX = 3  # memory varies little
 
 
 @click.command()
@@ -26,6 +27,8 @@ def main(only: tuple[str, ...], wanted: tuple[str, ...], rounds: int, seconds: f
     try:
         if workloads:
             _sidecar(workloads, wanted or tuple(run.PAIRS), rounds, seconds)
+        if _IDLE in (only or [_IDLE]):
+            _idle(wanted or tuple(run.PAIRS), min(rounds, _IDLE_ROUNDS_MAX))
         if _REGISTRY in (only or [_REGISTRY]) and not wanted:
             _registry(rounds, seconds)
     except WeftError as error:
@@ -40,6 +43,18 @@ def _sidecar(workloads: list[str], wanted: tuple[str, ...], rounds: int, seconds
     report.print_table(found)
     if set(run.PAIRS) <= set(wanted):
         _record(found, rounds)
+
+
+def _idle(wanted: tuple[str, ...], rounds: int) -> None:
+    found = idle.compare({name: run.PAIRS[name] for name in wanted}, rounds, click.echo)
+    if "ratio" not in found:
+        return
+    about = results.about(_command(), "bench.idle_callers", rounds, envoy.version())
+    kept = results.merge(results.load(), {"idle": {_IDLE: found}})
+    kept["about"] = results.merge(kept.get("about", {}), {"idle": {_IDLE: about}})
+    results.save(kept)
+    report.update_page("idle", idle.markdown(found, report.measured(about)))
+    click.echo(f"recorded in {results.LATEST} and {report.PAGE}")
 
 
 def _registry(rounds: int, seconds: float) -> None:

@@ -46,7 +46,7 @@ def start(stack: ExitStack, directory: Path, backend_port: int, http1: bool = Fa
     first = _run(stack, envoy, directory, "envoy-first", outbound)
     second.wait_until(listening(peer_port), "it listened")
     first.wait_until(listening(port), "it listened")
-    return Pair(port, first, second)
+    return Pair(port, first, second, peer_port, caller)
 
 
 def _run(stack: ExitStack, envoy: Path, directory: Path, name: str, config: envoy_config.Json) -> Child:

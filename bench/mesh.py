@@ -10,6 +10,7 @@ from typing import Any
 
 from .errors import NotReady
 from .pair import Pair
+from .pki import Leaf
 from .processes import Child, free_port, listening
 from .workloads import path
 
@@ -63,7 +64,7 @@ def start(stack: ExitStack, directory: Path, backend_port: int, http1: bool = Fa
     first = _sidecar(stack, directory, "weft-first", caller)
     second.wait_until(listening(peer_port), "it listened")
     first.wait_until(listening(port), "it listened")
-    return Pair(port, first, second)
+    return Pair(port, first, second, peer_port, _leaf(http, directory))
 
 
 def _intention(http1: bool) -> dict[str, Any]:
@@ -86,8 +87,22 @@ def _register(http: str, directory: Path, service: dict[str, Any]) -> Path:
     return path
 
 
+def _leaf(http: str, directory: Path) -> Leaf:
+    """A certificate of the caller as its agent hands it out."""
+    issued = json.loads(_ask(urllib.request.Request(f"{http}/v1/agent/connect/ca/leaf/{_CALLER}")))
+    leaf = Leaf(directory / "caller.pem", directory / "caller.key")
+    for file, pem in ((leaf.chain, issued["CertPEM"]), (leaf.key, issued["PrivateKeyPEM"])):
+        file.touch(mode=0o600)
+        file.write_text(pem)
+    return leaf
+
+
 def _put(url: str, body: dict[str, Any]) -> bytes:
-    request = urllib.request.Request(url, json.dumps(body).encode(), method="PUT")
+    return _ask(urllib.request.Request(url, json.dumps(body).encode(), method="PUT"))
+
+
+def _ask(request: urllib.request.Request) -> bytes:
+    url = request.full_url
     try:
         with urllib.request.urlopen(request, timeout=_HTTP_TIMEOUT_S) as response:
             return bytes(response.read())

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from .pki import Leaf
 from .processes import Child
 
 
@@ -15,6 +16,8 @@ class Pair:
     port: int  # where the callers connect
     first: Child
     second: Child
+    peer_port: int  # where `second` takes mTLS from the caller
+    caller: Leaf  # what the caller proves itself with there
 
 
 # (stack that ends the processes, directory for logs and files, port of the backend, whether callers and

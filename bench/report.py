@@ -65,12 +65,13 @@ def markdown(parts: Mapping[str, Json], about: Mapping[str, Json]) -> str:
     lines.append("")
     by_run: dict[str, list[str]] = {}
     for name in parts:
-        by_run.setdefault(_measured(about.get(name, {})), []).append(name)
+        by_run.setdefault(measured(about.get(name, {})), []).append(name)
     lines += [f"{', '.join(names)}: {how}" for how, names in by_run.items()]
     return "\n".join(lines)
 
 
-def _measured(about: Json) -> str:
+def measured(about: Json) -> str:
+    """When, where and how, as a line."""
     if not about:
         return "measured by an older harness.\n"
     return (

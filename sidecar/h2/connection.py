@@ -60,6 +60,14 @@ class Transport(Protocol):
 class Connection:
     """State of one connection, both roles."""
 
+    # A thousand idle connections would be 1.2 MB larger with a dict each.
+    __slots__ = (
+        "abuse", "age_s", "blocked", "closing", "closing_s", "decoder", "dirty", "encoded", "encoder",
+        "greeted", "heard", "large", "last_sid", "memo", "next_sid", "out", "outbox", "owed", "partial",
+        "paused", "reading", "resets", "settled", "silent_s", "stream_window", "streams", "streams_max",
+        "stuck_bytes", "stuck_s", "tail", "trailer_memo", "transport", "waiting", "waits", "window",
+    )  # fmt: skip
+
     client: ClassVar[bool]  # we opened it
     header_list_max = settings.HEADER_LIST_BYTES_MAX  # what we announce
 

@@ -45,13 +45,18 @@ _CANCELLED = 1
 class Downstream(Connection, asyncio.Protocol):
     """The server role."""
 
+    __slots__ = (
+        "aio", "connects", "drain_s", "draining", "header_list_max", "large_heads", "proven", "side",
+        "verdict",
+    )  # fmt: skip
+
     client = False
-    connects = False  # whether plain CONNECT may come on it
 
     def __init__(self, outbox: Outbox, side: "Side") -> None:
         super().__init__(outbox, *self.codec(side))
         self.side = side
         self.header_list_max = side.header_list_max
+        self.connects = False  # whether plain CONNECT may come on it
         self.verdict: Verdict | None = None  # of the intentions on the caller, under `side.epoch`
         self.proven: Peer | None = None  # who proved an identity on it; None on loopback
         self.draining = 0  # 1: GOAWAY without a limit was sent, 2: the final one

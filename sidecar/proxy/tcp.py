@@ -46,10 +46,9 @@ def connect_message(authority: bytes) -> Message:
 class TcpDownstream(Http1Downstream):
     """A caller's connection whose bytes go on as they are."""
 
-    connects = True
-
     def __init__(self, outbox: "Outbox", side: "Side") -> None:
         super().__init__(outbox, side)
+        self.connects = True
         self.counts: tuple[Count, Count] | None = None  # bytes from the caller, and to it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -48,6 +48,8 @@ _pack = HEADER.pack
 class Upstream(Connection, asyncio.Protocol):
     """The client role."""
 
+    __slots__ = ("endpoint", "pool", "proven", "ready", "resets_sent", "retired", "room", "why")
+
     client = True
 
     def __init__(self, outbox: Outbox, pool: "Pool", endpoint: "Endpoint") -> None:
