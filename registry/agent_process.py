@@ -9,14 +9,16 @@ import os
 import random
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from weft import __version__
 from weft.aio import Tasks
 from weft.clock import SystemClock
 from weft.errors import ConfigError
+from weft.pb.agent.v1.agent_pb2 import Hello
 
 from .agent.definitions import NO_DEFINITIONS, DefinitionFiles, DefinitionPaths
 from .agent.local import Agent
@@ -42,6 +44,9 @@ from .client_agent.store import Store
 from .client_agent.sync import Pace, Sync
 from .client_agent.tokens import KeptTokens
 from .machine import join, machine_name, port_free
+from .membership.entry import enter
+from .membership.files import Membership, MembershipFiles
+from .membership.keeper import Keeper
 
 LOOPBACK = "127.0.0.1"
 
@@ -60,6 +65,7 @@ class AgentSettings:
     sync_interval_s: float
     scripts: ScriptPolicy = ScriptPolicy.OFF  # whether checks may run programs on this machine
     definitions: DefinitionPaths = NO_DEFINITIONS  # services and checks of this machine
+    join_token: str = field(default="", repr=False)  # used where the agent is no member yet
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)  # by kind (`agent`, `default`)
 
 
@@ -78,10 +84,13 @@ class AgentProcess:
         self._clock = SystemClock()
         self._draw = random.SystemRandom().random
         self._closers: list[Callable[[], object]] = []
+        self._keeper: Keeper | None = None
 
     @classmethod
     async def start(cls, settings: AgentSettings) -> Self:
-        """Everything listens; the servers may be away. Raises DataDirProblem, PortTaken, ConfigError."""
+        """Everything listens; the servers may be away, but for an agent that has yet to join.
+
+        Raises DataDirProblem, PortTaken, ConfigError, JoinRefused."""
         process = cls(settings)
         try:
             await process._start()
@@ -95,13 +104,16 @@ class AgentProcess:
         home = Home.open(settings.data_dir, os.urandom)
         self._closers.append(home.close)
         self.node = node = _node(settings, home.node_id)
+        member = await self._enter(home)
         log = LocalLog.open(Store(home.path), node, self._stamp)
         self._closers.append(log.close)
         writer = Writer(log, self._clock, os.urandom)
         agent = self.agent = Agent(writer, node, port_free, settings.scripts)
-        tokens = KeptTokens(home.path, settings.tokens, lambda: {row.id for row in agent.services()})
+        alive, joined = lambda: {row.id for row in agent.services()}, member.acl_secret if member else ""
+        tokens = KeptTokens(home.path, settings.tokens, alive, joined)
         now = self._clock.monotonic
-        self.servers = servers = Servers(Fleet(settings.servers, self._draw, now()), settings.trust, now)
+        fleet = Fleet(settings.servers, self._draw, now())
+        self.servers = servers = Servers(fleet, self._trust(), now)
         self._closers.append(servers.close)
         self._callers = RemoteCallers(servers, settings.datacenter, self._clock)
         pace = Pace(settings.sync_interval_s, self._draw)
@@ -116,6 +128,40 @@ class AgentProcess:
         self.tasks.spawn(log.forget(), "tombstones")
         self.tasks.spawn(sync.run(), "anti-entropy")
         self.tasks.spawn(self.definitions.run(), "definitions")
+        if self._keeper:
+            self._keeper.start()
+
+    async def _enter(self, home: Home) -> Membership | None:
+        """The agent's membership, with its keeper; None where it has none. Raises as `enter`."""
+        settings = self.settings
+        servers, name = settings.servers, self.node.name
+        member = await enter(
+            home.path, settings.join_token, servers, name, settings.datacenter, self._clock, self._draw
+        )
+        if member is not None:
+            files = MembershipFiles(home.path)
+            self._keeper = Keeper(member, files, self._hello, self._clock, self._draw)
+            self._closers.append(self._keeper.close)
+        elif settings.trust.ca_file is None and any("://" not in it for it in servers):
+            raise ConfigError(
+                "--server: give --tls-ca too, the root of the servers' certificates, or --join-token-file"
+            )
+        return member
+
+    def _hello(self) -> Hello:
+        """What the node's entry in the catalog is made of, should servers not have it."""
+        node = self.node
+        return Hello(
+            node_id=node.id,
+            address=node.address,
+            tagged_addresses=node.tagged_addresses,
+            meta=node.meta,
+            version=__version__,
+        )
+
+    def _trust(self) -> Trust:
+        keeper = self._keeper
+        return replace(self.settings.trust, told=lambda: keeper.membership.registry_ca_pem if keeper else "")
 
     def _stamp(self) -> Stamp:
         return Stamp(int(self._clock.wall() * 1000), os.urandom(REQUEST_ID_BYTES))

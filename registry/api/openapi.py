@@ -46,6 +46,7 @@ _OWN: dict[str, dict[str, Json]] = {
     "/v1/agent/health/service/id/:id": {"format": _TEXT},
     "/v1/agent/health/service/name/:name": {"format": _TEXT},
     "/v1/agent/maintenance": {"enable": _BOOL, "reason": _TEXT},
+    "/v1/agent/members": {"wan": _TEXT},
     "/v1/agent/metrics": {"format": _TEXT},
     "/v1/agent/service/:id": {"hash": _TEXT, "wait": _TEXT},
     "/v1/agent/service/maintenance/:id": {"enable": _BOOL, "reason": _TEXT},

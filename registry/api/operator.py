@@ -2,6 +2,8 @@
 
 from weft import __version__
 
+from ..catalog.enrolment_model import Member
+from ..catalog.state import State
 from ..operator.errors import EngineHasNoMembers
 from ..operator.servers import VERSION_META, Members, Server, servers
 from ..raft.errors import ChangeRefused
@@ -74,13 +76,24 @@ async def transfer_leader(call: Call) -> Reply:
 
 
 async def members(call: Call) -> Reply:
-    """Members of the cluster, each of them a server; agents join none."""
+    """Members of the cluster: servers, and, but for `?wan`, agents that have joined."""
     rows = call.sieve.keep(known_servers(call), lambda may, server: reads.node_name(may, server.name))
-    shown = (_member(call, server) for server in rows)
+    shown = [_server(call, server) for server in rows]
+    if not call.query.flag("wan"):
+        state = call.parts.log.view()
+        joined = call.sieve.keep(state.members.values(), lambda may, row: reads.node_name(may, row.node))
+        shown += [_agent(call, state, row) for row in joined]
     return call.json([row for row in shown if call.keeps(row)])
 
 
-def _member(call: Call, server: Server) -> Json:
+def _agent(call: Call, state: State, row: Member) -> Json:
+    node = state.nodes.get((row.node,))
+    tags = {"role": "node", "dc": call.parts.datacenter, "id": node.id if node else "", "vsn": "2"}
+    status = FAILED if row.silent_ms or node is None else ALIVE
+    return _member(row.node, node.address if node else "", 0, tags, status)
+
+
+def _server(call: Call, server: Server) -> Json:
     host, _, port = server.member.address.rpartition(":")
     tags = {
         "role": "consul",
@@ -91,14 +104,19 @@ def _member(call: Call, server: Server) -> Json:
         "vsn": "2",
         "raft_vsn": RAFT_PROTOCOL,
     }
+    status = ALIVE if server.alive else FAILED
+    return _member(server.name, host.strip("[]"), int(port or 0), tags, status)
+
+
+def _member(name: str, address: str, port: int, tags: dict[str, str], status: int) -> Json:
     protocol = dict.fromkeys(("ProtocolMin", "ProtocolMax", "ProtocolCur"), 2)
     delegate = dict.fromkeys(("DelegateMin", "DelegateMax", "DelegateCur"), 2)
     return {
-        "Name": server.name,
-        "Addr": host.strip("[]"),
-        "Port": int(port or 0),
+        "Name": name,
+        "Addr": address,
+        "Port": port,
         "Tags": tags,
-        "Status": ALIVE if server.alive else FAILED,
+        "Status": status,
         **protocol,
         **delegate,
     }

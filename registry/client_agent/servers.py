@@ -40,17 +40,24 @@ _SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a server must prove: a chain to this root, and this name. `ca_file` None: on this machine only."""
+    """What a server must prove: a chain to a root, and this name. The root is that of the file, or what the
+    agent was told when it joined, PEM; without either there are only servers on this machine."""
 
     ca_file: Path | None
     server_name: str
+    told: Callable[[], str] = str
+
+    @property
+    def roots_pem(self) -> str:
+        """What was told, where that is what counts."""
+        return "" if self.ca_file else self.told()
 
     def context(self) -> ssl.SSLContext:
         """Raises ConfigError."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks the name and the chain
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         try:
-            context.load_verify_locations(cafile=self.ca_file)
+            context.load_verify_locations(cafile=self.ca_file, cadata=self.roots_pem or None)
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
                 f"--tls-ca {self.ca_file}: cannot be used ({error}); give a PEM file"
@@ -97,7 +104,8 @@ class Servers:
         self._now = now
         self._trust = trust
         self._away_until = 0.0  # 0: a server answered last, or said at once that it does not
-        self._context = trust.context() if trust.ca_file else None
+        self._roots_pem = trust.roots_pem
+        self._made = trust.context() if trust.ca_file or self._roots_pem else None
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, socket_factory=_watched_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -109,6 +117,13 @@ class Servers:
 
     async def close(self) -> None:
         await self._session.close()
+
+    @property
+    def _context(self) -> ssl.SSLContext | None:
+        """A context cannot forget a root: another one is made where the agent was told of others."""
+        if self._trust.roots_pem != self._roots_pem:
+            self._made, self._roots_pem = self._trust.context(), self._trust.roots_pem
+        return self._made
 
     @asynccontextmanager
     async def reach(self, asked: Asked) -> AsyncIterator[Reached]:

@@ -22,16 +22,23 @@ FILE_BYTES_MAX = 16 * 1024 * 1024  # 10,000 services with tokens of 256 characte
 
 class KeptTokens(AgentTokens):
     """`given` are those of the command line, which win over what was kept; `alive` tells the ids of services
-    that are registered."""
+    that are registered. `joined` is what the agent was given when it joined, "" where it was given none."""
 
-    __slots__ = ("_alive", "_file", "_services", "_turn")
+    __slots__ = ("_alive", "_file", "_joined", "_services", "_turn")
 
-    def __init__(self, folder: Path, given: Mapping[str, str], alive: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        given: Mapping[str, str],
+        alive: Callable[[], Collection[str]],
+        joined: str = "",
+    ) -> None:
         """Raises DataDirProblem, ConfigError."""
         self._file = folder / FILE
         kinds, self._services = _read(self._file)
         super().__init__({**kinds, **given})
         self._alive = alive
+        self._joined = joined
         self._turn = asyncio.Lock()
 
     async def set(self, name: str, secret: str) -> bool:
@@ -62,7 +69,7 @@ class KeptTokens(AgentTokens):
     @property
     def own(self) -> str:
         """For what is no service's: the node, and taking things away."""
-        return self.of("agent") or self.of("default")
+        return self.of("agent") or self._joined or self.of("default")
 
     async def _keep(self) -> None:
         async with self._turn:

@@ -149,6 +149,8 @@ class Keeper:
             raise line.translated(error) from None
         except TimeoutError:
             raise ServersAway(f"{line.address} does not answer") from None
+        except asyncio.InvalidStateError:  # grpc's word for a stream that has ended between two words of ours
+            raise ServersAway(f"{line.address} has ended the lease") from None
         finally:
             call.cancel()
 

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import grpc
 
+from weft.aio import Tasks
 from weft.errors import ConfigError
 from weft.pb.mesh.v1 import mesh_pb2 as pb
 from weft.pb.mesh.v1 import mesh_pb2_grpc
@@ -51,6 +52,7 @@ class ToLeader:
         self._name = name
         self._session: aiohttp.ClientSession | None = None
         self._channel: tuple[str, bytes, grpc.aio.Channel] | None = None
+        self._ending = Tasks()
 
     @property
     def is_elsewhere(self) -> bool:
@@ -94,7 +96,7 @@ class ToLeader:
         self, request: pb.SignCertificateRequest, metadata: Sequence[tuple[str, str]]
     ) -> pb.SignCertificateResponse:
         """Asks the leader's gRPC listener. Raises NotReady, and grpc.aio.AioRpcError with its refusal."""
-        stub: Any = mesh_pb2_grpc.MeshStub(await self._connected(self._address(GRPC_META)))
+        stub: Any = mesh_pb2_grpc.MeshStub(self._connected(self._address(GRPC_META)))
         response: pb.SignCertificateResponse = await stub.SignCertificate(
             request, metadata=metadata, timeout=TIMEOUT_S
         )
@@ -102,24 +104,24 @@ class ToLeader:
 
     async def report(self, request: ReportRequest, metadata: Sequence[tuple[str, str]]) -> None:
         """Tells the leader's gRPC listener what was measured here. Raises as `sign`."""
-        stub: Any = ServersStub(await self._connected(self._address(GRPC_META)))
+        stub: Any = ServersStub(self._connected(self._address(GRPC_META)))
         await stub.Report(request, metadata=metadata, timeout=REPORT_TIMEOUT_S)
 
     async def report_agents(
         self, request: ReportAgentsRequest, metadata: Sequence[tuple[str, str]]
     ) -> ReportAgentsResponse:
         """Tells the leader's gRPC listener which agents are heard here. Raises as `sign`."""
-        stub: Any = ServersStub(await self._connected(self._address(GRPC_META)))
+        stub: Any = ServersStub(self._connected(self._address(GRPC_META)))
         answer: ReportAgentsResponse = await stub.ReportAgents(
             request, metadata=metadata, timeout=REPORT_TIMEOUT_S
         )
         return answer
 
-    async def _connected(self, address: str) -> grpc.aio.Channel:
+    def _connected(self, address: str) -> grpc.aio.Channel:
         roots = self._material().roots_pem
         if self._channel and self._channel[:2] == (address, roots):
             return self._channel[2]
-        await self._hang_up()
+        self._hang_up()
         channel = grpc.aio.secure_channel(
             address,
             grpc.ssl_channel_credentials(roots),
@@ -128,12 +130,15 @@ class ToLeader:
         self._channel = (address, roots, channel)
         return channel
 
-    async def _hang_up(self) -> None:
+    def _hang_up(self) -> None:
+        """What is under way with a former leader may end by itself; nobody else waits for it."""
         if self._channel:
             channel, self._channel = self._channel[2], None
-            await channel.close(TIMEOUT_S)
+            self._ending.spawn(channel.close(TIMEOUT_S), "hanging up on a former leader")
 
     async def close(self) -> None:
-        await self._hang_up()
+        if self._channel:
+            await self._channel[2].close(None)
+        await self._ending.close()
         if self._session:
             await self._session.close()

@@ -39,6 +39,17 @@ def make_agent(cluster: Cluster, name: str, *flags: str, token: str = "token") -
     return Agent(name, cluster.folder, (*base, *flags))
 
 
+def joining_agent(cluster: Cluster, name: str, *flags: str, text: str = "") -> Agent:
+    """Not started yet. It joins by a token of its own, or by `text`, and is told all else by the servers."""
+    text = text or cluster.running[0].ok("PUT", "/v1/join-token", {"Node": name})["Token"]
+    file = cluster.folder / f"{name}.join"
+    file.touch(mode=0o600)
+    file.write_text(text + "\n")
+    servers = [part for it in cluster.running for part in ("--server", it.told["https"])]
+    base = ("--http-port", "0", "--advertise", "127.0.0.1", "--join-token-file", str(file))
+    return Agent(name, cluster.folder, (*servers, *base, "--sync-interval", SYNC_INTERVAL, *flags))
+
+
 @contextmanager
 def running_agents(cluster: Cluster, count: int, *flags: str) -> Iterator[list[Agent]]:
     """Agents that the servers know; what runs at the end is killed."""

@@ -100,11 +100,18 @@ async def running_registry(
     scripts: ScriptPolicy = ScriptPolicy.OFF,
     audit: AuditSettings | None = None,
     patience: Patience = PATIENCE_DEFAULT,
+    agent_port: int = 0,
     limits: LimitSettings | None = None,
 ) -> AsyncIterator[Client]:
     """Starts a registry and ends it."""
     given = (data_dir, 0, 0, "dc1", node_name, leaf_ttl, default_allow)
-    options = {"scripts": scripts, "audit": audit, "patience": patience, "limits": limits or LimitSettings()}
+    options = {
+        "scripts": scripts,
+        "audit": audit,
+        "patience": patience,
+        "agent_port": agent_port,
+        "limits": limits or LimitSettings(),
+    }
     settings = Settings(*given, acl=acl, dns=dns, **options)  # type: ignore[arg-type]  # as named above
     registry = await Registry.start(settings)
     try:

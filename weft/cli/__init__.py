@@ -40,7 +40,7 @@ COMMANDS = {
     "acl": "Tokens and policies: who may do what.",
     "audit": "Audit logs of servers: whether they are whole.",
     "ca": "The certificate authority: its roots, its settings, a new root.",
-    "members": "List the servers of the cluster.",
+    "members": "List the servers of the cluster, and its agents.",
     "operator": "Look after the cluster: its servers, who leads, who is gone.",
     "snapshot": "Save the cluster's state, look into it, bring it back.",
     "tls": "Make the certificates of registry servers.",

@@ -22,8 +22,9 @@ SYNC_INTERVAL_MIN_S = 0.1
 EPILOG = """
 \b
 On a machine with services, beside a cluster of three servers:
-  weft agent --data-dir /var/lib/weft-agent --server 10.0.0.1 --server 10.0.0.2 --server 10.0.0.3
-      --tls-ca weft-server-ca.pem --agent-token-file agent.token
+  weft join-token create --node vm-1 > vm-1.join
+  weft agent --data-dir /var/lib/weft-agent --node-name vm-1 --join-token-file vm-1.join
+      --server 10.0.0.1 --server 10.0.0.2 --server 10.0.0.3
   weft services register --name orders --port 9001
   curl http://127.0.0.1:8500/v1/health/service/orders
 
@@ -118,8 +119,16 @@ def _interval(_context: click.Context, _option: click.Parameter, text: str) -> f
     "--tls-ca",
     type=_FILE,
     metavar="FILE",
-    help="Root of all servers' certificates (`weft tls ca create`).",
+    help="Root of all servers' certificates (`weft tls ca create`).  [default: as told when joining]",
 )
+@click.option(
+    "--join-token-file",
+    type=_FILE,
+    metavar="FILE",
+    help="What `weft join-token create` has printed (mode 0600): the agent joins the cluster by it, once, "
+    "and needs neither --tls-ca nor --agent-token-file then. The file may stay.",
+)
+@click.option("--join-token", metavar="TEXT", help="Every user of this machine sees it: better a file.")
 @click.option(
     "--agent-token-file",
     type=_FILE,
@@ -174,9 +183,6 @@ def settings_of(given: dict[str, Any]) -> "AgentSettings":
     from registry.client_agent.servers import Trust
     from registry.replica.peer_tls import server_name
 
-    by_tls = [it for it in given["servers"] if "://" not in it]
-    if by_tls and given["tls_ca"] is None:
-        raise ConfigError(f"--server {by_tls[0]}: give --tls-ca too, the root of the servers' certificates")
     return AgentSettings(
         data_dir=given["data_dir"],
         servers=given["servers"],
@@ -188,8 +194,17 @@ def settings_of(given: dict[str, Any]) -> "AgentSettings":
         sync_interval_s=given["sync_interval"],
         scripts=script_policy(given),
         definitions=definition_paths(given),
+        join_token=_join_token(given),
         tokens=_tokens(given),
     )
+
+
+def _join_token(given: dict[str, Any]) -> str:
+    """Raises ConfigError."""
+    text, file = given["join_token"], given["join_token_file"]
+    if text and file:
+        raise ConfigError("give one of --join-token-file and --join-token, not both")
+    return read_token(file) if file else text or ""
 
 
 def _tokens(given: dict[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`weft members`: the servers of the cluster, and whether they are heard."""
+"""`weft members`: the servers of the cluster and the agents that have joined, and whether they are heard."""
 
 from typing import Any
 
@@ -24,9 +24,9 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
     status = STATUSES.get(row["Status"], "unknown")
     return (
         row["Name"],
-        f"{row['Addr']}:{row['Port']}",
+        f"{row['Addr']}:{row['Port']}" if row["Port"] else row["Addr"] or "-",
         status,
-        "server",
+        "server" if tags.get("role") == "consul" else "client",
         tags.get("build", ""),
         tags.get("dc", ""),
     )

@@ -100,6 +100,31 @@ def recover(data_dir: Path, yes: bool) -> None:
     click.echo("It is a cluster of one now: start it" if yes else "Nothing was changed; see --help")
 
 
+@command.command("agents")
+@takes_address
+@takes_format
+def agents(api: Api, form: str) -> None:
+    """Agents that have joined, until when each is certified, and since when one is silent."""
+    found = api.get("/v1/operator/agents")
+    rows = [
+        (row["Node"], row["Joined"], row["CertificateEnds"], row["SilentSince"] or "-", row["JoinToken"])
+        for row in found
+    ]
+    show(form, found, ("Node", "Joined", "Certified until", "Silent since", "Join token"), rows)
+
+
+@command.command("remove-agent")
+@click.argument("node")
+@takes_address
+def remove_agent(api: Api, node: str) -> None:
+    """End the membership of NODE's agent: its certificates, its token and the node go at once.
+
+    Do so when a machine is lost to somebody else, or gone for good. To come back, it has to join anew.
+    """
+    api.call("DELETE", f"/v1/operator/agent/{node}")
+    click.echo(f"Removed: {node}")
+
+
 @command.group()
 def autopilot() -> None:
     """What the leader does by itself about servers that are gone."""

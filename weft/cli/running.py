@@ -53,17 +53,17 @@ async def run(start: Callable[[], Awaitable[P]], tell: Callable[[P], None], read
     Raises what `start` raises, and what the process must not go on without.
     """
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     collector = Collector()
-    process = await start()
+    process = await _started(start, stop)
+    if process is None:
+        return
     settle()  # the modules and tables that are there now stay
     process.tasks.spawn(collector.run(), "garbage collection")
     try:
         tell(process)
         if ready_file is not None:
             _write(process, ready_file)
+        loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, lambda: process.tasks.spawn(_reload(process), "reload"))
         await _until(stop, process)
     finally:
@@ -75,6 +75,29 @@ async def _reload(process: Process) -> None:
         await process.reload()
     except WeftError as error:
         log.error("nothing is reloaded", reason=str(error))
+
+
+async def _started(start: Callable[[], Awaitable[P]], stop: asyncio.Event) -> P | None:
+    """None where a signal came first: an agent that has yet to join may wait long for its servers."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    starting = True
+
+    def end() -> None:
+        stop.set()
+        if starting:
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end)
+    try:
+        return await start()
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        return None
+    finally:
+        starting = False
 
 
 async def _until(stop: asyncio.Event, process: Process) -> None:

@@ -106,6 +106,9 @@ async def test_members_are_listed_and_removed(client: Client, tmp_path: Path) ->
     (row,) = await client.get("/v1/operator/agents")
     assert (row["Node"], row["JoinToken"], row["AccessorID"]) == ("vm-1", text.id, "")
     assert len(row["CertificateSerials"]) == 1
+    listed = {row["Name"]: row for row in await client.get("/v1/agent/members")}
+    assert (listed["vm-1"]["Tags"]["role"], listed["vm-1"]["Status"]) == ("node", 4)  # never heard yet
+    assert [row["Name"] for row in await client.get("/v1/agent/members?wan")] == ["n1"]
     assert (await client.call("DELETE", "/v1/operator/agent/vm-1"))[2] == b"true"
     assert await client.get("/v1/operator/agents") == []
     assert (await client.call("DELETE", "/v1/operator/agent/vm-1"))[2] == b"true"
