@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import grpc
@@ -74,7 +75,7 @@ class Prober:
         except (ForbiddenAddress, InvalidDefinition) as error:
             return Outcome(CRITICAL, str(error))
         except (OSError, ssl.SSLError, aiohttp.ClientError, ValueError) as error:
-            return Outcome(CRITICAL, f"{_target(definition)}: {str(error) or type(error).__name__}")
+            return Outcome(CRITICAL, _complaint(error, definition))
         except Exception as error:  # a bug must not leave the last verdict standing for ever
             log.error("probe failed", check=check.id, exc_info=error)
             return Outcome(CRITICAL, f"the probe itself failed ({type(error).__name__}): see the log")
@@ -136,6 +137,23 @@ def _headers(definition: CheckDefinition) -> list[tuple[str, str]]:
     return pairs
 
 
+def _complaint(error: Exception, definition: CheckDefinition) -> str:
+    """What went wrong, in the words that people search for."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, ConnectionRefusedError):
+        return f"connection refused on {_place(definition)}"
+    return f"{_target(definition)}: {str(error) or type(error).__name__}"
+
+
+def _place(definition: CheckDefinition) -> str:
+    """host:port of the target."""
+    if not definition.http:
+        return _target(definition).partition("/")[0]
+    parts = urlsplit(definition.http)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
 def _target(definition: CheckDefinition) -> str:
     """What the check looks at, for a message."""
     texts = (definition.http, definition.tcp, definition.grpc, definition.udp, definition.h2ping)
@@ -163,6 +181,8 @@ async def _probe_grpc(definition: CheckDefinition) -> Outcome:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(request)
         except grpc.aio.AioRpcError as error:
+            if "Connection refused" in (error.details() or ""):
+                return Outcome(CRITICAL, f"connection refused on {target}")
             return Outcome(CRITICAL, f"gRPC check {definition.grpc}: {error.code().name}: {error.details()}")
     name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     if answer.status == health_pb2.HealthCheckResponse.SERVING:

@@ -89,6 +89,12 @@ class Runner:
         running = self._running.get(check.id)
         return replace(check, output=running.tracker.output) if running else check
 
+    def passed_ago_s(self, check: Check) -> float | None:
+        """Seconds since it passed last; None where that was before this process, or never."""
+        running = self._running.get(check.id)
+        passed_at = running.tracker.passed_at if running else None
+        return None if passed_at is None else self._clock.monotonic() - passed_at
+
     async def report(self, check_id: str, status: str, output: str) -> None:
         """A caller's verdict on a TTL check. Raises UnknownCheck, NotTtl, and what Log.propose raises."""
         row = self._agent.ttl_check(check_id)

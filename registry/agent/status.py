@@ -31,6 +31,7 @@ class Tracker:
     written_status: str
     written_output: str
     critical_since: float | None
+    passed_at: float | None  # when it passed last; None: not since we look
     _successes: int = field(default=0)
     _failures: int = field(default=0)
 
@@ -38,11 +39,14 @@ class Tracker:
     def of(cls, check: Check, now: float) -> "Tracker":
         since = now if check.status == CRITICAL else None
         known = (check.status, check.output)
-        return cls(check.definition, *known, now, *known, since)
+        passed = now if check.status == PASSING else None
+        return cls(check.definition, *known, now, *known, since, passed)
 
     def observe(self, outcome: Outcome, now: float) -> bool:
         """Takes a verdict in; answers whether status and output are to be written now."""
         self.status, self.output = self._after_thresholds(outcome.status), outcome.output
+        if outcome.status == PASSING:
+            self.passed_at = now
         if self.status != CRITICAL:
             self.critical_since = None
         elif self.critical_since is None:

@@ -7,7 +7,7 @@ from ..agent.errors import UnknownCheck
 from ..agent.fields import Fields, decode_object, read_whole
 from ..agent.permission import may_write_check
 from ..agent.runner import MARKS
-from ..catalog.model import STATUSES, split_instance_key
+from ..catalog.model import PASSING, STATUSES, Check, split_instance_key
 from ..errors import NotFound as RowNotFound
 from ..identity.management import token_of
 from . import reads
@@ -61,8 +61,16 @@ async def services(call: Call) -> Reply:
 async def checks(call: Call) -> Reply:
     latest = call.parts.runner.latest
     rows = call.sieve.keep(call.parts.agent.checks(), reads.check)
-    shown = {row.id: check(latest(row)) for row in rows}
+    shown = {row.id: check(latest(row)) | _last_passing(call, row) for row in rows}
     return call.json({key: row for key, row in shown.items() if call.keeps(row)})
+
+
+def _last_passing(call: Call, row: Check) -> dict[str, str]:
+    """When a check that does not pass did so last: beyond Consul's fields, for whoever looks for a cause."""
+    ago_s = None if row.status == PASSING else call.parts.runner.passed_ago_s(row)
+    if ago_s is None:
+        return {}
+    return {"LastPassing": rfc3339(round((call.parts.clock.wall() - ago_s) * 1000))}
 
 
 async def register_service(call: Call) -> Reply:

@@ -1,11 +1,13 @@
 """`weft catalog`: what is registered, and how it is."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from . import complete
-from .consul_api import Api, takes_address
+from .ailments import ailments, last_passed
+from .consul_api import Api, Refused, takes_address
 from .tables import show, takes_format
 
 
@@ -50,6 +52,19 @@ def instances(api: Api, form: str, service: str) -> None:
     """Instances of SERVICE: where they are and whether they are healthy."""
     found: list[dict[str, Any]] = api.get(f"/v1/health/service/{service}")
     show(form, found, ("Instance", "Node", "Address", "Status", "Checks"), [_instance(row) for row in found])
+    if form == "table":
+        for line in ailments(found, _last_passed(api, found), datetime.now(UTC)):
+            click.echo(line)
+
+
+def _last_passed(api: Api, found: list[dict[str, Any]]) -> dict[tuple[str, str], datetime]:
+    """Only the agent of a node knows it of its checks; without the right to ask, it is left out."""
+    if all(check["Status"] == "passing" for row in found for check in row["Checks"]):
+        return {}
+    try:
+        return last_passed(api.get("/v1/agent/checks"))
+    except Refused:
+        return {}
 
 
 def _instance(row: dict[str, Any]) -> tuple[str, str, str, str, str]:

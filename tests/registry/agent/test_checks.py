@@ -216,4 +216,4 @@ async def test_a_refused_connection_is_critical_and_says_so() -> None:
             target = f"http://127.0.0.1:{port}/" if kind == "http" else f"127.0.0.1:{port}"
             outcome = await probe(kind, **{kind: target})
             assert outcome.status == CRITICAL
-            assert str(port) in outcome.output
+            assert outcome.output == f"connection refused on 127.0.0.1:{port}"
