@@ -18,6 +18,7 @@ from weft.aio import Tasks
 from weft.clock import SystemClock
 from weft.errors import ConfigError, Unavailable
 
+from .acl.caller import EVERYBODY
 from .agent.definitions import DefinitionFiles
 from .agent.local import Agent
 from .agent.probes import Prober
@@ -292,6 +293,7 @@ class Registry:
             settings.choices,
             self.log.view,
             lambda state: caller_of(admission, state, settings.token),
+            lambda state, owner: admission.by_accessor(state, owner) if admission else EVERYBODY,
             self._clock.wall,
             draw,
             recursion=bool(settings.recursors),

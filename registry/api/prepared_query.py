@@ -1,15 +1,13 @@
 """`/v1/query*`: prepared queries, and their execution."""
 
-from typing import Any
-
 import orjson
 
 from ..acl.access import Access
 from ..acl.authorizer import Authorizer
 from ..acl.caller import Caller, Sieve
 from ..agent.fields import Fields, decode_object
-from ..catalog import queries, watches
-from ..catalog.model import CRITICAL, PASSING, PreparedQuery, ServiceEntry
+from ..catalog import queries, query_rows, watches
+from ..catalog.model import PreparedQuery
 from ..catalog.queries import Rendered
 from ..errors import Conflict
 from . import reads
@@ -180,15 +178,21 @@ def _service(fields: Fields) -> Json:
 
 
 def _failover(fields: Fields) -> Json:
-    return {
-        "NearestN": fields.integer("NearestN"),
-        "Datacenters": list(fields.texts("Datacenters")),
-        "Targets": list(fields.children("Targets", _target)),
-    }
+    """Raises BadRequest, in Consul's words where it has any."""
+    nearest, datacenters = fields.integer("NearestN"), list(fields.texts("Datacenters"))
+    targets = list(fields.children("Targets", _target))
+    if nearest < 0:
+        raise BadRequest(f"Bad NearestN '{nearest}', must be >= 0")
+    if targets and (nearest or datacenters):
+        raise BadRequest("Targets cannot be populated with NearestN or Datacenters")
+    return {"NearestN": nearest, "Datacenters": datacenters, "Targets": targets}
 
 
 def _target(fields: Fields) -> Json:
-    return {"Peer": fields.text("Peer"), "Datacenter": fields.text("Datacenter")}
+    peer, datacenter = fields.text("Peer"), fields.text("Datacenter")
+    if bool(peer) == bool(datacenter):
+        raise BadRequest(f"{fields.path('Peer')}: a target has either Peer or Datacenter")
+    return {"Peer": peer, "Datacenter": datacenter}
 
 
 # Execution
@@ -211,34 +215,27 @@ def _found(reading: Reading, name: str) -> Rendered | Answer:
 
 
 def _executed(reading: Reading, name: str) -> Answer:
-    """Healthy instances in random order, or the nearest first. Other datacenters are not asked: there are
-    none."""
+    """Healthy instances in random order, or the nearest first."""
     found = _found(reading, name)
     if isinstance(found, Answer):
         return found
     wish: Json = found.document["Service"]
     wish["Connect"] = wish["Connect"] or reading.query.boolean("connect")
-    rows = _sieve(reading, found.query).keep(_instances(reading, wish), reads.entry)
-    kept = [row for row in rows if matches(row, wish)]
-    kept.sort(key=lambda _: reading.parts.draw())
-    near = reading.query.text("near") or wish["Near"]
-    if near:
+    rows = _sieve(reading, found.query).keep(query_rows.instances(reading.state, wish), reads.entry)
+    kept = sorted(rows, key=lambda _: reading.parts.draw())
+    if near := reading.query.text("near") or wish["Near"]:
         node = reading.parts.agent.node.name if near == "_agent" else near
-        kept.sort(key=lambda row: row.node.name != node)
+        kept = query_rows.nearest_first(reading.state, kept, node, reading.parts.draw)
     limit = reading.query.unsigned("limit") or len(kept)
+    datacenter = reading.parts.datacenter
     body = {
         "Service": wish["Service"],
         "Nodes": [health_entry(row) for row in kept[:limit]],
         "DNS": found.document["DNS"],
-        "Datacenter": reading.parts.datacenter,
-        "Failovers": 0,
+        "Datacenter": datacenter,
+        "Failovers": 0 if kept else query_rows.failovers(wish, datacenter),
     }
     return Answer(body, reading.state.index_of(watches.QUERIES), ())
-
-
-def _instances(reading: Reading, wish: Json) -> tuple[ServiceEntry, ...]:
-    state, name = reading.state, wish["Service"]
-    return (state.connect_nodes(name) if wish["Connect"] else state.service_nodes(name)).rows
 
 
 def _sieve(reading: Reading, query: PreparedQuery) -> Sieve:
@@ -250,26 +247,3 @@ def _sieve(reading: Reading, query: PreparedQuery) -> Sieve:
     if owner is None:
         raise Forbidden("ACL not found")
     return Sieve(owner)
-
-
-def matches(row: ServiceEntry, wish: Json) -> bool:
-    """Whether an instance is what a query asks for, and well."""
-    ignored = set(wish["IgnoreCheckIDs"])
-    statuses = {check.status for check in row.checks if check.id not in ignored}
-    if CRITICAL in statuses or (wish["OnlyPassing"] and statuses - {PASSING}):
-        return False
-    tags = {tag.lower() for tag in row.service.tags}
-    return (
-        all(_has_tag(tags, wanted.lower()) for wanted in wish["Tags"])
-        and _has(row.node.meta, wish["NodeMeta"])
-        and _has(row.service.meta, wish["ServiceMeta"])
-    )
-
-
-def _has_tag(tags: set[str], wanted: str) -> bool:
-    """`!x` is the absence of x."""
-    return wanted[1:] not in tags if wanted.startswith("!") else wanted in tags
-
-
-def _has(meta: Any, wanted: dict[str, str]) -> bool:
-    return all(meta.get(key) == value for key, value in wanted.items())

@@ -14,19 +14,23 @@ import dns.name
 from dns.rcode import NOERROR, NXDOMAIN, REFUSED, SERVFAIL, Rcode
 from dns.rdatatype import AAAA, ANY, CNAME, NS, PTR, SOA, SRV, TXT, A, RdataType
 
+from weft.durations import InvalidDuration, parse_duration_s
+
 from ..acl.access import Access
 from ..acl.caller import Caller
+from ..catalog import queries, query_rows
 from ..catalog.feature_level import SERVER_SERVICE
-from ..catalog.model import Node
+from ..catalog.model import PASSING, Node
 from ..catalog.state import State
 from . import records
 from .directory import Directory
-from .instances import Instance, Instances, host_of
+from .instances import Instance, Instances, host_of, of_entries
 from .names import DOMAINS, Kind, Target, fold, hex_address, read_name, reverse_address
 from .records import ASKED, Place, Record
 
 T = TypeVar("T")
 NAME_SERVERS_MAX = 3  # as Consul
+TTL_MAX_S = 2**31 - 1  # RFC 2181, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +70,15 @@ class Asking(NamedTuple):
     now_s: float
     draw: Callable[[], float]
     answers_max: int
+    owner: Callable[[str], Caller | None]  # of a prepared query, by the accessor id of its token
+    in_order: bool = False  # the rows have an order that is to be kept
 
     def some(self, rows: Iterable[T]) -> list[T]:
         """As many as may fit, in random order (the first steps of Fisher and Yates's shuffle)."""
         left = list(rows)
         count = min(self.answers_max, len(left))
+        if self.in_order:
+            return left[:count]
         for at in range(count):
             other = at + int(self.draw() * (len(left) - at))
             left[at], left[other] = left[other], left[at]
@@ -117,6 +125,8 @@ class Catalog:
             case Kind.CONNECT:
                 name = self._directory.connect(asking.state, target.label, asking.now_s)
                 return self._service(asking, target, self._told(asking, name, in_mesh=True))
+            case Kind.QUERY:
+                return self._query(asking, target)
             case Kind.NODE:
                 return self._node(asking, target)
             case Kind.ADDRESS:
@@ -132,14 +142,43 @@ class Catalog:
     def _service(self, asking: Asking, target: Target, rows: Sequence[Instance]) -> Reply | None:
         if target.tag:
             rows = [row for row in rows if target.tag in row.tags]
+        return self._instances_reply(asking, target, rows, self._choices.service_ttl_s)
+
+    def _query(self, asking: Asking, target: Target) -> Reply | None:
+        """What a prepared query finds, under the rights of the token that it was given."""
+        found = queries.find(asking.state, target.label.decode(errors="replace"))
+        if found is None:
+            return None
+        caller = asking.owner(found.query.owner) if found.query.owner else asking.caller
+        if caller is None:
+            return None
+        wish = found.document["Service"]
+        may = caller.may
+        entries = [
+            row
+            for row in query_rows.instances(asking.state, wish)
+            if may.allows("node", row.node.name, Access.READ)
+            and may.allows("service", row.service.name, Access.READ)
+        ]
+        if self._choices.only_passing:
+            entries = [row for row in entries if row.status == PASSING]
+        if near := wish["Near"]:
+            entries = query_rows.nearest_first(asking.state, entries, near, asking.draw)
+            asking = asking._replace(in_order=True)
+        ttl_s = _ttl_s(found.document["DNS"]["TTL"], self._choices.service_ttl_s)
+        return self._instances_reply(asking, target, of_entries(entries), ttl_s)
+
+    def _instances_reply(
+        self, asking: Asking, target: Target, rows: Sequence[Instance], ttl_s: int
+    ) -> Reply | None:
         if not rows:
             return None
         if asking.question.kind == SRV:
-            return self._srv(asking, target, rows)
-        return self._addresses(asking, [row.place for row in rows], self._choices.service_ttl_s)
+            return self._srv(asking, target, rows, ttl_s)
+        return self._addresses(asking, [row.place for row in rows], ttl_s)
 
-    def _srv(self, asking: Asking, target: Target, rows: Sequence[Instance]) -> Reply:
-        reply, ttl_s = Reply(), self._choices.service_ttl_s
+    def _srv(self, asking: Asking, target: Target, rows: Sequence[Instance], ttl_s: int) -> Reply:
+        reply = Reply()
         domain = records.wire_of(target.domain)
         glued: set[bytes] = set()
         for row in asking.some(rows):
@@ -250,6 +289,14 @@ class Catalog:
         """Nodes of healthy servers of this cluster."""
         rows = asking.some(self._told(asking, SERVER_SERVICE))[:NAME_SERVERS_MAX]
         return [node for row in rows if (node := asking.state.nodes.get((row.node,)))]
+
+
+def _ttl_s(text: str, otherwise_s: int) -> int:
+    """Of a prepared query; what does not read as a duration is as if it were not there."""
+    try:
+        return int(min(max(parse_duration_s(text), 0), TTL_MAX_S)) if text else otherwise_s
+    except InvalidDuration:
+        return otherwise_s
 
 
 def _readable(caller: Caller, node: str) -> bool:

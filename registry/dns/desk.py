@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dns.rcode import REFUSED, SERVFAIL
 
@@ -38,14 +39,16 @@ class Denial:
 
 
 class Desk:
-    """Takes queries. `view` gives the newest state, `caller` who asks, and raises TokenUnknown; `wall` is
-    seconds since the Unix epoch, `draw` random numbers from 0 to 1."""
+    """Takes queries. `view` gives the newest state, `caller` who asks, and raises TokenUnknown; `owner` whose
+    rights a prepared query has, by the accessor id of its token; `wall` is seconds since the Unix epoch,
+    `draw` random numbers from 0 to 1."""
 
     def __init__(
         self,
         choices: Choices,
         view: Callable[[], State],
         caller: Callable[[State], Caller],
+        owner: Callable[[State, str], Caller | None],
         wall: Callable[[], float],
         draw: Callable[[], float],
         *,
@@ -54,6 +57,7 @@ class Desk:
         self._catalog = Catalog(choices)
         self._view = view
         self._caller = caller
+        self._owner = owner
         self._wall = wall
         self._draw = draw
         self._recursion = recursion
@@ -76,7 +80,15 @@ class Desk:
         """Raises TokenUnknown."""
         state = self._view()
         return self._catalog.answer(
-            Asking(state, self._caller(state), query.question, self._wall(), self._draw, query.answers_max)
+            Asking(
+                state,
+                self._caller(state),
+                query.question,
+                self._wall(),
+                self._draw,
+                query.answers_max,
+                partial(self._owner, state),
+            )
         )
 
 

@@ -4,6 +4,7 @@ What is kept belongs to a name and to the index that its watch key has. Beside i
 read of it, under the very rules that decided so.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -88,6 +89,11 @@ class Instances:
         self._count += len(kept.rows)
         while self._count > INSTANCES_KEPT_MAX:
             self._count -= len(self._kept.pop(next(iter(self._kept))).rows)
+
+
+def of_entries(rows: Iterable[ServiceEntry]) -> list[Instance]:
+    """Whatever their status: somebody else has decided that they are well."""
+    return [_instance(row, row.status) for row in rows]
 
 
 def _instances(found: Read[tuple[ServiceEntry, ...]]) -> list[Instance]:

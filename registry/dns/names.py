@@ -1,7 +1,8 @@
 """Sans-IO. What a name asks for.
 
     [tag.]NAME.service[.DC].DOMAIN      _NAME._TAG[.service][.DC].DOMAIN  (RFC 2782; the tag "tcp" is no tag)
-    NAME.connect[.DC].DOMAIN            NAME.node[.DC].DOMAIN             HEX.addr[.DC].DOMAIN
+    NAME.connect[.DC].DOMAIN            NAME.query[.DC].DOMAIN
+    NAME.node[.DC].DOMAIN               HEX.addr[.DC].DOMAIN
 
 DC is a datacenter, or pairs such as `dc1.dc` and `default.ns`. Letters of either case are one (RFC 4343).
 """
@@ -28,6 +29,7 @@ class Kind(Enum):
     NAME_SERVER = auto()
     SERVICE = auto()
     CONNECT = auto()
+    QUERY = auto()
     NODE = auto()
     ADDRESS = auto()
     REVERSE = auto()
@@ -51,10 +53,10 @@ _KINDS = {
     b"connect": Kind.CONNECT,
     b"node": Kind.NODE,
     b"addr": Kind.ADDRESS,
-    # There are no virtual addresses, ingress gateways and prepared queries that could be named.
+    b"query": Kind.QUERY,
+    # A virtual address leads somewhere only where connections are redirected; there are no ingress gateways.
     b"virtual": Kind.NOTHING,
     b"ingress": Kind.NOTHING,
-    b"query": Kind.NOTHING,
 }
 
 
@@ -110,7 +112,7 @@ def _of_kind(kind: Kind, asked: list[bytes], rest: list[bytes], domain: dns.name
         return place
     if not asked:
         return Target(Kind.EMPTY, domain, datacenter=place.datacenter)
-    if kind is Kind.NODE:
+    if kind in (Kind.NODE, Kind.QUERY):
         return Target(kind, domain, b".".join(asked), b"", place.datacenter)
     if kind is Kind.SERVICE and len(asked) == 2 and all(label.startswith(b"_") for label in asked):
         tag = asked[1][1:]

@@ -205,7 +205,7 @@ NOTES: dict[str, str] = {
     "/v1/catalog/datacenters": "this datacenter only",
     "/v1/catalog/gateway-services/:gateway": "always empty: there are no gateways of these kinds",
     "/v1/coordinate/nodes": "as clients report them: Weft measures nothing itself",
-    "/v1/query": "`Failover` is kept and has no effect: clusters do not peer yet",
+    "/v1/query": "`Failover` knows no other place than this datacenter: clusters do not peer yet",
     "/v1/health/ingress/:service": "always empty: there are no ingress gateways",
     "/v1/imported-services": "always empty: clusters do not peer yet",
     "/v1/operator/keyring": "always 400: servers use certificates, not a gossip key",

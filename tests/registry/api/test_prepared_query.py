@@ -207,3 +207,64 @@ async def test_py_consul_keeps_queries(client: Client) -> None:
         assert it.query.list() == []
 
     await asyncio.to_thread(story)
+
+
+@pytest.mark.parametrize(
+    ("failover", "message"),
+    [
+        ({"NearestN": -1}, "Bad NearestN '-1', must be >= 0"),
+        (
+            {"NearestN": 1, "Targets": [{"Datacenter": "dc2"}]},
+            "Targets cannot be populated with NearestN or Datacenters",
+        ),
+        (
+            {"Datacenters": ["dc2"], "Targets": [{"Peer": "p"}]},
+            "Targets cannot be populated with NearestN or Datacenters",
+        ),
+        ({"Targets": [{}]}, "a target has either Peer or Datacenter"),
+        ({"Targets": [{"Peer": "p", "Datacenter": "dc2"}]}, "a target has either Peer or Datacenter"),
+    ],
+)
+async def test_a_failover_that_cannot_be_is_refused(
+    client: Client, failover: dict[str, Any], message: str
+) -> None:
+    body = {"Name": "q", "Service": {"Service": "web", "Failover": failover}}
+    status, _, answer = await client.call("POST", "/v1/query", body)
+    assert (status, message in answer.decode()) == (400, True), answer
+
+
+@pytest.mark.parametrize(
+    ("failover", "count"),
+    [
+        ({}, 0),
+        ({"Datacenters": ["dc2", "dc1"], "NearestN": 2}, 0),  # nobody knows dc2; dc1 was asked first
+        ({"Targets": [{"Peer": "p"}, {"Datacenter": "dc2"}]}, 0),
+        ({"Targets": [{"Peer": "p"}, {"Datacenter": "dc1"}]}, 1),
+    ],
+)
+async def test_where_nothing_is_found_known_places_are_counted(
+    client: Client, failover: dict[str, Any], count: int
+) -> None:
+    await create(client, {"Name": "q", "Service": {"Service": "nobody", "Failover": failover}})
+    assert (await client.get("/v1/query/q/execute"))["Failovers"] == count
+    await client.register({"Name": "nobody"})
+    assert (await client.get("/v1/query/q/execute"))["Failovers"] == 0
+
+
+async def test_the_nearest_by_round_trip_time_come_first(client: Client) -> None:
+    """Distances as Serf's coordinates give them; nodes of which nothing is known come last."""
+    for node, x in (("far", 0.3), ("near", 0.01), ("unknown", None)):
+        body = {"Node": node, "Address": "127.0.0.1", "Service": {"Service": "web", "ID": node}}
+        await client.put("/v1/catalog/register", body)
+        if x is not None:
+            coordinate = {"Vec": [x, 0, 0, 0, 0, 0, 0, 0], "Error": 1, "Adjustment": 0, "Height": 0.001}
+            await client.put("/v1/coordinate/update", {"Node": node, "Coord": coordinate})
+    await client.register({"Name": "web", "ID": "here"})
+    origin = {"Vec": [0] * 8, "Error": 1, "Adjustment": 0, "Height": 0.001}
+    await client.put("/v1/coordinate/update", {"Node": "n1", "Coord": origin})
+    await create(client, {"Name": "q", "Service": {"Service": "web", "Near": "_agent"}})
+    for query in ("", "?near=n1"):
+        found = await client.get(f"/v1/query/q/execute{query}")
+        assert [row["Service"]["ID"] for row in found["Nodes"]] == ["here", "near", "far", "unknown"]
+    found = await client.get("/v1/query/q/execute?near=far&limit=2")
+    assert [row["Service"]["ID"] for row in found["Nodes"]] == ["far", "near"]

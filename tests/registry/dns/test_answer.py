@@ -18,8 +18,9 @@ from registry.dns import instances
 from registry.dns.answer import Choices
 from registry.dns.desk import Desk
 from registry.dns.message import Transport
+from tests.support.acl import acl_id
 from tests.support.catalog import World, check, node, proxy, service, stamp
-from tests.support.dns import NOW_S, Resolver, rcode, texts
+from tests.support.dns import NOW_S, Resolver, nobody, prepared, rcode, texts
 
 
 @pytest.fixture
@@ -263,7 +264,13 @@ def test_nodes_servers_and_reverse_names_are_kept_from_who_may_not_read_them(wor
 def test_what_is_remembered_of_one_caller_is_not_told_to_another(world: World) -> None:
     callers = [limited(ALL), limited(""), limited(ALL)]
     asked = Desk(
-        Choices(), lambda: world.state, lambda _: callers.pop(0), lambda: NOW_S, lambda: 0.5, recursion=False
+        Choices(),
+        lambda: world.state,
+        lambda _: callers.pop(0),
+        nobody,
+        lambda: NOW_S,
+        lambda: 0.5,
+        recursion=False,
     )
     query = dns.message.make_query("web.service.consul", "A").to_wire()
     answers = [asked.take(query, Transport.TCP) for _ in range(3)]
@@ -278,3 +285,39 @@ def test_instances_are_remembered_within_bounds(world: World, monkeypatch: pytes
     for name in ("web", "api", "nobody", "api", "web"):
         assert len(kept.readable(world.state, name, may)) == (0 if name == "nobody" else 2)
         assert kept._count == sum(len(it.rows) for it in kept._kept.values()) <= 3
+
+
+def test_a_prepared_query_answers_as_it_was_prepared(world: World) -> None:
+    world.do(prepared("web", {"Tags": ["v1"]}, ttl="7s"))
+    found = resolver(world).ask("web.query.consul")
+    assert (texts(found), found.answer[0].ttl) == (["10.0.0.1"], 7)
+    assert texts(resolver(world).ask("web.query.dc1.weft", "SRV")) == ["1 1 8080 n1.node.dc1.weft."]
+    assert rcode(resolver(world).ask("other.query.consul")) == "NXDOMAIN"
+    assert rcode(resolver(world).ask("web.query.dc2.consul")) == "NXDOMAIN"
+    assert rcode(resolver(world).ask("query.consul")) == "NOERROR"
+
+
+def test_a_query_that_ignores_a_check_tells_what_it_makes_critical(world: World) -> None:
+    world.do(prepared("web", {"IgnoreCheckIDs": ["c3"]}))
+    assert "10.1.0.3" in texts(resolver(world).ask("web.query.consul"))
+
+
+def test_a_template_takes_any_name_that_begins_so(world: World) -> None:
+    world.do(prepared("", {"Service": "${match(2)}", "Tags": ["${match(1)}"]}, template=r"^(.+)\.(.+)$"))
+    assert texts(resolver(world).ask("v1.web.query.consul")) == ["10.0.0.1"]
+    assert rcode(resolver(world).ask("v2.web.query.consul")) == "NXDOMAIN"
+
+
+def test_the_nearest_come_first_and_in_order(world: World) -> None:
+    world.do(prepared("web", {"Near": "n2"}))
+    for seed in range(5):
+        found = resolver(world, seed=seed).ask("web.query.consul", transport=Transport.TCP)
+        assert next(data.to_text() for rrset in found.answer for data in rrset) == "10.1.0.2"
+
+
+def test_a_query_has_the_rights_of_its_own_token(world: World) -> None:
+    """A token that is gone may nothing."""
+    world.do(prepared("web", {}, owner=acl_id(1)))
+    found = resolver(world, caller=limited(""), owner=lambda _state, _id: EVERYBODY).ask("web.query.consul")
+    assert texts(found) == ["10.0.0.1", "10.1.0.2"]
+    assert rcode(resolver(world).ask("web.query.consul")) == "NXDOMAIN"

@@ -90,6 +90,20 @@ def test_dig_reads_every_kind_of_record(dev: Dev) -> None:
 
 
 @pytest.mark.peer("dig")
+def test_dig_asks_prepared_queries(dev: Dev) -> None:
+    """What the query answers over HTTP; a template takes whatever name begins so."""
+    dev.ok("POST", "/v1/query", {"Name": "v1-web", "Service": {"Service": "web", "Tags": ["v1"]}})
+    template = {"Type": "name_prefix_match", "Regexp": "^geo-(.+)$"}
+    dev.ok("POST", "/v1/query", {"Name": "geo-", "Template": template, "Service": {"Service": "${match(1)}"}})
+    for query in ("v1-web", "geo-web", "geo-orders"):
+        rows = dev.ok("GET", f"/v1/query/{query}/execute")["Nodes"]
+        assert dig(dev, f"{query}.query.consul", "+short") == sorted(map(address, rows)), query
+    assert "status: NXDOMAIN" in "\n".join(dig(dev, "geo-nobody.query.consul"))
+    srv = dig(dev, "geo-orders.query.consul", "SRV", "+short")
+    assert sorted(line.split()[2] for line in srv) == ["50051", "50052"]
+
+
+@pytest.mark.peer("dig")
 def test_what_the_page_says_to_type_prints_what_it_says(tmp_path: Path) -> None:
     match = re.search(r"^```bash\n(.*?)^```\n\nprints\n\n```\n(.*?)^```", PAGE, re.M | re.S)
     assert match

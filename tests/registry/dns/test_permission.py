@@ -20,6 +20,7 @@ from registry.dns.message import Transport
 from registry.dns.names import Kind
 from registry.identity.errors import TokenUnknown
 from tests.support.catalog import CLUSTER, World, proxy, service, stamp
+from tests.support.dns import nobody, prepared
 
 NAMES: dict[Kind, tuple[str, ...]] = {
     Kind.APEX: ("consul", "weft"),
@@ -27,13 +28,14 @@ NAMES: dict[Kind, tuple[str, ...]] = {
     Kind.NAME_SERVER: ("ns.consul",),
     Kind.SERVICE: ("web.service.consul", "v1.web.service.dc1.consul", "_web._tcp.service.consul"),
     Kind.CONNECT: ("web.connect.consul",),
+    Kind.QUERY: ("q.query.consul",),
     Kind.NODE: ("n1.node.consul",),
     Kind.ADDRESS: ("0a010002.addr.dc1.consul",),
     Kind.REVERSE: ("1.0.0.10.in-addr.arpa", "2.0.1.10.in-addr.arpa"),
     Kind.NOTHING: ("web.virtual.consul", "web.nothing.consul"),
     Kind.FOREIGN: ("example.org",),
 }
-TELLS = {Kind.APEX, Kind.NAME_SERVER, Kind.SERVICE, Kind.CONNECT, Kind.NODE, Kind.REVERSE}
+TELLS = {Kind.APEX, Kind.NAME_SERVER, Kind.SERVICE, Kind.CONNECT, Kind.QUERY, Kind.NODE, Kind.REVERSE}
 """Kinds whose answers hold something of the catalog."""
 
 NOW_S = 1e6
@@ -69,6 +71,7 @@ def filled() -> State:
     world = World.set_up()
     world.register(service("web-1", "web", tags=("v1",)), service("web-2", "web", address="10.1.0.2"))
     world.register(proxy("web-1", "web"), service("consul", "consul"))
+    world.do(prepared("q", {"Service": "web"}))
     return world.state
 
 
@@ -88,7 +91,7 @@ def ask(state: State, who: Caller | None, name: str, kind: RdataType) -> bytes |
             raise TokenUnknown("ACL not found")
         return who
 
-    desk = Desk(Choices(), lambda: state, found, lambda: NOW_S, lambda: 0.0, recursion=False)
+    desk = Desk(Choices(), lambda: state, found, nobody, lambda: NOW_S, lambda: 0.0, recursion=False)
     answer = desk.take(dns.message.make_query(name, kind, id=1).to_wire(), Transport.TCP)
     assert isinstance(answer, bytes | Denial)
     return answer

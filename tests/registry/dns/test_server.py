@@ -31,7 +31,7 @@ from registry.limits.guard import Limits
 from registry.limits.refusals import Limit
 from registry.limits.settings import LimitSettings, Mode, RequestRates
 from tests.support.catalog import World, service
-from tests.support.dns import rcode, texts
+from tests.support.dns import nobody, rcode, texts
 from tests.support.waiting import until
 from weft.errors import PortTaken
 
@@ -60,7 +60,7 @@ async def running(
     audit: Audit | None = None,
     guard: Limits | None = None,
 ) -> AsyncIterator[int]:
-    desk = Desk(Choices(), lambda: STATE, caller, time.time, lambda: 0.5, recursion=bool(recursors))
+    desk = Desk(Choices(), lambda: STATE, caller, nobody, time.time, lambda: 0.5, recursion=bool(recursors))
     server = DnsServer(desk, Recursors(recursors, os.urandom), time.monotonic, audit, guard)
     try:
         yield await server.start(HOST, 0)

@@ -1,0 +1,72 @@
+"""Which instances a prepared query answers with, and in what order: the same for HTTP and DNS."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .model import CRITICAL, PASSING, Coordinate, ServiceEntry
+from .state import State
+
+Json = dict[str, Any]
+
+
+def instances(state: State, wish: Json) -> list[ServiceEntry]:
+    """Those that are well and have what is asked for. `wish` is `Service` of a rendered query."""
+    name = wish["Service"]
+    rows = (state.connect_nodes(name) if wish["Connect"] else state.service_nodes(name)).rows
+    return [row for row in rows if matches(row, wish)]
+
+
+def matches(row: ServiceEntry, wish: Json) -> bool:
+    """Whether an instance is what a query asks for, and well."""
+    ignored = set(wish["IgnoreCheckIDs"])
+    statuses = {check.status for check in row.checks if check.id not in ignored}
+    if CRITICAL in statuses or (wish["OnlyPassing"] and statuses - {PASSING}):
+        return False
+    tags = {tag.lower() for tag in row.service.tags}
+    return (
+        all(_has_tag(tags, wanted.lower()) for wanted in wish["Tags"])
+        and _has(row.node.meta, wish["NodeMeta"])
+        and _has(row.service.meta, wish["ServiceMeta"])
+    )
+
+
+def _has_tag(tags: set[str], wanted: str) -> bool:
+    """`!x` is the absence of x."""
+    return wanted[1:] not in tags if wanted.startswith("!") else wanted in tags
+
+
+def _has(meta: Any, wanted: dict[str, str]) -> bool:
+    return all(meta.get(key) == value for key, value in wanted.items())
+
+
+def failovers(wish: Json, datacenter: str) -> int:
+    """How many other places are asked where nothing is found here. Those that nobody knows are left out, as
+    in Consul; a target may name this datacenter, which is then asked once more."""
+    targets = wish["Failover"]["Targets"] or []
+    return sum(not target["Peer"] and target["Datacenter"] == datacenter for target in targets)
+
+
+def nearest_first(
+    state: State, rows: Sequence[ServiceEntry], node: str, draw: Callable[[], float]
+) -> list[ServiceEntry]:
+    """By the round-trip time from the node, as far as coordinates were reported; those on the node itself
+    first, those of which nothing is known last, and by chance among equals."""
+    here = state.coordinates.get((node,))
+
+    def key(row: ServiceEntry) -> tuple[bool, float, float]:
+        there = state.coordinates.get((row.node.name,))
+        known = distance_s(here, there) if here and there else math.inf
+        return row.node.name != node, known, draw()
+
+    return sorted(rows, key=key)
+
+
+def distance_s(a: Coordinate, b: Coordinate) -> float:
+    """The estimated round-trip time between two nodes (Vivaldi with heights, as Serf keeps it); infinite
+    where the spaces differ."""
+    if len(a.vec) != len(b.vec) or a.segment != b.segment:
+        return math.inf
+    raw = math.dist(a.vec, b.vec) + a.height + b.height
+    adjusted = raw + a.adjustment + b.adjustment
+    return adjusted if adjusted > 0 else raw
