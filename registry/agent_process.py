@@ -183,6 +183,7 @@ class AgentProcess:
             leaves=None,
             renewals=None,
             measuring=None,
+            tapping=None,
             canaries=None,
             clock=self._clock,
             draw=self._draw,

@@ -58,7 +58,8 @@ from .operator.forward import ToLeader
 from .operator.measuring import Measuring
 from .operator.presence import Presence
 from .operator.renewals import Renewals
-from .operator.servers import grpc_addresses
+from .operator.servers import GRPC_META, grpc_addresses, registered
+from .operator.tapping import Tapping
 from .replica.etcd.engine import EtcdLog
 from .replica.membership import Membership
 from .replica.peer_tls import server_name
@@ -153,6 +154,11 @@ class Registry:
         """None where the consensus engine keeps its own."""
         return self.log.membership if isinstance(self.log, Replica) else None
 
+    def _other_servers(self) -> tuple[str, ...]:
+        """Where their gRPC listeners are."""
+        rows = (row for row in registered(self.log.view()) if row.node.name != self.node)
+        return tuple(filter(None, (row.address(GRPC_META) for row in rows)))
+
     def _face(self, keys: Keys) -> Face:
         if self.settings.cluster:
             return self.settings.cluster.files
@@ -178,7 +184,8 @@ class Registry:
         compiled, drains = Compiler(compiler.resources, depends), Drains(self._writer)
         monotonic = self._clock.monotonic
         self.canaries = Canaries(self.log, self._writer, self.measuring, self.audit, monotonic)
-        self.mesh = Mesh(self.log, self.issuer, compiled, self.measuring, drains, to_leader)
+        tapping = Tapping(to_leader, proof, self._other_servers)
+        self.mesh = Mesh(self.log, self.issuer, compiled, self.measuring, drains, tapping, to_leader)
         credentials = Credentials(
             self._writer,
             os.urandom,
@@ -190,7 +197,7 @@ class Registry:
         gate = Gate(self.audit, self.limits)
         self._port = port = AgentsPort(self._needs(keys, to_leader, proof, gate))
         self._closers.append(port.close)
-        servers = Servers(self.measuring, port.lives, proof)
+        servers = Servers(self.measuring, port.lives, tapping, proof)
         server = GrpcServer(self.mesh, registration, servers, gate)
         self._closers.append(server.close)
         grpc_port = self._bind(server)
@@ -209,6 +216,7 @@ class Registry:
             draw=draw,
             entropy=os.urandom,
             measuring=self.measuring,
+            tapping=tapping,
             canaries=self.canaries,
             default_allow=self.settings.default_allow,
             server_address="" if self.settings.cluster else self.grpc,

@@ -203,7 +203,7 @@ class Sidecar:
             await self._wait_then_serve(*cached, patience_s=CACHE_PATIENCE_S if fresh else 0.0)
         await self._serving.started.wait()
         self._spawn(self._access_log.run(), "access log")
-        self._spawn(Observer(self._session, self._telemetry, self._rng).run(), "observation")
+        self._spawn(Observer(self._session, self._telemetry, self._outlets, self._rng).run(), "observation")
         self._spawn(self._drain_reports.run(), "reports of a drain")
         address = admin_address or await self._open_admin()
         self._take_over()

@@ -5,7 +5,6 @@ WeftError
 ├── CredentialRejected      expected: the registry no longer knows our credential; we stop serving
 ├── RegistryUnreachable     expected: serving goes on with what is known
 ├── FetchFailed             expected: a document was not fetched; what is known of it stays in use
-├── InvalidQuery            expected: a query to the admin port does not say what it wants
 ├── TapsFull                expected: as many taps are open as may be
 └── RequestRefused          expected: one request is answered by us; `respond.ANSWERS` says how
     ├── MalformedRequest        the request breaks RFC 9113 section 8
@@ -52,10 +51,6 @@ class RegistryUnreachable(Unavailable):
 
 class FetchFailed(Unavailable):
     """Expected. A document that an entry names was not fetched, and why."""
-
-
-class InvalidQuery(UsageError):
-    """Expected. Which field of the query is wrong, and what it may be."""
 
 
 class TapsFull(Unavailable):

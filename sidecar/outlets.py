@@ -10,11 +10,12 @@ from contextlib import contextmanager
 import orjson
 
 from weft.clock import Clock
+from weft.tap_query import TapFilter
 
 from .calls import EndedCall
 from .errors import TapsFull
 from .events import ACCESS_LOG_LINES, SPANS, TAPPED
-from .tap import Tap, TapFilter
+from .tap import Tap
 from .telemetry import Telemetry
 
 SPANS_MAX = 2048  # waiting for the exporter: 2 MiB; OpenTelemetry's own default

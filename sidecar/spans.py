@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from weft import __version__
+from weft.grpc_status import STATUSES
 
 from .calls import EndedCall
 from .telemetry import Direction
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
 NANO = 1_000_000_000
 # Statuses that are the server's failure, where the others may be the client's (conventions for gRPC).
 _SERVER_FAILURES = frozenset((2, 4, 12, 13, 14, 15))
-GRPC_STATUSES = (
-    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
-    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"),
-    *("UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
-)
-"""Names by number (gRPC, "Status codes and their use")."""
 
 
 class SpanMaker:
@@ -79,7 +74,7 @@ def error_type(ended: EndedCall) -> str:
     status = ended.grpc_status
     if status >= 0 and (ended.grpc or not ended.http_status):
         failed = status > 0 if outbound else status in _SERVER_FAILURES
-        return GRPC_STATUSES[status] if failed else ""
+        return STATUSES[status] if failed else ""
     if not ended.http_status:
         return ended.reason or "no_response"
     return str(ended.http_status) if ended.http_status >= (400 if outbound else 500) else ""
@@ -115,7 +110,7 @@ def _rpc(ended: EndedCall) -> dict[str, str | int]:
     return {
         "rpc.system.name": "grpc",
         "rpc.method": ended.path.lstrip("/"),
-        "rpc.response.status_code": GRPC_STATUSES[status] if status >= 0 else "",
+        "rpc.response.status_code": STATUSES[status] if status >= 0 else "",
     }
 
 

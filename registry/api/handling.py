@@ -30,6 +30,7 @@ from ..operator.guide import Guide
 from ..operator.measuring import Measuring
 from ..operator.renewals import Renewals
 from ..operator.servers import Members
+from ..operator.tapping import Tapping
 from ..replica.port import Log
 from .errors import BadRequest
 from .query import Query
@@ -74,6 +75,7 @@ class Parts:
     draw: Callable[[], float]  # in [0, 1)
     entropy: Entropy
     measuring: Measuring | None  # as leaves
+    tapping: Tapping | None  # as leaves
     canaries: Canaries | None  # as leaves
     default_allow: bool  # what is decided where no intention matches
     server_address: str  # host:port that status/leader names; "" names who leads the log

@@ -1,9 +1,9 @@
 """Routes of what Weft has beside Consul, of gateways, exports, usage, and the old forms of intentions."""
 
 from ..filter import rows
-from . import canary, catalog, chaos, exports, gateways, intentions_by_id, mesh_graph, mesh_view, usage
+from . import canary, catalog, chaos, exports, gateways, intentions_by_id, mesh_graph, mesh_view, tap, usage
 from .permission import INSIDE, KEYRING_READ, KEYRING_WRITE, MESH_READ, OPERATOR_READ, SERVICE_WRITE, SIEVED
-from .route import Route, ask, at_leader, by, read, write
+from .route import Route, ask, at_leader, by, read, secret, write
 
 _KEYRING = "/v1/operator/keyring"
 
@@ -28,6 +28,7 @@ ROUTES: tuple[Route, ...] = (
     write("PUT", "/v1/mesh/canary/resume/:service", canary.resume, SERVICE_WRITE),
     at_leader(ask("/v1/mesh/graph", mesh_graph.graph, INSIDE)),
     read("/v1/mesh/proxy/:service", mesh_view.proxy, INSIDE),
+    secret(ask("/v1/mesh/tap/:service", tap.tap, INSIDE)),
     ask(_KEYRING, usage.keyring, KEYRING_READ),
     write("POST", _KEYRING, usage.keyring, KEYRING_WRITE),
     write("PUT", _KEYRING, usage.keyring, KEYRING_WRITE),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import cache
 
 from weft import __version__
+from weft.tap_query import FIELDS as TAP_FIELDS
 
 from .handling import Call, CallHandler
 from .permission import How
@@ -71,6 +72,10 @@ _OWN: dict[str, dict[str, Json]] = {
     "/v1/mesh/canaries": {"service": _TEXT},
     "/v1/mesh/graph": {"window": _TEXT, "service": _TEXT},
     "/v1/mesh/proxy/:service": {"instance": _TEXT},
+    "/v1/mesh/tap/:service": {
+        **dict.fromkeys((*TAP_FIELDS, "limit"), _TEXT),
+        "direction": {"type": "string", "enum": ["inbound", "outbound"]},
+    },
     "/v1/operator/raft/peer": {"id": _TEXT, "address": _TEXT},
     "/v1/operator/raft/transfer-leader": {"id": _TEXT},
 }

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -39,6 +39,7 @@ from ..filter.errors import InvalidFilter
 from ..identity.errors import SignTooOften, TokenUnknown, Unauthenticated
 from ..limits.errors import OverRate, TooManyWatches, TooSlow
 from ..operator.errors import ArchiveInvalid, EngineHasNoMembers
+from ..operator.tapping import TooManyTaps
 from ..raft.errors import ChangeRefused
 from .errors import (
     AclDisabled,
@@ -73,6 +74,7 @@ class Reply:
     content_type: str = TEXT_TYPE
     headers: Mapping[str, str] = field(default_factory=dict)
     file: IO[bytes] | None = None  # sent after `body`, in blocks, and then closed
+    stream: AsyncIterator[bytes] | None = None  # instead of a body: sent as it comes
 
 
 def json_reply(value: object, *, pretty: bool, headers: Mapping[str, str] | None = None) -> Reply:
@@ -122,6 +124,7 @@ _ANSWERS: tuple[tuple[type[WeftError], int, str], ...] = (
     (OverRate, 429, ""),  # as Consul: no body
     (TooManyWatches, 429, "{}"),
     (TooSlow, 408, "{}"),
+    (TooManyTaps, 429, "{}"),
     (InvalidSpiffeId, 400, "{}"),
     (CsrRefused, 400, "{}"),
     (IssueRefused, 500, "{}"),

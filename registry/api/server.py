@@ -5,7 +5,7 @@ Every error of a request ends in `respond.refuse`; nothing here writes a query s
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import IO, NamedTuple, cast
 
@@ -136,6 +136,8 @@ class Api:
             headers["X-Consul-Default-ACL-Policy"] = self._default_policy
         if reply.file:
             return await _send_file(request, reply.file, headers)
+        if reply.stream:
+            return await _send_stream(request, reply.stream, headers)
         return web.Response(status=reply.status, body=reply.body, headers=headers)
 
     async def _audited(self, request: web.BaseRequest) -> Reply:
@@ -309,6 +311,21 @@ def _sifted(reply: Reply, caller: Caller, sieve: Sieve) -> Reply:
     if not sieve.left_out or caller.is_anonymous:
         return reply
     return replace(reply, headers={**reply.headers, "X-Consul-Results-Filtered-By-ACLs": "true"})
+
+
+async def _send_stream(
+    request: web.BaseRequest, stream: AsyncIterator[bytes], headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """As it comes; a client that goes away ends it, one that is slow is waited for."""
+    response = web.StreamResponse(status=200, headers=headers)
+    try:
+        await response.prepare(request)
+        async for part in stream:
+            await response.write(part)
+        await response.write_eof()
+    finally:
+        await cast(AsyncGenerator[bytes, None], stream).aclose()
+    return response
 
 
 async def _send_file(

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
-from weft.failures import FAILED_GRPC
+from weft.grpc_status import FAILED
 from weft.histogram import BOUNDS_S, quantile_s
 
 BUCKETS = len(BOUNDS_S) + 1
@@ -16,7 +16,7 @@ NO_STATUS_CLASS, SERVER_ERRORS = 0, 5
 def is_failed(status_class: int, grpc_status: int) -> bool:
     """Whether the called side failed such calls. One that its caller gave up did not fail."""
     if grpc_status != NO_GRPC_STATUS:
-        return grpc_status in FAILED_GRPC
+        return grpc_status in FAILED
     return status_class in (NO_STATUS_CLASS, SERVER_ERRORS)  # without any status: cut off
 
 

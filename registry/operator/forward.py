@@ -5,7 +5,7 @@ the others. The caller's proof (token, credential) goes along, and the leader ch
 """
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,13 @@ from weft.aio import Tasks
 from weft.errors import ConfigError
 from weft.pb.mesh.v1 import mesh_pb2 as pb
 from weft.pb.mesh.v1 import mesh_pb2_grpc
-from weft.pb.server.v1.server_pb2 import ReportAgentsRequest, ReportAgentsResponse, ReportRequest
+from weft.pb.server.v1.server_pb2 import (
+    ReportAgentsRequest,
+    ReportAgentsResponse,
+    ReportRequest,
+    TapRequest,
+    TapResponse,
+)
 from weft.pb.server.v1.server_pb2_grpc import ServersStub
 
 from ..errors import NotReady
@@ -117,18 +123,30 @@ class ToLeader:
         )
         return answer
 
+    async def tap(
+        self, address: str, request: TapRequest, metadata: Sequence[tuple[str, str]]
+    ) -> AsyncIterator[TapResponse]:
+        """What the sidecars of another server see. Raises as `sign`."""
+        async with self._channel_to(address) as channel:
+            stub: Any = ServersStub(channel)
+            async for response in stub.Tap(request, metadata=metadata):
+                yield response
+
     def _connected(self, address: str) -> grpc.aio.Channel:
         roots = self._material().roots_pem
         if self._channel and self._channel[:2] == (address, roots):
             return self._channel[2]
         self._hang_up()
-        channel = grpc.aio.secure_channel(
-            address,
-            grpc.ssl_channel_credentials(roots),
-            options=(("grpc.ssl_target_name_override", self._name), ("grpc.max_reconnect_backoff_ms", 1000)),
-        )
+        channel = self._channel_to(address)
         self._channel = (address, roots, channel)
         return channel
+
+    def _channel_to(self, address: str) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(
+            address,
+            grpc.ssl_channel_credentials(self._material().roots_pem),
+            options=(("grpc.ssl_target_name_override", self._name), ("grpc.max_reconnect_backoff_ms", 1000)),
+        )
 
     def _hang_up(self) -> None:
         """What is under way with a former leader may end by itself; nobody else waits for it."""

@@ -24,6 +24,7 @@ from ..identity.errors import Unauthenticated
 from ..identity.issuer import Issuer
 from ..operator.forward import ToLeader
 from ..operator.measuring import Measuring
+from ..operator.tapping import Tapping
 from ..replica.port import Log
 from .drains import Drains
 from .observe import Observed
@@ -56,6 +57,7 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
         compiler: Compiler,
         measuring: Measuring,
         drains: Drains,
+        tapping: Tapping,
         to_leader: ToLeader | None = None,
     ) -> None:
         self._measuring = measuring
@@ -64,6 +66,7 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
         self._issuer = issuer
         self._compiler = compiler
         self._drains = drains
+        self._tapping = tapping
         self._streams: Counter[tuple[str, str]] = Counter()
         self._tasks = Tasks()
         self.compilations = 0
@@ -108,7 +111,8 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
         try:
             record = await self._authenticate(context)
             with self._counted("observations", record):
-                await Observed(self._log, self._tasks, record, context, self._measuring.take).run()
+                take = self._measuring.take
+                await Observed(self._log, self._tasks, record, context, take, self._tapping).run()
         except Exception as error:
             await abort(context, error)
 

@@ -13,6 +13,7 @@ from ..audit.errors import AuditUnavailable
 from ..errors import Conflict, CredentialRefused, DiskFull, NotFound
 from ..identity.errors import SignTooOften, TokenUnknown, Unauthenticated
 from ..limits.errors import LimitError
+from ..operator.tapping import TooManyTaps
 from .errors import Superseded
 from .session import TooManyStreams
 
@@ -28,6 +29,7 @@ _STATUSES: tuple[tuple[type[WeftError], grpc.StatusCode], ...] = (
     (SignTooOften, Code.RESOURCE_EXHAUSTED),
     (TooManyStreams, Code.RESOURCE_EXHAUSTED),
     (LimitError, Code.RESOURCE_EXHAUSTED),
+    (TooManyTaps, Code.RESOURCE_EXHAUSTED),
     (NoPortLeft, Code.RESOURCE_EXHAUSTED),
     (DiskFull, Code.RESOURCE_EXHAUSTED),
     (AuditUnavailable, Code.UNAVAILABLE),

@@ -6,7 +6,7 @@ attempt fails and a second is due; `Timers` calls `expired` when one of its mome
 
 from typing import TYPE_CHECKING
 
-from weft.failures import FAILED_GRPC
+from weft.grpc_status import FAILED
 
 from ..errors import DeadlineExceeded
 from ..h2.block import Block, Extra, Head, Literal
@@ -296,7 +296,7 @@ def hold(exchange: Exchange, seconds: float, then: Answer | None) -> None:
 
 def answer_on_purpose(exchange: Exchange, how: Answer) -> None:
     """As a fault says. Whether that counts as a failure of the service, the registry is told apart."""
-    failed = how.grpc_status in FAILED_GRPC if exchange.plan.grpc else how.http_status >= SERVER_ERROR
+    failed = how.grpc_status in FAILED if exchange.plan.grpc else how.http_status >= SERVER_ERROR
     if failed and exchange.state != CLOSED:
         exchange.plan.series.injected += 1
     answer(exchange, how)

@@ -69,10 +69,7 @@ class Observer:
         return [
             tap
             for tap in self._outlets.taps
-            if tap.filter.wants_outcome(*outcome)
-            and tap.filter.wants_call(call)
-            and tap.filter.wants_request(head.method, head.path)
-            and tap.takes_one()
+            if tap.wants(call, head.method, head.path, outcome) and tap.takes_one()
         ]
 
     def _is_logged(self, failed: bool) -> bool:

@@ -9,11 +9,13 @@ import pytest
 
 from sidecar.errors import CredentialRejected
 from sidecar.observe import Observer
+from sidecar.outlets import Outlets
 from sidecar.session import Session
 from sidecar.telemetry import OUTCOME, Direction, Telemetry
 from tests.support.fake_registry import FakeRegistry
 from tests.support.waiting import until
 from weft.aio import Tasks
+from weft.clock import SystemClock
 from weft.histogram import BOUNDS_S
 
 
@@ -21,8 +23,9 @@ class Running:
     def __init__(self, registry: FakeRegistry) -> None:
         self.registry = registry
         self.telemetry = Telemetry()
+        self.outlets = Outlets(self.telemetry, SystemClock())
         self.session = Session(registry.credential)
-        self.observer = Observer(self.session, self.telemetry, random.Random(1))
+        self.observer = Observer(self.session, self.telemetry, self.outlets, random.Random(1))
 
     def call(self) -> None:
         series = self.telemetry.series(Direction.OUTBOUND, "web", "orders")

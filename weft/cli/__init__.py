@@ -33,6 +33,7 @@ COMMANDS = {
     "graph": "Draw who calls whom, how often, and how well.",
     "chaos": "Do harm on purpose, for a while: aborts, delays, resets.",
     "explain": "Say what would become of a request, and which entry says so.",
+    "tap": "Show live requests of a service.",
     "kv": "Keys and values.",
     "join-token": "Let agents join: one-time tokens.",
     "login": "Log in by an auth method; commands then use the token.",

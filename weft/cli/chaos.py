@@ -7,16 +7,12 @@ from typing import Any
 import click
 import orjson
 
+from ..grpc_status import STATUSES
 from .consul_api import Api, takes_address
 from .tables import show, show_result, takes_format
 
 EXPERIMENT = "/v1/mesh/chaos/experiment"
 EXPERIMENTS = "/v1/mesh/chaos/experiments"
-GRPC_STATUSES = (
-    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
-    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"),
-    *("UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
-)
 CONDITIONS = "End early: 'error-rate>5%', 'p99>500ms', or of another service 'web error-rate>1%'."
 UNITS = {"": 1, "k": 1000, "m": 1000_000, "ki": 1024, "mi": 1024 * 1024}
 
@@ -111,8 +107,8 @@ def _fault(
 
 def _abort(text: str) -> dict[str, int]:
     word = text.upper().removeprefix("GRPC:")
-    if word in GRPC_STATUSES[1:]:
-        return {"GRPCStatus": GRPC_STATUSES.index(word)}
+    if word in STATUSES[1:]:
+        return {"GRPCStatus": STATUSES.index(word)}
     if text.isascii() and text.isdigit() and 200 <= int(text) < 600:
         return {"HTTPStatus": int(text)}
     raise click.BadParameter(f"{text[:40]!r}: write 503 or UNAVAILABLE", param_hint="--abort")
@@ -205,7 +201,7 @@ def told(fault: dict[str, Any]) -> str:
     abort, delay = fault.get("Abort", {}), dict(fault.get("Delay", {}))
     kind = delay.pop("Distribution", "fixed")
     words = [
-        f"abort {abort.get('HTTPStatus') or GRPC_STATUSES[abort['GRPCStatus']]}" if abort else "",
+        f"abort {abort.get('HTTPStatus') or STATUSES[abort['GRPCStatus']]}" if abort else "",
         f"delay {kind} {' '.join(f'{key}={value}' for key, value in delay.items())}" if delay else "",
         f"{fault['BytesPerSecond']} bytes/s" if fault.get("BytesPerSecond") else "",
         "reset" if fault.get("Reset") else "",

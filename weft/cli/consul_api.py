@@ -24,6 +24,7 @@ DEFAULT_PORTS = {"http": 8500, "https": 8501}
 TIMEOUT_S = 30.0
 TRANSFER_TIMEOUT_S = 600.0  # a large snapshot is answered once all of it is in force
 ANSWER_BYTES_MAX = 64 * 1024 * 1024  # a catalog of 100,000 instances; above it something else answers
+LINE_BYTES_MAX = 128 * 1024
 BLOCK_BYTES = 256 * 1024
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,6 +95,14 @@ class Api:
             _checked(answer)
             while block := answer.read(BLOCK_BYTES):
                 yield block
+
+    def lines(self, path: str, query: Mapping[str, Any]) -> Iterator[bytes]:
+        """The lines of an answer that goes on, as they come. Raises Refused, and Unavailable where it breaks
+        off."""
+        with self._answer("GET", _target(path, query), None) as answer:
+            _checked(answer)
+            while line := answer.readline(LINE_BYTES_MAX):
+                yield line
 
     def upload(self, path: str, body: IO[bytes]) -> None:
         """PUTs a file. Raises Refused, Unavailable."""

@@ -3,7 +3,9 @@
 import base64
 import contextlib
 import json
+import queue
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from tests.support.servers import TOKEN, Cluster, Server, eventually, running_se
 from weft.cli import run
 from weft.credential import METADATA_KEY
 from weft.pb.mesh.v1 import mesh_pb2, mesh_pb2_grpc
-from weft.pb.mesh.v1.observe_pb2 import Ended, Measurement, Measurements, Observation
+from weft.pb.mesh.v1.observe_pb2 import Ended, Measurement, Measurements, Observation, Tapped
 from weft.pb.registration.v1 import registration_pb2, registration_pb2_grpc
 
 REGISTER = "/v1/agent/service/register"
@@ -362,6 +364,26 @@ def test_what_sidecars_tell_any_server_is_in_the_graph_of_each(cluster: Cluster)
 
         for server in cluster.running:
             eventually(lambda server=server: requests(server) == 15, "five requests told to each server", 30)
+
+
+def test_a_tap_on_any_server_sees_what_sidecars_of_another_tell(cluster: Cluster) -> None:
+    told = cluster.leader().ok("PUT", f"{REGISTER}?credential", {"Name": "tapped", "Port": 80})
+    metadata = ((METADATA_KEY, f"{told['InstanceKey']} {told['Secret']}"),)
+    holder, asked = cluster.followers()
+    answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
+    root = grpc.ssl_channel_credentials(holder.told["registry_ca_pem"].encode())
+    with grpc.secure_channel(holder.told["grpc"], root) as channel:
+        stub = mesh_pb2_grpc.MeshStub(channel)
+        stream = stub.Observe(iter(answers.get, None), metadata=metadata, timeout=60)
+        assert next(stream).WhichOneof("kind") == "pace"
+        url = f"http://{asked.told['http']}/v1/mesh/tap/tapped?limit=1"
+        request = urllib.request.Request(url, headers={"X-Consul-Token": TOKEN})
+        with urllib.request.urlopen(request, timeout=60) as lines:
+            tap = next(stream).tap
+            answers.put(Observation(tapped=Tapped(id=tap.id, requests=[b'{"path":"/x"}'])))
+            found = [json.loads(line) for line in lines if line.strip()]
+    assert {"tap": {"sidecars": 1}} in found
+    assert found[-1] == {"path": "/x", "sidecar": told["InstanceKey"]}
 
 
 def test_an_experiment_outlives_its_leader_and_ends_by_itself(cluster: Cluster) -> None:

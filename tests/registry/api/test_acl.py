@@ -261,6 +261,7 @@ QUERIES = {
     "/v1/agent/service/maintenance/:id": "?enable=false",
     "/v1/connect/intentions/check": "?source=a&destination=web",
     "/v1/connect/intentions/exact": "?source=a&destination=web",
+    "/v1/mesh/tap/:service": "?seconds=0.01",
     "/v1/connect/intentions/match": "?by=destination&name=web",
 }
 NAMES = {

@@ -69,6 +69,7 @@ REQUESTS: dict[str, Callable[[], Any]] = {
     ),
     "/weft.server.v1.Servers/Report": server_pb2.ReportRequest,
     "/weft.server.v1.Servers/ReportAgents": server_pb2.ReportAgentsRequest,
+    "/weft.server.v1.Servers/Tap": lambda: server_pb2.TapRequest(service="web", query="seconds=5"),
 }
 """What a caller sends first that is right but for who sends it."""
 
@@ -124,6 +125,9 @@ async def call(client: Client, path: str, *metadata: tuple[str, str]) -> tuple[g
                 with contextlib.suppress(grpc.aio.AioRpcError):  # refused already: the read tells how
                     await opened.write(REQUESTS[path]())
                 assert await opened.read() is not grpc.aio.EOF, (await opened.code(), await opened.details())
+            elif method.server_streaming:
+                told = channel.unary_stream(path, lambda it: it.SerializeToString(), answer.FromString)
+                await told(REQUESTS[path](), metadata=metadata, timeout=20).read()
             else:
                 unary = channel.unary_unary(path, lambda it: it.SerializeToString(), answer.FromString)
                 await unary(REQUESTS[path](), metadata=metadata, timeout=20)

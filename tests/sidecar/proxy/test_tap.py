@@ -11,17 +11,18 @@ import pytest
 
 from sidecar.admin import Admin
 from sidecar.calls import REDACTED
-from sidecar.errors import InvalidQuery, TapsFull
+from sidecar.errors import TapsFull
 from sidecar.events import TAPPED
 from sidecar.outlets import TAPS_MAX, Outlets
 from sidecar.proxy.engine import Engine
-from sidecar.tap import QUEUE_MAX, TapFilter
+from sidecar.tap import QUEUE_MAX
 from sidecar.tapping import tapped
 from sidecar.telemetry import Telemetry
 from tests.support.http1 import Pair, aiohttp_app, pair
 from tests.support.otlp import ended
 from tests.support.waiting import until
 from weft.clock import Clock, SystemClock
+from weft.tap_query import InvalidTapQuery, TapFilter
 
 
 class Reader:
@@ -149,7 +150,7 @@ def test_taps_are_few() -> None:
 )
 def test_a_query_that_says_nothing_is_refused(query: str, says: str) -> None:
     with (
-        pytest.raises(InvalidQuery, match=says.replace("(", r"\(")),
+        pytest.raises(InvalidTapQuery, match=says.replace("(", r"\(")),
         tapped(Outlets(Telemetry(), SystemClock()), query),
     ):
         pass

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/mesh/v1/observe.proto\x12\x0cweft.mesh.v1\"I\n\x0bObservation\x12\x32\n\x0cmeasurements\x18\x01 \x01(\x0b\x32\x1a.weft.mesh.v1.MeasurementsH\x00\x42\x06\n\x04kind\"@\n\x12ObservationRequest\x12\"\n\x04pace\x18\x01 \x01(\x0b\x32\x12.weft.mesh.v1.PaceH\x00\x42\x06\n\x04kind\"\x19\n\x04Pace\x12\x11\n\tperiod_ms\x18\x01 \x01(\r\"8\n\x0cMeasurements\x12(\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x19.weft.mesh.v1.Measurement\"\x89\x02\n\x0bMeasurement\x12,\n\x04side\x18\x01 \x01(\x0e\x32\x1e.weft.mesh.v1.Measurement.Side\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\r\n\x05route\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\"\n\x05\x65nded\x18\x05 \x03(\x0b\x32\x13.weft.mesh.v1.Ended\x12\x0f\n\x07latency\x18\x06 \x03(\x04\x12\x15\n\rlatency_sum_s\x18\x07 \x01(\x01\x12\x10\n\x08injected\x18\x08 \x01(\x04\"A\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x11\n\rSIDE_OUTBOUND\x10\x01\x12\x10\n\x0cSIDE_INBOUND\x10\x02\"D\n\x05\x45nded\x12\x14\n\x0cstatus_class\x18\x01 \x01(\r\x12\x13\n\x0bgrpc_status\x18\x02 \x01(\x11\x12\x10\n\x08requests\x18\x03 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/mesh/v1/observe.proto\x12\x0cweft.mesh.v1\"q\n\x0bObservation\x12\x32\n\x0cmeasurements\x18\x01 \x01(\x0b\x32\x1a.weft.mesh.v1.MeasurementsH\x00\x12&\n\x06tapped\x18\x02 \x01(\x0b\x32\x14.weft.mesh.v1.TappedH\x00\x42\x06\n\x04kind\"\x8b\x01\n\x12ObservationRequest\x12\"\n\x04pace\x18\x01 \x01(\x0b\x32\x12.weft.mesh.v1.PaceH\x00\x12 \n\x03tap\x18\x02 \x01(\x0b\x32\x11.weft.mesh.v1.TapH\x00\x12\'\n\x07\x65nd_tap\x18\x03 \x01(\x0b\x32\x14.weft.mesh.v1.EndTapH\x00\x42\x06\n\x04kind\"\x19\n\x04Pace\x12\x11\n\tperiod_ms\x18\x01 \x01(\r\" \n\x03Tap\x12\n\n\x02id\x18\x01 \x01(\x04\x12\r\n\x05query\x18\x02 \x01(\t\"\x14\n\x06\x45ndTap\x12\n\n\x02id\x18\x01 \x01(\x04\"C\n\x06Tapped\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08requests\x18\x02 \x03(\x0c\x12\x0c\n\x04lost\x18\x03 \x01(\x04\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"8\n\x0cMeasurements\x12(\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x19.weft.mesh.v1.Measurement\"\x89\x02\n\x0bMeasurement\x12,\n\x04side\x18\x01 \x01(\x0e\x32\x1e.weft.mesh.v1.Measurement.Side\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\r\n\x05route\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\"\n\x05\x65nded\x18\x05 \x03(\x0b\x32\x13.weft.mesh.v1.Ended\x12\x0f\n\x07latency\x18\x06 \x03(\x04\x12\x15\n\rlatency_sum_s\x18\x07 \x01(\x01\x12\x10\n\x08injected\x18\x08 \x01(\x04\"A\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x11\n\rSIDE_OUTBOUND\x10\x01\x12\x10\n\x0cSIDE_INBOUND\x10\x02\"D\n\x05\x45nded\x12\x14\n\x0cstatus_class\x18\x01 \x01(\r\x12\x13\n\x0bgrpc_status\x18\x02 \x01(\x11\x12\x10\n\x08requests\x18\x03 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,17 +32,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.pb.mesh.v1.observe_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OBSERVATION']._serialized_start=44
-  _globals['_OBSERVATION']._serialized_end=117
-  _globals['_OBSERVATIONREQUEST']._serialized_start=119
-  _globals['_OBSERVATIONREQUEST']._serialized_end=183
-  _globals['_PACE']._serialized_start=185
-  _globals['_PACE']._serialized_end=210
-  _globals['_MEASUREMENTS']._serialized_start=212
-  _globals['_MEASUREMENTS']._serialized_end=268
-  _globals['_MEASUREMENT']._serialized_start=271
-  _globals['_MEASUREMENT']._serialized_end=536
-  _globals['_MEASUREMENT_SIDE']._serialized_start=471
-  _globals['_MEASUREMENT_SIDE']._serialized_end=536
-  _globals['_ENDED']._serialized_start=538
-  _globals['_ENDED']._serialized_end=606
+  _globals['_OBSERVATION']._serialized_end=157
+  _globals['_OBSERVATIONREQUEST']._serialized_start=160
+  _globals['_OBSERVATIONREQUEST']._serialized_end=299
+  _globals['_PACE']._serialized_start=301
+  _globals['_PACE']._serialized_end=326
+  _globals['_TAP']._serialized_start=328
+  _globals['_TAP']._serialized_end=360
+  _globals['_ENDTAP']._serialized_start=362
+  _globals['_ENDTAP']._serialized_end=382
+  _globals['_TAPPED']._serialized_start=384
+  _globals['_TAPPED']._serialized_end=451
+  _globals['_MEASUREMENTS']._serialized_start=453
+  _globals['_MEASUREMENTS']._serialized_end=509
+  _globals['_MEASUREMENT']._serialized_start=512
+  _globals['_MEASUREMENT']._serialized_end=777
+  _globals['_MEASUREMENT_SIDE']._serialized_start=712
+  _globals['_MEASUREMENT_SIDE']._serialized_end=777
+  _globals['_ENDED']._serialized_start=779
+  _globals['_ENDED']._serialized_end=847
 # @@protoc_insertion_point(module_scope)

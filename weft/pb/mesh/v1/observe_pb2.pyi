@@ -29,18 +29,22 @@ class Observation(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MEASUREMENTS_FIELD_NUMBER: _builtins.int
+    TAPPED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def measurements(self) -> Global___Measurements: ...
+    @_builtins.property
+    def tapped(self) -> Global___Tapped: ...
     def __init__(
         self,
         *,
         measurements: Global___Measurements | None = ...,
+        tapped: Global___Tapped | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "measurements", b"measurements"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "measurements", b"measurements", "tapped", b"tapped"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "measurements", b"measurements"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "measurements", b"measurements", "tapped", b"tapped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["measurements"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["measurements", "tapped"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -53,18 +57,26 @@ class ObservationRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PACE_FIELD_NUMBER: _builtins.int
+    TAP_FIELD_NUMBER: _builtins.int
+    END_TAP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def pace(self) -> Global___Pace: ...
+    @_builtins.property
+    def tap(self) -> Global___Tap: ...
+    @_builtins.property
+    def end_tap(self) -> Global___EndTap: ...
     def __init__(
         self,
         *,
         pace: Global___Pace | None = ...,
+        tap: Global___Tap | None = ...,
+        end_tap: Global___EndTap | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "pace", b"pace"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_tap", b"end_tap", "kind", b"kind", "pace", b"pace", "tap", b"tap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "pace", b"pace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_tap", b"end_tap", "kind", b"kind", "pace", b"pace", "tap", b"tap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["pace"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["pace", "tap", "end_tap"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -90,6 +102,87 @@ class Pace(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Pace: _TypeAlias = Pace  # noqa: Y015
+
+@_typing.final
+class Tap(_message.Message):
+    """From now on, requests that `query` asks for are told of, for as long as it
+    says. The query is that of the admin port's /tap.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """of the stream"""
+    query: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        query: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tap: _TypeAlias = Tap  # noqa: Y015
+
+@_typing.final
+class EndTap(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndTap: _TypeAlias = EndTap  # noqa: Y015
+
+@_typing.final
+class Tapped(_message.Message):
+    """Requests that a tap asked for, as they end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    lost: _builtins.int
+    """were asked for and are not told of, since the last message"""
+    error: _builtins.str
+    """why there is no tap; nothing else follows"""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """a JSON object each, without secrets"""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        requests: _abc.Iterable[_builtins.bytes] | None = ...,
+        lost: _builtins.int = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "id", b"id", "lost", b"lost", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tapped: _TypeAlias = Tapped  # noqa: Y015
 
 @_typing.final
 class Measurements(_message.Message):

@@ -25,27 +25,31 @@ _sym_db = _symbol_database.Default()
 from weft.pb.agent.v1 import agent_pb2 as weft_dot_agent_dot_v1_dot_agent__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bweft/server/v1/server.proto\x12\x0eweft.server.v1\x1a\x19weft/agent/v1/agent.proto\"9\n\rReportRequest\x12(\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x19.weft.server.v1.CallTally\"\x10\n\x0eReportResponse\"\xb9\x01\n\tCallTally\x12\x0f\n\x07inbound\x18\x01 \x01(\x08\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x03 \x01(\t\x12\r\n\x05route\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\r\n\x05\x65nded\x18\x06 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x07 \x01(\x04\x12\x0f\n\x07latency\x18\x08 \x03(\x04\x12\x15\n\rlatency_sum_s\x18\t \x01(\x01\x12\x10\n\x08injected\x18\n \x01(\x04\"\xaf\x01\n\x13ReportAgentsRequest\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\x0c\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\r\n\x05whole\x18\x04 \x01(\x08\x12)\n\x05heard\x18\x05 \x03(\x0b\x32\x1a.weft.server.v1.HeardAgent\x12)\n\x05\x65nded\x18\x06 \x03(\x0b\x32\x1a.weft.server.v1.EndedAgent\">\n\nHeardAgent\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\"\n\x04told\x18\x02 \x01(\x0b\x32\x14.weft.agent.v1.Hello\"-\n\nEndedAgent\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tsilent_ms\x18\x02 \x01(\r\"%\n\x14ReportAgentsResponse\x12\r\n\x05whole\x18\x01 \x01(\x08\x32\xad\x01\n\x07Servers\x12Y\n\x0cReportAgents\x12#.weft.server.v1.ReportAgentsRequest\x1a$.weft.server.v1.ReportAgentsResponse\x12G\n\x06Report\x12\x1d.weft.server.v1.ReportRequest\x1a\x1e.weft.server.v1.ReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bweft/server/v1/server.proto\x12\x0eweft.server.v1\x1a\x19weft/agent/v1/agent.proto\",\n\nTapRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\"N\n\x0bTapResponse\x12\x10\n\x08requests\x18\x01 \x03(\x0c\x12\x0c\n\x04lost\x18\x02 \x01(\x04\x12\r\n\x05notes\x18\x03 \x03(\t\x12\x10\n\x08sidecars\x18\x04 \x01(\r\"9\n\rReportRequest\x12(\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x19.weft.server.v1.CallTally\"\x10\n\x0eReportResponse\"\xb9\x01\n\tCallTally\x12\x0f\n\x07inbound\x18\x01 \x01(\x08\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x03 \x01(\t\x12\r\n\x05route\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\r\n\x05\x65nded\x18\x06 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x07 \x01(\x04\x12\x0f\n\x07latency\x18\x08 \x03(\x04\x12\x15\n\rlatency_sum_s\x18\t \x01(\x01\x12\x10\n\x08injected\x18\n \x01(\x04\"\xaf\x01\n\x13ReportAgentsRequest\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\x0c\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\r\n\x05whole\x18\x04 \x01(\x08\x12)\n\x05heard\x18\x05 \x03(\x0b\x32\x1a.weft.server.v1.HeardAgent\x12)\n\x05\x65nded\x18\x06 \x03(\x0b\x32\x1a.weft.server.v1.EndedAgent\">\n\nHeardAgent\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\"\n\x04told\x18\x02 \x01(\x0b\x32\x14.weft.agent.v1.Hello\"-\n\nEndedAgent\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tsilent_ms\x18\x02 \x01(\r\"%\n\x14ReportAgentsResponse\x12\r\n\x05whole\x18\x01 \x01(\x08\x32\xef\x01\n\x07Servers\x12Y\n\x0cReportAgents\x12#.weft.server.v1.ReportAgentsRequest\x1a$.weft.server.v1.ReportAgentsResponse\x12G\n\x06Report\x12\x1d.weft.server.v1.ReportRequest\x1a\x1e.weft.server.v1.ReportResponse\x12@\n\x03Tap\x12\x1a.weft.server.v1.TapRequest\x1a\x1b.weft.server.v1.TapResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.pb.server.v1.server_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPORTREQUEST']._serialized_start=74
-  _globals['_REPORTREQUEST']._serialized_end=131
-  _globals['_REPORTRESPONSE']._serialized_start=133
-  _globals['_REPORTRESPONSE']._serialized_end=149
-  _globals['_CALLTALLY']._serialized_start=152
-  _globals['_CALLTALLY']._serialized_end=337
-  _globals['_REPORTAGENTSREQUEST']._serialized_start=340
-  _globals['_REPORTAGENTSREQUEST']._serialized_end=515
-  _globals['_HEARDAGENT']._serialized_start=517
-  _globals['_HEARDAGENT']._serialized_end=579
-  _globals['_ENDEDAGENT']._serialized_start=581
-  _globals['_ENDEDAGENT']._serialized_end=626
-  _globals['_REPORTAGENTSRESPONSE']._serialized_start=628
-  _globals['_REPORTAGENTSRESPONSE']._serialized_end=665
-  _globals['_SERVERS']._serialized_start=668
-  _globals['_SERVERS']._serialized_end=841
+  _globals['_TAPREQUEST']._serialized_start=74
+  _globals['_TAPREQUEST']._serialized_end=118
+  _globals['_TAPRESPONSE']._serialized_start=120
+  _globals['_TAPRESPONSE']._serialized_end=198
+  _globals['_REPORTREQUEST']._serialized_start=200
+  _globals['_REPORTREQUEST']._serialized_end=257
+  _globals['_REPORTRESPONSE']._serialized_start=259
+  _globals['_REPORTRESPONSE']._serialized_end=275
+  _globals['_CALLTALLY']._serialized_start=278
+  _globals['_CALLTALLY']._serialized_end=463
+  _globals['_REPORTAGENTSREQUEST']._serialized_start=466
+  _globals['_REPORTAGENTSREQUEST']._serialized_end=641
+  _globals['_HEARDAGENT']._serialized_start=643
+  _globals['_HEARDAGENT']._serialized_end=705
+  _globals['_ENDEDAGENT']._serialized_start=707
+  _globals['_ENDEDAGENT']._serialized_end=752
+  _globals['_REPORTAGENTSRESPONSE']._serialized_start=754
+  _globals['_REPORTAGENTSRESPONSE']._serialized_end=791
+  _globals['_SERVERS']._serialized_start=794
+  _globals['_SERVERS']._serialized_end=1033
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,11 @@ class ServersStub:
                 request_serializer=weft_dot_server_dot_v1_dot_server__pb2.ReportRequest.SerializeToString,
                 response_deserializer=weft_dot_server_dot_v1_dot_server__pb2.ReportResponse.FromString,
                 _registered_method=True)
+        self.Tap = channel.unary_stream(
+                '/weft.server.v1.Servers/Tap',
+                request_serializer=weft_dot_server_dot_v1_dot_server__pb2.TapRequest.SerializeToString,
+                response_deserializer=weft_dot_server_dot_v1_dot_server__pb2.TapResponse.FromString,
+                _registered_method=True)
 
 
 class ServersServicer:
@@ -64,6 +69,14 @@ class ServersServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Tap(self, request, context):
+        """Live requests of the sidecars that the called server holds the streams
+        of. Ends when the query says so, or the caller hangs up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ServersServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -76,6 +89,11 @@ def add_ServersServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=weft_dot_server_dot_v1_dot_server__pb2.ReportRequest.FromString,
                     response_serializer=weft_dot_server_dot_v1_dot_server__pb2.ReportResponse.SerializeToString,
+            ),
+            'Tap': grpc.unary_stream_rpc_method_handler(
+                    servicer.Tap,
+                    request_deserializer=weft_dot_server_dot_v1_dot_server__pb2.TapRequest.FromString,
+                    response_serializer=weft_dot_server_dot_v1_dot_server__pb2.TapResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -132,6 +150,33 @@ class Servers:
             '/weft.server.v1.Servers/Report',
             weft_dot_server_dot_v1_dot_server__pb2.ReportRequest.SerializeToString,
             weft_dot_server_dot_v1_dot_server__pb2.ReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Tap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/weft.server.v1.Servers/Tap',
+            weft_dot_server_dot_v1_dot_server__pb2.TapRequest.SerializeToString,
+            weft_dot_server_dot_v1_dot_server__pb2.TapResponse.FromString,
             options,
             channel_credentials,
             insecure,

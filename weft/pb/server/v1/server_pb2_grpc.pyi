@@ -40,6 +40,10 @@ class ServersStub:
     """From a server that does not lead, to the one that leads, about once a
     second. The leader counts it to what its own sidecars tell.
     """
+    Tap: _grpc.UnaryStreamMultiCallable[_server_pb2.TapRequest, _server_pb2.TapResponse]
+    """Live requests of the sidecars that the called server holds the streams
+    of. Ends when the query says so, or the caller hangs up.
+    """
 
 @_typing.type_check_only
 class ServersAsyncStub(ServersStub):
@@ -49,6 +53,10 @@ class ServersAsyncStub(ServersStub):
     Report: _aio.UnaryUnaryMultiCallable[_server_pb2.ReportRequest, _server_pb2.ReportResponse]  # type: ignore[assignment]
     """From a server that does not lead, to the one that leads, about once a
     second. The leader counts it to what its own sidecars tell.
+    """
+    Tap: _aio.UnaryStreamMultiCallable[_server_pb2.TapRequest, _server_pb2.TapResponse]  # type: ignore[assignment]
+    """Live requests of the sidecars that the called server holds the streams
+    of. Ends when the query says so, or the caller hangs up.
     """
 
 class ServersServicer(metaclass=_abc_1.ABCMeta):
@@ -68,6 +76,16 @@ class ServersServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_server_pb2.ReportResponse, _abc.Awaitable[_server_pb2.ReportResponse]]:
         """From a server that does not lead, to the one that leads, about once a
         second. The leader counts it to what its own sidecars tell.
+        """
+
+    @_abc_1.abstractmethod
+    def Tap(
+        self,
+        request: _server_pb2.TapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_server_pb2.TapResponse], _abc.AsyncIterator[_server_pb2.TapResponse]]:
+        """Live requests of the sidecars that the called server holds the streams
+        of. Ends when the query says so, or the caller hangs up.
         """
 
 def add_ServersServicer_to_server(servicer: ServersServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
