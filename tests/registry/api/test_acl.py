@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from registry.acl.access import Access
+from registry.acl.access import LABELLED, PLAIN, Access
 from registry.api.permission import How
 from registry.api.route import Route
 from registry.api.routes import ROUTES
@@ -347,3 +347,58 @@ async def test_every_route_lets_management_through(guarded: Client) -> None:
             continue  # would end the token, or the story
         status, body = await ask(guarded, route, who.management)
         assert status not in (401, 403), (route.method, route.path, body)
+
+
+def everything(access: str) -> str:
+    """Rules that grant one access to all there is."""
+    plain = [f'{name} = "{access}"' for name in PLAIN]
+    intentions = f'intentions = "{access}"'
+    labelled = [
+        f'{name}_prefix "" {{ policy = "{access}" {intentions if name == "service" else ""} }}'
+        for name in LABELLED
+    ]
+    return "\n".join([*plain, *labelled])
+
+
+async def with_rules(client: Client, management: str, name: str, rules: str) -> str:
+    await make(client, management, "/v1/acl/policy", {"Name": name, "Rules": rules})
+    token = await make(client, management, "/v1/acl/token", {"Policies": [{"Name": name}]})
+    secret = token["SecretID"]
+    assert isinstance(secret, str)
+    return secret
+
+
+ENDS = ("/v1/acl/logout", "/v1/operator/raft/transfer-leader", "/v1/snapshot")  # the token, or the story
+CHANGES_NOTHING = {
+    *("/v1/acl/templated-policy/preview/:name", "/v1/internal/acl/authorize"),
+    "/v1/discovery-chain/:service",
+}
+"""Reads that take a body."""
+
+
+async def test_reading_everything_writes_nothing(guarded: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    who = await tokens(guarded)
+    await make_things(guarded, who.management)
+    register = {"Name": "web", "Check": {"TTL": "10s"}}
+    await guarded.call("PUT", "/v1/agent/service/register", register, X_Consul_Token=who.management)
+    await guarded.call("PUT", "/v1/config", BODIES["/v1/config"], X_Consul_Token=who.management)
+    exact = f"/v1/connect/intentions/exact{QUERIES['/v1/connect/intentions/exact']}"
+    await guarded.call("PUT", exact, {"Action": "deny"}, X_Consul_Token=who.management)
+    _, _, made = await guarded.call("GET", exact, X_Consul_Token=who.management)
+    monkeypatch.setitem(IDS, "/v1/connect/intentions/:id", json.loads(made)["ID"])
+    reader = await with_rules(guarded, who.management, "reader", everything("read"))
+    for route in GUARDED:
+        status, body = await ask(guarded, route, reader)
+        writes = (route.changes or route.gives_secrets) and route.path not in CHANGES_NOTHING
+        assert (status == 403) == writes, (route.method, route.path, status, body)
+
+
+async def test_writing_everything_may_do_everything(guarded: Client) -> None:
+    who = await tokens(guarded)
+    await make_things(guarded, who.management)
+    writer = await with_rules(guarded, who.management, "writer", everything("write"))
+    last = [route for route in GUARDED if "deregister" in route.path or route.method == "DELETE"]
+    for route in [*(route for route in GUARDED if route not in last), *last]:
+        if route.path not in ENDS:
+            status, body = await ask(guarded, route, writer)
+            assert status not in (401, 403), (route.method, route.path, body)

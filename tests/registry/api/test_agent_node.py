@@ -142,6 +142,23 @@ async def test_the_agents_own_token_stands_for_none() -> None:
         assert unknown[::2] == (404, b'Token "x" is unknown')
 
 
+async def test_a_default_token_that_may_write_the_list_is_set_only_by_who_may() -> None:
+    async with running_registry(acl=AclSettings()) as client:
+        secret = json.loads((await client.call("PUT", "/v1/acl/bootstrap"))[2])["SecretID"]
+        policy = {"Name": "p", "Rules": 'agent_prefix "" { policy = "write" }'}
+        await client.call("PUT", "/v1/acl/policy", policy, X_Consul_Token=secret)
+        made = await client.call("PUT", "/v1/acl/token", {"Policies": [{"Name": "p"}]}, X_Consul_Token=secret)
+        mine = json.loads(made[2])["SecretID"]
+        put = "/v1/agent/token/"
+        for name in ("default", "acl_token"):
+            status, _, body = await client.call("PUT", put + name, {"Token": secret}, X_Consul_Token=mine)
+            assert (status, b"lacks permission 'acl:write'" in body) == (403, True)
+        assert (await client.call("PUT", put + "agent", {"Token": secret}, X_Consul_Token=mine))[0] == 200
+        for harmless in (mine, "nobody-has-this", ""):
+            given = {"Token": harmless}
+            assert (await client.call("PUT", put + "default", given, X_Consul_Token=mine))[0] == 200
+
+
 async def test_an_agents_token_needs_access_control(client: Client) -> None:
     answer = await client.call("PUT", "/v1/agent/token/default", {"Token": "x"})
     assert answer[::2] == (401, b"ACL support disabled")
