@@ -32,7 +32,7 @@ from .catalog.commands import REQUEST_ID_BYTES, Stamp
 from .catalog.model import Node
 from .client_agent.cache import Cache
 from .client_agent.cached_reads import CachedReads
-from .client_agent.callers import RemoteCallers
+from .client_agent.callers import DownPolicy, RemoteCallers
 from .client_agent.fleet import Fleet
 from .client_agent.forward import Forwarder
 from .client_agent.home import Home
@@ -66,6 +66,7 @@ class AgentSettings:
     scripts: ScriptPolicy = ScriptPolicy.OFF  # whether checks may run programs on this machine
     definitions: DefinitionPaths = NO_DEFINITIONS  # services and checks of this machine
     join_token: str = field(default="", repr=False)  # used where the agent is no member yet
+    down_policy: DownPolicy = DownPolicy.EXTEND_CACHE  # who may do what while no server can say
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)  # by kind (`agent`, `default`)
 
 
@@ -115,7 +116,8 @@ class AgentProcess:
         fleet = Fleet(settings.servers, self._draw, now())
         self.servers = servers = Servers(fleet, self._trust(), now)
         self._closers.append(servers.close)
-        self._callers = RemoteCallers(servers, settings.datacenter, self._clock)
+        self._callers = RemoteCallers(servers, settings.datacenter, self._clock, settings.down_policy)
+        self._closers.append(self._callers.close)
         pace = Pace(settings.sync_interval_s, self._draw)
         sync = Sync(log, node, servers, tokens, self._clock, pace)
         runner = self._runner(log)

@@ -1,8 +1,7 @@
 """Who may do what here, as the servers say: the rules that a token leads to, asked for and remembered.
 
-While servers answer, each is asked anew once what is known is older than `FRESH_S`: a changed policy is in
-force here as soon as there. While none does, what was known last goes on to count (Consul's `extend-cache`),
-until the token itself ends.
+While servers answer, they are asked anew once what is known is older than `FRESH_S`: a changed policy is in
+force here as soon as there. While none does, the down policy decides (Consul's `acl.down_policy`).
 """
 
 import asyncio
@@ -10,25 +9,37 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, Protocol
 
+from weft.aio import Tasks
 from weft.clock import Clock
 from weft.errors import WeftError
 
 from ..acl.authorizer import Authorizer
-from ..acl.caller import EVERYBODY, Caller
+from ..acl.caller import EVERYBODY, Caller, PermissionDenied
 from ..acl.model import ANONYMOUS_ACCESSOR
 from ..acl.rules import Rules, parse_rules
 from ..acl.templates import node_identity, service_identity, templated_policy
 from ..catalog.state import State
 from ..errors import NoServers
 from ..identity.errors import TokenUnknown
-from .servers import Servers, Told
+from .servers import Told
 
 FRESH_S = 0.05  # half of what a changed policy may take until it is in force
+RETRY_S = 1.0  # between attempts to ask, while no server answers: requests do not wait for each
 KEPT_MAX = 4096  # tokens in use on one machine; more are asked for again
 SELF = "/v1/acl/token/self?expanded"
 NEVER = float("inf")
+
+
+class DownPolicy(StrEnum):
+    """What may be done while no server can say."""
+
+    ALLOW = "allow"  # everything
+    DENY = "deny"  # nothing
+    EXTEND_CACHE = "extend-cache"  # what was known last, until the token ends; nothing by one never seen
+    ASYNC_CACHE = "async-cache"  # as extend-cache; and what is known always counts while servers are asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +52,72 @@ class Known:
     asked_at: float  # on the monotonic clock
 
 
+class Asking(Protocol):
+    """What of `Servers` is needed here."""
+
+    async def ask(self, method: str, target: str, token: str) -> Told:
+        """Raises NoServers, OutcomeUnknown."""
+
+
 class RemoteCallers:
     """Asks `servers`. `datacenter` is the one whose policies count."""
 
-    def __init__(self, servers: Servers, datacenter: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        servers: Asking,
+        datacenter: str,
+        clock: Clock,
+        down_policy: DownPolicy = DownPolicy.EXTEND_CACHE,
+    ) -> None:
         self.default_allow = False
+        self._down_policy = down_policy
+        self._is_cut_off = False
+        self._failed_at = -RETRY_S
+        self._tasks = Tasks()
         self._servers = servers
         self._datacenter = datacenter
         self._clock = clock
         self._known: dict[str, Known] = {}  # by secret
         self._asking: dict[str, asyncio.Lock] = {}
 
+    async def close(self) -> None:
+        await self._tasks.close()
+
     async def ask(self, secret: str) -> None:
         """Brings what is known of the token up to date, as far as servers can be reached."""
+        known = self._known.get(secret)
+        if self._is_fresh(known) or self._has_just_failed():
+            return
+        if known and self._down_policy is DownPolicy.ASYNC_CACHE:
+            if secret not in self._asking:
+                self._tasks.spawn(self._ask(secret), "token")
+        else:
+            await self._ask(secret)
+
+    def _is_fresh(self, known: Known | None) -> bool:
+        return known is not None and self._clock.monotonic() - known.asked_at < FRESH_S
+
+    def _has_just_failed(self) -> bool:
+        return self._is_cut_off and self._clock.monotonic() - self._failed_at < RETRY_S
+
+    async def _ask(self, secret: str) -> None:
         lock = self._asking.setdefault(secret, asyncio.Lock())
         try:
             async with lock:  # many requests with one token ask once
-                known = self._known.get(secret)
-                if known and self._clock.monotonic() - known.asked_at < FRESH_S:
-                    return
-                await self._refresh(secret)
+                if not self._is_fresh(self._known.get(secret)) and not self._has_just_failed():
+                    await self._refresh(secret)
         finally:
             if not lock.locked():
                 self._asking.pop(secret, None)
 
     async def _refresh(self, secret: str) -> None:
         try:
-            told = await self._servers.ask("GET", SELF, secret)
+            found = self._read(await self._servers.ask("GET", SELF, secret))
         except WeftError:
-            return
-        found = self._read(told)
+            found = None
+        self._is_cut_off = found is None
         if found is None:
+            self._failed_at = self._clock.monotonic()
             return
         if len(self._known) >= KEPT_MAX:
             self._known.clear()
@@ -94,12 +140,22 @@ class RemoteCallers:
         return Known(Caller(may, accessor, accessor == ANONYMOUS_ACCESSOR), fingerprint, _ends_at(shown), now)
 
     def known(self, secret: str) -> Known:
-        """As `ask` left it. Raises TokenUnknown, and NoServers where nobody could be asked."""
+        """As `ask` left it. Raises TokenUnknown; NoServers, PermissionDenied where nobody could be asked."""
         known = self._known.get(secret)
+        if self._is_cut_off and not self._is_fresh(known):
+            known = self._by_policy(known)
         if known is None:
             raise NoServers("No known Consul servers")
         if known.caller is None or known.ends_at <= self._clock.wall():
             raise TokenUnknown("ACL not found")
+        return known
+
+    def _by_policy(self, known: Known | None) -> Known | None:
+        """Raises PermissionDenied."""
+        if self._down_policy is DownPolicy.ALLOW:
+            return Known(EVERYBODY, "down", NEVER, self._clock.monotonic())
+        if self._down_policy is DownPolicy.DENY:
+            raise PermissionDenied("Permission denied: no server can be asked (down policy: deny)")
         return known
 
     def caller(self, _state: State, secret: str) -> Caller:

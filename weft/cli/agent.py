@@ -157,6 +157,14 @@ def _interval(_context: click.Context, _option: click.Parameter, text: str) -> f
     help="How often to compare what the servers have with what is here; up to as much again by chance.",
 )
 @click.option(
+    "--acl-down-policy",
+    type=click.Choice(["allow", "deny", "extend-cache", "async-cache"]),
+    default="extend-cache",
+    show_default=True,
+    help="Who may do what here while no server can be asked: everybody everything, nobody anything, or what "
+    "a token was last known to allow. async-cache never waits for servers where a token is known.",
+)
+@click.option(
     "--ready-file", type=_FILE, metavar="FILE", help="Write where to connect as JSON once it listens."
 )
 @click.option(
@@ -180,6 +188,7 @@ def command(**given: Any) -> None:
 def settings_of(given: dict[str, Any]) -> "AgentSettings":
     """Raises ConfigError where options do not go together."""
     from registry.agent_process import AgentSettings
+    from registry.client_agent.callers import DownPolicy
     from registry.client_agent.servers import Trust
     from registry.replica.peer_tls import server_name
 
@@ -195,6 +204,7 @@ def settings_of(given: dict[str, Any]) -> "AgentSettings":
         scripts=script_policy(given),
         definitions=definition_paths(given),
         join_token=_join_token(given),
+        down_policy=DownPolicy(given["acl_down_policy"]),
         tokens=_tokens(given),
     )
 
