@@ -40,7 +40,7 @@ def test_help_lists_every_command_and_loads_no_heavy_library() -> None:
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_in_the_table_exists_and_helps(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = importlib.import_module(f"weft.cli.{name}").command
+    command = importlib.import_module(f"weft.cli.{name.replace('-', '_')}").command
     assert isinstance(command, click.Command)
     assert run(name, "--help") == 0
     assert capsys.readouterr().out.startswith(f"Usage: weft {name}")
