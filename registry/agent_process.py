@@ -187,6 +187,7 @@ class AgentProcess:
             measuring=None,
             tapping=None,
             canaries=None,
+            proxies=None,
             clock=self._clock,
             draw=self._draw,
             entropy=os.urandom,

@@ -57,6 +57,7 @@ from .operator.formation import Formation
 from .operator.forward import ToLeader
 from .operator.measuring import Measuring
 from .operator.presence import Presence
+from .operator.proxies import Proxies
 from .operator.renewals import Renewals
 from .operator.servers import GRPC_META, grpc_addresses, registered
 from .operator.tapping import Tapping
@@ -97,6 +98,7 @@ class Registry:
         self.admission: Admission | None
         self.measuring: Measuring
         self.canaries: Canaries
+        self.proxies: Proxies
         self.audit: Audit
         self._port: AgentsPort
         self.definitions: DefinitionFiles
@@ -185,7 +187,9 @@ class Registry:
         monotonic = self._clock.monotonic
         self.canaries = Canaries(self.log, self._writer, self.measuring, self.audit, monotonic)
         tapping = Tapping(to_leader, proof, self._other_servers)
-        self.mesh = Mesh(self.log, self.issuer, compiled, self.measuring, drains, tapping, to_leader)
+        self.proxies = Proxies(self.log, to_leader, proof, node.name, self._writer.now_ms)
+        told = (self.measuring, drains, tapping, self.proxies)
+        self.mesh = Mesh(self.log, self.issuer, compiled, *told, to_leader)
         credentials = Credentials(
             self._writer,
             os.urandom,
@@ -197,7 +201,7 @@ class Registry:
         gate = Gate(self.audit, self.limits)
         self._port = port = AgentsPort(self._needs(keys, to_leader, proof, gate))
         self._closers.append(port.close)
-        servers = Servers(self.measuring, port.lives, tapping, proof)
+        servers = Servers(self.measuring, self.proxies, port.lives, tapping, proof)
         server = GrpcServer(self.mesh, registration, servers, gate)
         self._closers.append(server.close)
         grpc_port = self._bind(server)
@@ -218,6 +222,7 @@ class Registry:
             measuring=self.measuring,
             tapping=tapping,
             canaries=self.canaries,
+            proxies=self.proxies,
             default_allow=self.settings.default_allow,
             server_address="" if self.settings.cluster else self.grpc,
             members=self._members,

@@ -10,6 +10,7 @@ from weft import __version__
 
 from ..catalog.state import State
 from ..limits.refusals import Limit
+from ..operator.proxies import REFUSED
 from ..replica.port import Status
 from .handling import Call
 from .respond import Reply
@@ -70,7 +71,7 @@ async def reload(call: Call) -> Reply:
 async def metrics(call: Call) -> Reply:
     """Gauges of this server's log and catalog, under the names that Consul's dashboards know; and how often
     its limits were met."""
-    found = gauges(call.parts.log.status(), call.parts.log.view())
+    found = gauges(call.parts.log.status(), call.parts.log.view()) | _of_proxies(call)
     refused = call.parts.limits.counts()
     if call.query.text("format") == "prometheus":
         lines = (f"# TYPE {name} gauge\n{name} {value}\n" for name, value in _prometheus(found))
@@ -98,6 +99,13 @@ def gauges(status: Status, state: State) -> dict[str, float]:
         "consul.state.nodes": len(state.nodes),
         "consul.state.service_instances": len(state.services),
     }
+
+
+def _of_proxies(call: Call) -> dict[str, float]:
+    """Sidecars that subscribe with this server; agents have none."""
+    here = call.parts.proxies.here if call.parts.proxies else ()
+    refused = sum(1 for proxy in here if proxy.state == REFUSED)
+    return {"weft.mesh.proxies": len(here), "weft.mesh.proxies.refused": refused}
 
 
 def _prometheus(found: dict[str, float]) -> list[tuple[str, float]]:

@@ -28,6 +28,7 @@ from ..operator.canaries import Canaries
 from ..operator.forward import ToLeader
 from ..operator.guide import Guide
 from ..operator.measuring import Measuring
+from ..operator.proxies import Proxies
 from ..operator.renewals import Renewals
 from ..operator.servers import Members
 from ..operator.tapping import Tapping
@@ -77,6 +78,7 @@ class Parts:
     measuring: Measuring | None  # as leaves
     tapping: Tapping | None  # as leaves
     canaries: Canaries | None  # as leaves
+    proxies: Proxies | None  # as leaves
     default_allow: bool  # what is decided where no intention matches
     server_address: str  # host:port that status/leader names; "" names who leads the log
     members: Members | None = None  # None where the consensus engine keeps its own

@@ -1,7 +1,19 @@
 """Routes of what Weft has beside Consul, of gateways, exports, usage, and the old forms of intentions."""
 
 from ..filter import rows
-from . import canary, catalog, chaos, exports, gateways, intentions_by_id, mesh_graph, mesh_view, tap, usage
+from . import (
+    canary,
+    catalog,
+    chaos,
+    exports,
+    gateways,
+    intentions_by_id,
+    mesh_graph,
+    mesh_proxies,
+    mesh_view,
+    tap,
+    usage,
+)
 from .permission import INSIDE, KEYRING_READ, KEYRING_WRITE, MESH_READ, OPERATOR_READ, SERVICE_WRITE, SIEVED
 from .route import Route, ask, at_leader, by, read, secret, write
 
@@ -27,6 +39,7 @@ ROUTES: tuple[Route, ...] = (
     write("PUT", "/v1/mesh/canary/promote/:service", canary.promote, SERVICE_WRITE),
     write("PUT", "/v1/mesh/canary/resume/:service", canary.resume, SERVICE_WRITE),
     at_leader(ask("/v1/mesh/graph", mesh_graph.graph, INSIDE)),
+    ask("/v1/mesh/proxies", mesh_proxies.list_all, INSIDE),
     read("/v1/mesh/proxy/:service", mesh_view.proxy, INSIDE),
     secret(ask("/v1/mesh/tap/:service", tap.tap, INSIDE)),
     ask(_KEYRING, usage.keyring, KEYRING_READ),

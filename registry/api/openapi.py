@@ -70,6 +70,7 @@ _OWN: dict[str, dict[str, Json]] = {
         **dict.fromkeys(("cas", "flags"), _NUMBER),
     },
     "/v1/mesh/canaries": {"service": _TEXT},
+    "/v1/mesh/proxies": {"service": _TEXT, "state": _TEXT},
     "/v1/mesh/graph": {"window": _TEXT, "service": _TEXT},
     "/v1/mesh/proxy/:service": {"instance": _TEXT},
     "/v1/mesh/tap/:service": {

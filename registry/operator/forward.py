@@ -17,6 +17,8 @@ from weft.errors import ConfigError
 from weft.pb.mesh.v1 import mesh_pb2 as pb
 from weft.pb.mesh.v1 import mesh_pb2_grpc
 from weft.pb.server.v1.server_pb2 import (
+    ProxiesRequest,
+    ProxiesResponse,
     ReportAgentsRequest,
     ReportAgentsResponse,
     ReportRequest,
@@ -131,6 +133,15 @@ class ToLeader:
             stub: Any = ServersStub(channel)
             async for response in stub.Tap(request, metadata=metadata):
                 yield response
+
+    async def proxies(self, address: str, metadata: Sequence[tuple[str, str]]) -> ProxiesResponse:
+        """Asks the gRPC listener of any other server for its sidecars. Raises grpc.aio.AioRpcError."""
+        async with self._channel_to(address) as channel:
+            stub: Any = ServersStub(channel)
+            answer: ProxiesResponse = await stub.Proxies(
+                ProxiesRequest(), metadata=metadata, timeout=REPORT_TIMEOUT_S
+            )
+        return answer
 
     def _connected(self, address: str) -> grpc.aio.Channel:
         roots = self._material().roots_pem

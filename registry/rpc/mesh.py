@@ -24,10 +24,11 @@ from ..identity.errors import Unauthenticated
 from ..identity.issuer import Issuer
 from ..operator.forward import ToLeader
 from ..operator.measuring import Measuring
+from ..operator.proxies import Proxies, ProxyStatus
 from ..operator.tapping import Tapping
 from ..replica.port import Log
 from .drains import Drains
-from .observe import Observed
+from .observe import Observed, service_of
 from .respond import abort
 from .session import ProtocolViolation, Session, TooManyStreams
 
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 HELLO_TIMEOUT_S = 10.0  # between opening the stream and saying Hello
 STREAMS_PER_INSTANCE_MAX = 4  # one in use, one that a dead connection left, and room
+VERSION_CHARS_MAX = 64  # of what a sidecar says of itself
 RECHECK_S = 600.0  # a parked stream looks again, should a wake-up ever be lost
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -58,6 +60,7 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
         measuring: Measuring,
         drains: Drains,
         tapping: Tapping,
+        proxies: Proxies,
         to_leader: ToLeader | None = None,
     ) -> None:
         self._measuring = measuring
@@ -67,6 +70,7 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
         self._compiler = compiler
         self._drains = drains
         self._tapping = tapping
+        self._proxies = proxies
         self._streams: Counter[tuple[str, str]] = Counter()
         self._tasks = Tasks()
         self.compilations = 0
@@ -97,9 +101,13 @@ class Mesh(mesh_pb2_grpc.MeshServicer):
     async def Subscribe(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
         try:
             record = await self._authenticate(context)
-            session = Session(await _hello(context))
-            stream = _Stream(self, record, session, context)
-            with self._counted("subscriptions", record):
+            hello = await _hello(context)
+            key, service = record.instance_key, service_of(self._log.view(), record.instance_key)
+            with (
+                self._counted("subscriptions", record),
+                self._proxies.subscribed(key, service, hello.sidecar_version[:VERSION_CHARS_MAX]) as status,
+            ):
+                stream = _Stream(self, record, Session(hello.versions), context, status)
                 try:
                     await stream.run()
                 finally:
@@ -169,7 +177,10 @@ def _proof(context: Context) -> list[tuple[str, str]]:
 class _Stream:
     """One subscription under way: an open read, a wait for change, and what follows from either."""
 
-    def __init__(self, mesh: Mesh, record: CredentialRecord, session: Session, context: Context) -> None:
+    def __init__(
+        self, mesh: Mesh, record: CredentialRecord, session: Session, context: Context, status: ProxyStatus
+    ) -> None:
+        self._status = status
         self._mesh = mesh
         self._record = record
         self._key = record.instance_key
@@ -208,7 +219,10 @@ class _Stream:
         self._compile(state)
         delta = self._session.next(self._resources, state.index)
         if delta is not None:
+            self._status.sent(state.index)
             await self._context.write(delta)
+        elif self._status.refused and self._session.holds(self._resources):
+            self._status.answered("")  # what it refused is not wanted of it any more
 
     def _compile(self, state: State) -> None:
         """Only when something that the last result depends on has moved."""
@@ -240,7 +254,9 @@ class _Stream:
     def _acked(self, request: pb.SubscribeRequest) -> None:
         if request.WhichOneof("kind") != "ack":
             raise ProtocolViolation("after Hello, a sidecar sends Ack and Open only")
-        if reason := self._session.acked(request.ack):
+        reason = self._session.acked(request.ack)
+        self._status.answered(reason)
+        if reason:
             log.warning("configuration refused", instance=self._key, reason=reason)
 
 
@@ -250,8 +266,8 @@ async def _receive(context: Context) -> pb.SubscribeRequest | None:
     return message if isinstance(message, pb.SubscribeRequest) else None
 
 
-async def _hello(context: Context) -> dict[str, str]:
-    """The versions that the sidecar holds. Raises ProtocolViolation."""
+async def _hello(context: Context) -> pb.Hello:
+    """Raises ProtocolViolation."""
     try:
         async with asyncio.timeout(HELLO_TIMEOUT_S):
             first = await _receive(context)
@@ -259,4 +275,4 @@ async def _hello(context: Context) -> dict[str, str]:
         raise ProtocolViolation(f"no Hello within {HELLO_TIMEOUT_S:g} s") from None
     if first is None or first.WhichOneof("kind") != "hello":
         raise ProtocolViolation("the first message of a subscription is Hello")
-    return dict(first.hello.versions)
+    return first.hello

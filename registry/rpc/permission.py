@@ -30,6 +30,7 @@ RULES: Mapping[str, Rule] = {
     "/weft.registration.v1.Registration/Deregister": Rule(Proof.TOKEN, writes=True),
     "/weft.registration.v1.Registration/RevokeCredential": Rule(Proof.TOKEN, writes=True),
     "/weft.server.v1.Servers/Report": Rule(Proof.SERVER),
+    "/weft.server.v1.Servers/Proxies": Rule(Proof.SERVER),
     "/weft.server.v1.Servers/ReportAgents": Rule(Proof.SERVER),
     "/weft.server.v1.Servers/Tap": Rule(Proof.SERVER),
     "/weft.agent.v1.Agents/Renew": Rule(Proof.CERTIFICATE, writes=True),

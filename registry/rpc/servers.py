@@ -15,6 +15,7 @@ from ..identity.server_proof import METADATA_KEY, ServerProof
 from ..measurements.wire import of_server
 from ..operator.agents import Agents
 from ..operator.measuring import Measuring
+from ..operator.proxies import Proxies, proxies_response
 from ..operator.tapping import Tapping, response
 from .respond import abort
 
@@ -26,7 +27,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Servers(server_pb2_grpc.ServersServicer):
     """Every call proves to come from a server of this cluster."""
 
-    def __init__(self, measuring: Measuring, lives: Agents, tapping: Tapping, proof: ServerProof) -> None:
+    def __init__(
+        self, measuring: Measuring, proxies: Proxies, lives: Agents, tapping: Tapping, proof: ServerProof
+    ) -> None:
+        self._proxies = proxies
         self._measuring = measuring
         self._tapping = tapping
         self._lives = lives
@@ -39,6 +43,13 @@ class Servers(server_pb2_grpc.ServersServicer):
         except Exception as error:
             await abort(context, error)
         return pb.ReportResponse()
+
+    async def Proxies(self, request: pb.ProxiesRequest, context: Context) -> pb.ProxiesResponse:
+        try:
+            self._check(context)
+        except Exception as error:
+            await abort(context, error)
+        return proxies_response(self._proxies.here)
 
     async def ReportAgents(
         self, request: pb.ReportAgentsRequest, context: Context

@@ -50,6 +50,10 @@ class Session:
         self._target, self.waiting = target, True
         return Outgoing(self._nonce, index, tuple(changed), tuple(removed))
 
+    def holds(self, resources: Mapping[str, Resource]) -> bool:
+        """Whether the sidecar has these, and no others."""
+        return {name: resource.version for name, resource in resources.items()} == self._held
+
     def acked(self, ack: Ack) -> str:
         """Takes the answer to the last delta in; the reason when it was refused, else "".
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "chaos": "Do harm on purpose, for a while: aborts, delays, resets.",
     "explain": "Say what would become of a request, and which entry says so.",
     "tap": "Show live requests of a service.",
+    "proxies": "List the sidecars that are connected, and what they refuse.",
     "kv": "Keys and values.",
     "join-token": "Let agents join: one-time tokens.",
     "login": "Log in by an auth method; commands then use the token.",

@@ -8,6 +8,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -345,6 +346,7 @@ def test_what_sidecars_tell_any_server_is_in_the_graph_of_each(cluster: Cluster)
         latency=[5],
     )
     over = threading.Event()
+    streams: list[Any] = []  # one that nobody holds is cancelled
 
     def says() -> Iterator[Observation]:
         yield Observation(measurements=Measurements(calls=[call]))
@@ -355,8 +357,8 @@ def test_what_sidecars_tell_any_server_is_in_the_graph_of_each(cluster: Cluster)
         for server in cluster.running:
             root = grpc.ssl_channel_credentials(server.told["registry_ca_pem"].encode())
             channel = stack.enter_context(grpc.secure_channel(server.told["grpc"], root))
-            stream = mesh_pb2_grpc.MeshStub(channel).Observe(says(), metadata=metadata, timeout=60)
-            assert next(iter(stream)).pace.period_ms
+            streams.append(mesh_pb2_grpc.MeshStub(channel).Observe(says(), metadata=metadata, timeout=60))
+            assert next(iter(streams[-1])).pace.period_ms
 
         def requests(server: Server) -> int:
             edges = server.ok("GET", "/v1/mesh/graph?service=observed&window=60s")["Edges"]
@@ -408,6 +410,45 @@ def test_an_experiment_outlives_its_leader_and_ends_by_itself(cluster: Cluster) 
     finally:
         old.start()
         cluster.when_ready()
+
+
+def test_sidecars_of_all_servers_are_known_to_each(cluster: Cluster) -> None:
+    """And a server that is gone is named, not passed over."""
+    definition = {"Name": "subscribed", "Port": 80, "Connect": {"SidecarService": {"Checks": []}}}
+    told = cluster.leader().ok("PUT", f"{REGISTER}?credential", definition)
+    metadata = ((METADATA_KEY, f"{told['InstanceKey']} {told['Secret']}"),)
+    over = threading.Event()
+
+    def says() -> Iterator[mesh_pb2.SubscribeRequest]:
+        yield mesh_pb2.SubscribeRequest(hello=mesh_pb2.Hello(sidecar_version="7.8.9"))
+        over.wait(60)
+
+    streams: list[Any] = []  # one that nobody holds is cancelled
+
+    def servers(server: Server) -> list[str]:
+        found = server.ok("GET", "/v1/mesh/proxies?service=subscribed")
+        assert found["Silent"] == []
+        assert {row["Version"] for row in found["Proxies"]} <= {"7.8.9"}
+        return [row["Server"] for row in found["Proxies"]]
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(over.set)
+        for server in cluster.running:
+            root = grpc.ssl_channel_credentials(server.told["registry_ca_pem"].encode())
+            channel = stack.enter_context(grpc.secure_channel(server.told["grpc"], root))
+            streams.append(mesh_pb2_grpc.MeshStub(channel).Subscribe(says(), metadata=metadata, timeout=60))
+            next(iter(streams[-1]))
+        names = sorted(server.name for server in cluster.running)
+        for server in cluster.running:
+            eventually(lambda server=server: servers(server) == names, "one sidecar at each server", 30)
+        gone = cluster.followers()[0]
+        gone.kill()
+        asked = cluster.leader()
+        found = asked.ok("GET", "/v1/mesh/proxies?service=subscribed")
+        assert found["Silent"] == [gone.name]
+        assert sorted(row["Server"] for row in found["Proxies"]) == sorted({*names} - {gone.name})
+    gone.start()
+    cluster.when_ready()
 
 
 def ends(server: Server, text: str) -> None:

@@ -67,6 +67,7 @@ REQUESTS: dict[str, Callable[[], Any]] = {
     "/weft.registration.v1.Registration/RevokeCredential": lambda: registration_pb2.RevokeCredentialRequest(
         service_id="web"
     ),
+    "/weft.server.v1.Servers/Proxies": server_pb2.ProxiesRequest,
     "/weft.server.v1.Servers/Report": server_pb2.ReportRequest,
     "/weft.server.v1.Servers/ReportAgents": server_pb2.ReportAgentsRequest,
     "/weft.server.v1.Servers/Tap": lambda: server_pb2.TapRequest(service="web", query="seconds=5"),

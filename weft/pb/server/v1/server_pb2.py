@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from weft.pb.agent.v1 import agent_pb2 as weft_dot_agent_dot_v1_dot_agent__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bweft/server/v1/server.proto\x12\x0eweft.server.v1\x1a\x19weft/agent/v1/agent.proto\",\n\nTapRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\"N\n\x0bTapResponse\x12\x10\n\x08requests\x18\x01 \x03(\x0c\x12\x0c\n\x04lost\x18\x02 \x01(\x04\x12\r\n\x05notes\x18\x03 \x03(\t\x12\x10\n\x08sidecars\x18\x04 \x01(\r\"9\n\rReportRequest\x12(\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x19.weft.server.v1.CallTally\"\x10\n\x0eReportResponse\"\xb9\x01\n\tCallTally\x12\x0f\n\x07inbound\x18\x01 \x01(\x08\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x03 \x01(\t\x12\r\n\x05route\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\r\n\x05\x65nded\x18\x06 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x07 \x01(\x04\x12\x0f\n\x07latency\x18\x08 \x03(\x04\x12\x15\n\rlatency_sum_s\x18\t \x01(\x01\x12\x10\n\x08injected\x18\n \x01(\x04\"\xaf\x01\n\x13ReportAgentsRequest\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\x0c\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\r\n\x05whole\x18\x04 \x01(\x08\x12)\n\x05heard\x18\x05 \x03(\x0b\x32\x1a.weft.server.v1.HeardAgent\x12)\n\x05\x65nded\x18\x06 \x03(\x0b\x32\x1a.weft.server.v1.EndedAgent\">\n\nHeardAgent\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\"\n\x04told\x18\x02 \x01(\x0b\x32\x14.weft.agent.v1.Hello\"-\n\nEndedAgent\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tsilent_ms\x18\x02 \x01(\r\"%\n\x14ReportAgentsResponse\x12\r\n\x05whole\x18\x01 \x01(\x08\x32\xef\x01\n\x07Servers\x12Y\n\x0cReportAgents\x12#.weft.server.v1.ReportAgentsRequest\x1a$.weft.server.v1.ReportAgentsResponse\x12G\n\x06Report\x12\x1d.weft.server.v1.ReportRequest\x1a\x1e.weft.server.v1.ReportResponse\x12@\n\x03Tap\x12\x1a.weft.server.v1.TapRequest\x1a\x1b.weft.server.v1.TapResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bweft/server/v1/server.proto\x12\x0eweft.server.v1\x1a\x19weft/agent/v1/agent.proto\",\n\nTapRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\"N\n\x0bTapResponse\x12\x10\n\x08requests\x18\x01 \x03(\x0c\x12\x0c\n\x04lost\x18\x02 \x01(\x04\x12\r\n\x05notes\x18\x03 \x03(\t\x12\x10\n\x08sidecars\x18\x04 \x01(\r\"9\n\rReportRequest\x12(\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x19.weft.server.v1.CallTally\"\x10\n\x0eReportResponse\"\x10\n\x0eProxiesRequest\"?\n\x0fProxiesResponse\x12,\n\x07proxies\x18\x01 \x03(\x0b\x32\x1b.weft.server.v1.ProxyStatus\"\xa9\x01\n\x0bProxyStatus\x12\x14\n\x0cinstance_key\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x17\n\x0fsidecar_version\x18\x03 \x01(\t\x12\x15\n\rsince_unix_ms\x18\x04 \x01(\x03\x12\r\n\x05index\x18\x05 \x01(\x04\x12\x12\n\nsent_index\x18\x06 \x01(\x04\x12\x0f\n\x07waiting\x18\x07 \x01(\x08\x12\x0f\n\x07refused\x18\x08 \x01(\t\"\xb9\x01\n\tCallTally\x12\x0f\n\x07inbound\x18\x01 \x01(\x08\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x03 \x01(\t\x12\r\n\x05route\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\r\n\x05\x65nded\x18\x06 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x07 \x01(\x04\x12\x0f\n\x07latency\x18\x08 \x03(\x04\x12\x15\n\rlatency_sum_s\x18\t \x01(\x01\x12\x10\n\x08injected\x18\n \x01(\x04\"\xaf\x01\n\x13ReportAgentsRequest\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\x0c\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\r\n\x05whole\x18\x04 \x01(\x08\x12)\n\x05heard\x18\x05 \x03(\x0b\x32\x1a.weft.server.v1.HeardAgent\x12)\n\x05\x65nded\x18\x06 \x03(\x0b\x32\x1a.weft.server.v1.EndedAgent\">\n\nHeardAgent\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\"\n\x04told\x18\x02 \x01(\x0b\x32\x14.weft.agent.v1.Hello\"-\n\nEndedAgent\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tsilent_ms\x18\x02 \x01(\r\"%\n\x14ReportAgentsResponse\x12\r\n\x05whole\x18\x01 \x01(\x08\x32\xbb\x02\n\x07Servers\x12Y\n\x0cReportAgents\x12#.weft.server.v1.ReportAgentsRequest\x1a$.weft.server.v1.ReportAgentsResponse\x12G\n\x06Report\x12\x1d.weft.server.v1.ReportRequest\x1a\x1e.weft.server.v1.ReportResponse\x12@\n\x03Tap\x12\x1a.weft.server.v1.TapRequest\x1a\x1b.weft.server.v1.TapResponse0\x01\x12J\n\x07Proxies\x12\x1e.weft.server.v1.ProxiesRequest\x1a\x1f.weft.server.v1.ProxiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,16 +40,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTREQUEST']._serialized_end=257
   _globals['_REPORTRESPONSE']._serialized_start=259
   _globals['_REPORTRESPONSE']._serialized_end=275
-  _globals['_CALLTALLY']._serialized_start=278
-  _globals['_CALLTALLY']._serialized_end=463
-  _globals['_REPORTAGENTSREQUEST']._serialized_start=466
-  _globals['_REPORTAGENTSREQUEST']._serialized_end=641
-  _globals['_HEARDAGENT']._serialized_start=643
-  _globals['_HEARDAGENT']._serialized_end=705
-  _globals['_ENDEDAGENT']._serialized_start=707
-  _globals['_ENDEDAGENT']._serialized_end=752
-  _globals['_REPORTAGENTSRESPONSE']._serialized_start=754
-  _globals['_REPORTAGENTSRESPONSE']._serialized_end=791
-  _globals['_SERVERS']._serialized_start=794
-  _globals['_SERVERS']._serialized_end=1033
+  _globals['_PROXIESREQUEST']._serialized_start=277
+  _globals['_PROXIESREQUEST']._serialized_end=293
+  _globals['_PROXIESRESPONSE']._serialized_start=295
+  _globals['_PROXIESRESPONSE']._serialized_end=358
+  _globals['_PROXYSTATUS']._serialized_start=361
+  _globals['_PROXYSTATUS']._serialized_end=530
+  _globals['_CALLTALLY']._serialized_start=533
+  _globals['_CALLTALLY']._serialized_end=718
+  _globals['_REPORTAGENTSREQUEST']._serialized_start=721
+  _globals['_REPORTAGENTSREQUEST']._serialized_end=896
+  _globals['_HEARDAGENT']._serialized_start=898
+  _globals['_HEARDAGENT']._serialized_end=960
+  _globals['_ENDEDAGENT']._serialized_start=962
+  _globals['_ENDEDAGENT']._serialized_end=1007
+  _globals['_REPORTAGENTSRESPONSE']._serialized_start=1009
+  _globals['_REPORTAGENTSRESPONSE']._serialized_end=1046
+  _globals['_SERVERS']._serialized_start=1049
+  _globals['_SERVERS']._serialized_end=1364
 # @@protoc_insertion_point(module_scope)

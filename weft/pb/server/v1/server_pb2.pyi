@@ -118,6 +118,86 @@ class ReportResponse(_message.Message):
 Global___ReportResponse: _TypeAlias = ReportResponse  # noqa: Y015
 
 @_typing.final
+class ProxiesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProxiesRequest: _TypeAlias = ProxiesRequest  # noqa: Y015
+
+@_typing.final
+class ProxiesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROXIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proxies(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProxyStatus]: ...
+    def __init__(
+        self,
+        *,
+        proxies: _abc.Iterable[Global___ProxyStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proxies", b"proxies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProxiesResponse: _TypeAlias = ProxiesResponse  # noqa: Y015
+
+@_typing.final
+class ProxyStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_KEY_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    SIDECAR_VERSION_FIELD_NUMBER: _builtins.int
+    SINCE_UNIX_MS_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    SENT_INDEX_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    instance_key: _builtins.str
+    service: _builtins.str
+    sidecar_version: _builtins.str
+    since_unix_ms: _builtins.int
+    """of the subscription"""
+    index: _builtins.int
+    """catalog index of the newest configuration that it has taken"""
+    sent_index: _builtins.int
+    """of the newest one that it was sent"""
+    waiting: _builtins.bool
+    """for its answer to that"""
+    refused: _builtins.str
+    """why it did not take that; "": it did, or has not answered"""
+    def __init__(
+        self,
+        *,
+        instance_key: _builtins.str = ...,
+        service: _builtins.str = ...,
+        sidecar_version: _builtins.str = ...,
+        since_unix_ms: _builtins.int = ...,
+        index: _builtins.int = ...,
+        sent_index: _builtins.int = ...,
+        waiting: _builtins.bool = ...,
+        refused: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "instance_key", b"instance_key", "refused", b"refused", "sent_index", b"sent_index", "service", b"service", "sidecar_version", b"sidecar_version", "since_unix_ms", b"since_unix_ms", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProxyStatus: _TypeAlias = ProxyStatus  # noqa: Y015
+
+@_typing.final
 class CallTally(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -49,6 +49,11 @@ class ServersStub:
                 request_serializer=weft_dot_server_dot_v1_dot_server__pb2.TapRequest.SerializeToString,
                 response_deserializer=weft_dot_server_dot_v1_dot_server__pb2.TapResponse.FromString,
                 _registered_method=True)
+        self.Proxies = channel.unary_unary(
+                '/weft.server.v1.Servers/Proxies',
+                request_serializer=weft_dot_server_dot_v1_dot_server__pb2.ProxiesRequest.SerializeToString,
+                response_deserializer=weft_dot_server_dot_v1_dot_server__pb2.ProxiesResponse.FromString,
+                _registered_method=True)
 
 
 class ServersServicer:
@@ -77,6 +82,13 @@ class ServersServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Proxies(self, request, context):
+        """The sidecars that the called server holds the subscriptions of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ServersServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_ServersServicer_to_server(servicer, server):
                     servicer.Tap,
                     request_deserializer=weft_dot_server_dot_v1_dot_server__pb2.TapRequest.FromString,
                     response_serializer=weft_dot_server_dot_v1_dot_server__pb2.TapResponse.SerializeToString,
+            ),
+            'Proxies': grpc.unary_unary_rpc_method_handler(
+                    servicer.Proxies,
+                    request_deserializer=weft_dot_server_dot_v1_dot_server__pb2.ProxiesRequest.FromString,
+                    response_serializer=weft_dot_server_dot_v1_dot_server__pb2.ProxiesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -177,6 +194,33 @@ class Servers:
             '/weft.server.v1.Servers/Tap',
             weft_dot_server_dot_v1_dot_server__pb2.TapRequest.SerializeToString,
             weft_dot_server_dot_v1_dot_server__pb2.TapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Proxies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.server.v1.Servers/Proxies',
+            weft_dot_server_dot_v1_dot_server__pb2.ProxiesRequest.SerializeToString,
+            weft_dot_server_dot_v1_dot_server__pb2.ProxiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,8 @@ class ServersStub:
     """Live requests of the sidecars that the called server holds the streams
     of. Ends when the query says so, or the caller hangs up.
     """
+    Proxies: _grpc.UnaryUnaryMultiCallable[_server_pb2.ProxiesRequest, _server_pb2.ProxiesResponse]
+    """The sidecars that the called server holds the subscriptions of."""
 
 @_typing.type_check_only
 class ServersAsyncStub(ServersStub):
@@ -58,6 +60,8 @@ class ServersAsyncStub(ServersStub):
     """Live requests of the sidecars that the called server holds the streams
     of. Ends when the query says so, or the caller hangs up.
     """
+    Proxies: _aio.UnaryUnaryMultiCallable[_server_pb2.ProxiesRequest, _server_pb2.ProxiesResponse]  # type: ignore[assignment]
+    """The sidecars that the called server holds the subscriptions of."""
 
 class ServersServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -87,5 +91,13 @@ class ServersServicer(metaclass=_abc_1.ABCMeta):
         """Live requests of the sidecars that the called server holds the streams
         of. Ends when the query says so, or the caller hangs up.
         """
+
+    @_abc_1.abstractmethod
+    def Proxies(
+        self,
+        request: _server_pb2.ProxiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_server_pb2.ProxiesResponse, _abc.Awaitable[_server_pb2.ProxiesResponse]]:
+        """The sidecars that the called server holds the subscriptions of."""
 
 def add_ServersServicer_to_server(servicer: ServersServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
