@@ -54,7 +54,7 @@ def pump(stream: Stream, frames: int = -1) -> None:
                 if taken:
                     queue[0] = (DATA, value[taken:], end)
                 if stream.window > 0:
-                    conn.blocked[stream] = None
+                    (conn.blocked if stream in conn.blocked else conn.fresh)[stream] = None
                 return
             queue.popleft()
             frames -= 1
@@ -117,16 +117,21 @@ def discard(stream: Stream, outbox: "Outbox") -> None:
         stream.parked = None
         if stream.conn is not None:
             stream.conn.blocked.pop(stream, None)
+            stream.conn.fresh.pop(stream, None)
 
 
 def pump_blocked(conn: "Connection") -> None:
-    """The connection can write again: its streams take turns, a frame each."""
-    blocked, written = conn.blocked, 0
-    while blocked and conn.window > 0:
-        stream = next(iter(blocked))
-        del blocked[stream]
+    """The connection can write again: its streams take turns, a frame each; new ones come first."""
+    blocked, fresh, written = conn.blocked, conn.fresh, 0
+    while (fresh or blocked) and conn.window > 0:
+        queue = fresh or blocked
+        stream = next(iter(queue))
+        del queue[stream]
         before = conn.window
         pump(stream, frames=1)
+        if stream in fresh:  # it has had its turn, and has more
+            del fresh[stream]
+            blocked[stream] = None
         written += before - conn.window
         if written >= PUMP_BYTES:
             conn.flush()  # may close the window: pause_writing

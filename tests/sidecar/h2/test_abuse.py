@@ -5,11 +5,15 @@ import asyncio
 import pytest
 
 from sidecar.h2 import abuse
-from sidecar.h2.connection import TURN
+from sidecar.h2.connection import TURN_MAX, TURN_MIN, TURN_S, Connection
 from sidecar.h2.control import STUCK_BYTES_MAX, STUCK_S, second_passed
+from sidecar.h2.decoder import Decoder
+from sidecar.h2.encoder import Encoder
 from sidecar.h2.errors import ErrorCode
-from sidecar.h2.flow import JOIN_BYTES
+from sidecar.h2.flow import JOIN_BYTES, park, pump, pump_blocked
+from sidecar.h2.outbox import Outbox
 from sidecar.h2.settings import STREAM_WINDOW_BYTES
+from sidecar.h2.stream import GONE, Stream
 from sidecar.proxy import downstream
 from sidecar.proxy.upstream import APP_STREAMS_MAX, RESETS_ROLL
 from tests.support.switch import Plain
@@ -349,15 +353,57 @@ async def test_answers_without_content_have_none(plain: Plain) -> None:
     await until(lambda: app.heard(sid).reset == ErrorCode.PROTOCOL_ERROR, "the stream is reset")
 
 
+def test_turns_are_shorter_where_frames_are_dear() -> None:
+    """What makes us work for each frame gets as much time as others do, not as many frames."""
+    now = 0.0
+    conn = Connected(Outbox(lambda: now, lambda later: None), Decoder(requests=True), Encoder())
+    for seconds_a_frame, frames in ((TURN_S, TURN_MIN), (TURN_S / 10.5, 10), (TURN_S / 1e6, TURN_MAX)):
+        now = conn.outbox.now + seconds_a_frame * len(conn.turn)
+        conn.wait_for_turn()
+        assert len(conn.turn) == frames
+        conn.waits, conn.outbox.now = False, now
+
+
+class Connected(Connection):
+    client = False
+
+
+def test_who_waits_newly_goes_before_those_who_always_do() -> None:
+    """RFC 9113 section 5.2: a short answer does not wait for a frame of each of a thousand downloads."""
+    conn = Connected(Outbox(lambda: 0.0, lambda later: None), Decoder(requests=True), Encoder())
+
+    def waits(sid: int, pieces: int) -> None:
+        stream = Stream(conn, sid, 65_535)
+        stream.peer = GONE
+        for _ in range(pieces):
+            park(stream, DATA, b"x" * JOIN_BYTES, 0)
+        pump(stream)
+
+    def served(frames: int) -> list[int]:
+        conn.out.clear()
+        conn.window = frames * JOIN_BYTES
+        pump_blocked(conn)
+        return [int.from_bytes(written[5:9], "big") for written in conn.out]
+
+    conn.window = 0
+    waits(1, 5)
+    waits(3, 5)
+    assert served(4) == [1, 3, 1, 3]
+    waits(5, 1)
+    assert served(2) == [5, 1]
+    assert served(3) == [3, 1, 3]
+    assert served(9) == [1, 3] and not conn.fresh and not conn.blocked
+
+
 async def test_a_flood_of_small_frames_is_walked_in_turns(plain: Plain) -> None:
     """A read of 256 KiB holds 20,000 frames: the others are served in between, and nothing is lost by it."""
     await plain.opened()
     conn = conn_of(plain)
     before = conn.window
     conn.data_received(frame(8, 0, 0, u32(1)) * 1000)
-    assert conn.waits and conn.window == before + len(TURN)
+    assert conn.waits and conn.window == before + TURN_MAX
     conn.data_received(frame(8, 0, 0, u32(1)) * 10)  # the transport had some more
-    assert conn.window == before + len(TURN)
+    assert conn.window == before + TURN_MAX
     await until(lambda: not conn.waits, "all had their turn")
     assert conn.window == before + 1010
     conn.data_received(frame(8, 0, 0, u32(1)) * 1000)
