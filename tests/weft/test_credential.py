@@ -4,6 +4,8 @@ from pathlib import Path
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.pki import Domain
 from weft.credential import (
@@ -113,3 +115,14 @@ def test_a_digest_tells_secrets_apart_and_hides_them() -> None:
 def test_a_secret_needs_all_its_entropy() -> None:
     with pytest.raises(ValueError, match="32"):
         new_secret(b"few")
+
+
+@given(st.text(max_size=700) | st.tuples(st.text(max_size=30), st.text(max_size=50)).map(" ".join))
+def test_whatever_comes_as_proof_is_one_of_its_form_or_refused_without_its_secret(value: str) -> None:
+    try:
+        key, secret = parse_metadata(value)
+    except ConfigError as error:
+        assert len(value) < 8 or value not in str(error)
+    else:
+        assert f"{key} {secret}" == value
+        assert key.count("/") >= 2

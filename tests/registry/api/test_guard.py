@@ -1,9 +1,13 @@
 """Trap 1: a loopback listener serves this machine's programs, and no web page."""
 
+import ipaddress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registry.api.errors import Forbidden
-from registry.api.guard import check_caller
+from registry.api.guard import check_caller, names_loopback
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8500", "localhost", "LOCALHOST:1", "[::1]:8500", "127.0.0.53"])
@@ -48,3 +52,10 @@ def test_trap_1_the_own_origin_is_served() -> None:
     check_caller(
         {"Host": "127.0.0.1:8500", "Origin": "http://127.0.0.1:8500", "Sec-Fetch-Site": "same-origin"}
     )
+
+
+@given(st.text(max_size=40) | st.from_regex(r"\A[\[\]0-9a-f.:lochst%]{1,30}\Z"))
+def test_trap_1_whatever_host_is_sent_only_loopback_is_served(host: str) -> None:
+    if names_loopback(host):
+        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        assert name.lower() == "localhost" or ipaddress.ip_address(name).is_loopback
