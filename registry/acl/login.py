@@ -11,9 +11,7 @@ from typing import Any
 
 import jwt
 import orjson
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from weft.durations import InvalidDuration, parse_duration_s
 from weft.errors import UsageError
@@ -22,29 +20,31 @@ from ..errors import InvalidCommand
 from ..filter.errors import InvalidFilter
 from ..filter.expression import filter_of
 from ..filter.fields import TEXT_MAP, TEXTS, MapOf, struct
+from .key_set import KEYS_MAX, PublicKey, RemoteKeys, read_pem, read_remote
 from .model import AuthMethod, BindingRule, Grants, NodeIdentity, ServiceIdentity, TemplatedPolicy
 from .tables import AclTables
 from .templates import identity_name
 
 TOKEN_BYTES_MAX = 16 * 1024  # what a login may bring; an OIDC provider's is 1-2 KiB
-KEYS_MAX = 16
 MAPPINGS_MAX = 64
 LIST_MAX = 256  # values of one list claim
 VALUE_CHARS_MAX = 512
 LEEWAY_S = 150.0
 SKEW_S = 60.0
-RSA_BITS_MIN = 2048  # NIST SP 800-131A
 
 ALGORITHMS: Mapping[str, type] = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), rsa.RSAPublicKey),
     **dict.fromkeys(("ES256", "ES384", "ES512"), ec.EllipticCurvePublicKey),
     "EdDSA": ed25519.Ed25519PublicKey,
 }
-PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 _FIELDS = frozenset(
     (
         "JWTValidationPubKeys",
+        "JWKSURL",
+        "JWKSCACert",
+        "OIDCDiscoveryURL",
+        "OIDCDiscoveryCACert",
         "BoundAudiences",
         "BoundIssuer",
         "JWTSupportedAlgs",
@@ -55,7 +55,6 @@ _FIELDS = frozenset(
         "ClockSkewLeeway",
     )
 )
-_REMOTE = ("JWKSURL", "JWKSCACert", "OIDCDiscoveryURL", "OIDCDiscoveryCACert")
 _SELECTED = struct(value=TEXT_MAP, list=MapOf(TEXTS))
 _UNCHECKED = ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")  # by the library, which asks its own clock
 _SIGNATURE_ONLY: Any = dict.fromkeys((f"verify_{claim}" for claim in _UNCHECKED), False)
@@ -64,6 +63,10 @@ _GAP = re.compile(r"\$\{\s*value\.([A-Za-z0-9_]{1,64})\s*\}")
 
 class LoginRefused(UsageError):
     """Expected. The bearer's token is not accepted, or no rule binds it to anything."""
+
+
+class NotSigned(LoginRefused):
+    """Expected. No key that we know has signed it; newer keys may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class JwtConfig:
     expiration_leeway_s: float
     not_before_leeway_s: float
     skew_s: float
+    remote: RemoteKeys | None = None  # where the keys are to be fetched from; then `keys` is empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +96,21 @@ class Bearer:
 def read_config(row: AuthMethod) -> JwtConfig:
     """The configuration of a method. Raises InvalidCommand, naming the field."""
     config = orjson.loads(row.config_json or b"{}")
-    for name in _REMOTE:
-        if config.get(name):
-            raise InvalidCommand(f"Config.{name}: keys are not fetched; give them in JWTValidationPubKeys")
-    unknown = config.keys() - _FIELDS - set(_REMOTE)
+    unknown = config.keys() - _FIELDS
     if unknown:
         raise InvalidCommand(f"Config.{min(unknown)[:64]}: there is no such setting of the type jwt")
+    keys, remote = _keys(config)
     return JwtConfig(
-        keys=_keys(_texts(config, "JWTValidationPubKeys", KEYS_MAX)),
+        keys=keys,
         algorithms=_algorithms(_texts(config, "JWTSupportedAlgs", len(ALGORITHMS))),
         audiences=frozenset(_texts(config, "BoundAudiences", KEYS_MAX)),
-        issuer=_text(config, "BoundIssuer"),
+        issuer=_text(config, "BoundIssuer") or (remote.url if remote and remote.discovered else ""),
         claims=_mappings(config, "ClaimMappings"),
         list_claims=_mappings(config, "ListClaimMappings"),
         expiration_leeway_s=_leeway(config, "ExpirationLeeway", LEEWAY_S),
         not_before_leeway_s=_leeway(config, "NotBeforeLeeway", LEEWAY_S),
         skew_s=_leeway(config, "ClockSkewLeeway", SKEW_S),
+        remote=remote,
     )
 
 
@@ -147,23 +150,23 @@ def _leeway(config: Mapping[str, Any], name: str, default_s: float) -> float:
     return default_s if seconds == 0 else max(0.0, float(seconds))
 
 
-def _keys(texts: list[str]) -> tuple[PublicKey, ...]:
-    if not texts:
-        raise InvalidCommand("Config.JWTValidationPubKeys: give at least one public key in PEM")
-    return tuple(_key(text, at) for at, text in enumerate(texts))
-
-
-def _key(text: str, at: int) -> PublicKey:
-    where = f"Config.JWTValidationPubKeys[{at}]"
-    try:
-        key = load_pem_public_key(text.encode())
-    except (ValueError, UnsupportedAlgorithm):
-        raise InvalidCommand(f"{where}: is not a public key in PEM") from None
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < RSA_BITS_MIN:
-        raise InvalidCommand(f"{where}: RSA keys must have {RSA_BITS_MIN} bits or more")
-    if not isinstance(key, PublicKey):
-        raise InvalidCommand(f"{where}: use an RSA, EC or Ed25519 key")
-    return key
+def _keys(config: Mapping[str, Any]) -> tuple[tuple[PublicKey, ...], RemoteKeys | None]:
+    """Keys that are given, or where they are told."""
+    texts = _texts(config, "JWTValidationPubKeys", KEYS_MAX)
+    urls = {name: _text(config, name) for name in ("JWKSURL", "OIDCDiscoveryURL")}
+    if sum(map(bool, (texts, *urls.values()))) != 1:
+        raise InvalidCommand(
+            "Config: exactly one of 'JWTValidationPubKeys', 'JWKSURL', or 'OIDCDiscoveryURL' must be set"
+        )
+    for url, certificate in (("JWKSURL", "JWKSCACert"), ("OIDCDiscoveryURL", "OIDCDiscoveryCACert")):
+        if _text(config, certificate) and not urls[url]:
+            raise InvalidCommand(f"Config.{certificate}: is of {url} only")
+    if texts:
+        where = "Config.JWTValidationPubKeys[{}]"
+        return tuple(read_pem(text, where.format(at)) for at, text in enumerate(texts)), None
+    if urls["JWKSURL"]:
+        return (), read_remote(urls["JWKSURL"], _text(config, "JWKSCACert"), discovered=False)
+    return (), read_remote(urls["OIDCDiscoveryURL"], _text(config, "OIDCDiscoveryCACert"), discovered=True)
 
 
 def _algorithms(names: list[str]) -> tuple[str, ...]:
@@ -205,7 +208,7 @@ def _verified(token: str, config: JwtConfig) -> dict[str, Any]:
             continue
         except (jwt.PyJWTError, ValueError, RecursionError):
             break
-    raise LoginRefused("the bearer token is not signed by a key of this method")
+    raise NotSigned("the bearer token is not signed by a key of this method")
 
 
 def _check_times(claims: Mapping[str, Any], config: JwtConfig, now_s: float) -> None:

@@ -1,7 +1,6 @@
 """Probes: one look at a service by whatever its check says, bounded in time, size and reach (trap 28)."""
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,14 +14,13 @@ from aiohttp.abc import AbstractCookieJar
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ..catalog.model import CRITICAL, PASSING, WARNING, Check, CheckDefinition
-from .addresses import check_address
 from .check_definition import TIMEOUT_DEFAULT_S
 from .errors import ForbiddenAddress, InvalidDefinition
 from .os_service import probe_os_service
 from .probe_h2 import probe_h2ping
 from .probe_udp import probe_udp
 from .scripts import ScriptPolicy, refuse_scripts, run_script
-from .sockets import resolve, tls_context
+from .sockets import checked_socket, resolve, tls_context
 from .status import Outcome
 
 log = structlog.get_logger(__name__)
@@ -34,19 +32,12 @@ USER_AGENT = "Weft Health Check"
 SCRIPTS_AT_ONCE_MAX = 16  # processes of other people's programs beside the agent
 
 
-def _checked_socket(info: Any) -> socket.socket:
-    """Sees every address that aiohttp connects to, after DNS and at each redirect."""
-    family, kind, protocol, _, address = info
-    check_address(address[0])
-    return socket.socket(family, kind, protocol)
-
-
 class Prober:
     """Runs probes. `close` ends its connections."""
 
     def __init__(self, scripts: ScriptPolicy = ScriptPolicy.OFF) -> None:
         self._scripts = scripts
-        connector = aiohttp.TCPConnector(force_close=True, limit=0, socket_factory=_checked_socket)
+        connector = aiohttp.TCPConnector(force_close=True, limit=0, socket_factory=checked_socket)
         jar: AbstractCookieJar = aiohttp.DummyCookieJar()
         self._http = aiohttp.ClientSession(
             connector=connector, cookie_jar=jar, trust_env=False, auto_decompress=False

@@ -3,11 +3,21 @@
 import asyncio
 import socket
 import ssl
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..catalog.model import CheckDefinition
 from .addresses import check_address
 from .check_definition import split_host_port
+
+
+def checked_socket(info: Any) -> socket.socket:
+    """A socket factory for aiohttp: sees every address that it connects to, after DNS and at each redirect.
+
+    Raises ForbiddenAddress.
+    """
+    family, kind, protocol, _, address = info
+    check_address(address[0])
+    return socket.socket(family, kind, protocol)
 
 
 class Target(NamedTuple):

@@ -21,6 +21,7 @@ from ..filter.expression import Row
 from ..identity.admission import Admission, AskedCallers, Callers
 from ..identity.agent_tokens import AgentTokens
 from ..identity.enroller import Enroller
+from ..identity.key_sets import KeySets
 from ..identity.service_leaves import ServiceLeaves
 from ..limits.guard import Limits
 from ..limits.settings import LimitSettings
@@ -88,6 +89,7 @@ class Parts:
     is_server: bool = True
     joining: Joining | None = None  # None where this is no server
     tokens: AgentTokens = field(default_factory=AgentTokens)  # of this agent itself
+    key_sets: KeySets = field(default_factory=lambda: KeySets(time.monotonic))  # of auth methods
     audit: Audit = field(default_factory=Unaudited)
     definitions: DefinitionFiles | None = None  # of this machine
     limits: Limits = field(default_factory=lambda: Limits(LimitSettings(), time.monotonic))

@@ -3,6 +3,7 @@
 IdentityError
 ├── Unauthenticated   expected: no credential, or not one in force
 ├── TokenUnknown      expected: a token that is not known
+├── KeysUnreachable   expected: the keys of an auth method cannot be fetched
 ├── SignTooOften      expected: certificate requests over the rate
 ├── ServerCertificateUnusable  expected: the server's own certificate, key or root (ConfigError)
 └── KeyMismatch       expected: the CA key is not the one of the catalog's root (DataDirProblem)
@@ -21,6 +22,15 @@ class Unauthenticated(IdentityError, UsageError):
 
 class TokenUnknown(IdentityError, UsageError):
     """Expected. The text is Consul's, which clients compare."""
+
+
+class KeysUnreachable(IdentityError):
+    """Expected. A provider does not answer, or not with keys; a login has to wait. Details are in the log."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the keys of the auth method cannot be fetched now: see this server's log, then retry"
+        )
 
 
 class SignTooOften(IdentityError):

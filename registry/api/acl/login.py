@@ -1,10 +1,12 @@
 """`/v1/acl/login` and `/v1/acl/logout`: tokens for those who prove who they are."""
 
+from dataclasses import replace
+
 from ca.sealing import NONCE_BYTES
 
 from ...acl import login as logging_in
 from ...acl.access import Access
-from ...acl.login import LoginRefused
+from ...acl.login import Bearer, JwtConfig, LoginRefused, NotSigned
 from ...acl.model import Token
 from ...agent.fields import Fields, decode_object, read_whole
 from ...catalog import acl_commands
@@ -30,7 +32,7 @@ async def login(call: Call) -> Reply:
     now_ms = call.parts.writer.now_ms()
     rules = [row for row in found.binding_rules.values() if row.auth_method == name]
     try:
-        bearer = logging_in.prove(bearer_token, logging_in.read_config(method), now_ms / 1000)
+        bearer = await _proven(call, bearer_token, logging_in.read_config(method), now_ms / 1000)
         grants = logging_in.bind(rules, bearer, found, call.parts.datacenter)
     except LoginRefused as error:
         raise Forbidden(f"Permission denied: {error}") from None
@@ -50,6 +52,18 @@ async def login(call: Call) -> Reply:
     if written is None:  # deleted at the same moment
         raise missing("token")
     return call.json(views.token(written, tables(call), secret))
+
+
+async def _proven(call: Call, token: str, config: JwtConfig, now_s: float) -> Bearer:
+    """Raises LoginRefused, KeysUnreachable."""
+    if config.remote is None:
+        return logging_in.prove(token, config, now_s)
+    keys = await call.parts.key_sets.keys(config.remote)
+    try:
+        return logging_in.prove(token, replace(config, keys=keys), now_s)
+    except NotSigned:
+        newer = await call.parts.key_sets.newer(config.remote, keys)
+        return logging_in.prove(token, replace(config, keys=newer), now_s)
 
 
 def _wish(fields: Fields) -> tuple[str, str, str]:

@@ -115,11 +115,20 @@ def test_skew_is_allowed_for_as_configured() -> None:
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"JWTValidationPubKeys": []}, "at least one public key"),
+        ({"JWTValidationPubKeys": []}, "exactly one of"),
         ({"JWTValidationPubKeys": ["x"]}, "JWTValidationPubKeys.0.: is not a public key"),
         ({"JWTValidationPubKeys": "x"}, "must be a list"),
         ({"JWTSupportedAlgs": ["HS256"]}, "JWTSupportedAlgs: 'HS256'"),
-        ({"JWKSURL": "http://a"}, "keys are not fetched"),
+        ({"JWKSURL": "https://a/"}, "exactly one of"),
+        ({"JWTValidationPubKeys": [], "JWKSURL": "http://a"}, "JWKSURL: must be an https"),
+        ({"JWTValidationPubKeys": [], "OIDCDiscoveryURL": "https://"}, "OIDCDiscoveryURL: must be"),
+        ({"JWTValidationPubKeys": [], "JWKSURL": "https://u:p@a/"}, "JWKSURL: must be an https"),
+        (
+            {"JWTValidationPubKeys": [], "JWKSURL": "https://a/", "JWKSCACert": "x"},
+            "JWKSCACert: is no certificate",
+        ),
+        ({"JWKSCACert": "x"}, "JWKSCACert: is of JWKSURL only"),
+        ({"JWTValidationPubKeys": [], "JWKSURL": "https://a/", "OIDCDiscoveryURL": "https://a"}, "exactly"),
         ({"Nothing": 1}, "Config.Nothing: there is no such setting"),
         ({"ClaimMappings": {"a": "b c"}}, "ClaimMappings.a"),
         ({"ClockSkewLeeway": "long"}, "ClockSkewLeeway"),
