@@ -1,7 +1,7 @@
 """The query string, by the conventions that all `/v1` endpoints share."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from urllib.parse import urlencode
 
@@ -45,6 +45,10 @@ class Query:
 
     def all(self, name: str) -> tuple[str, ...]:
         return tuple(self._values.getall(name, ()))
+
+    def pairs(self) -> Iterable[tuple[str, str]]:
+        """All of it, in order."""
+        return self._values.items()
 
     def boolean(self, name: str) -> bool:
         """A flag whose value counts: `?passing`, `?passing=true`. Raises BadRequest."""

@@ -65,6 +65,22 @@ GZIP_BYTES_MIN = 1400  # as Consul: below one packet compression gains nothing
 GZIP_LEVEL = 1  # the event loop does it: speed counts more than the last tenth of size
 
 
+class Encoded:
+    """A body that is sent to many: compressed once, when the first of them takes it so."""
+
+    __slots__ = ("_gzipped", "plain")
+
+    def __init__(self, plain: bytes) -> None:
+        self.plain = plain
+        self._gzipped: bytes | None = None
+
+    @property
+    def gzipped(self) -> bytes:
+        if self._gzipped is None:
+            self._gzipped = gzip.compress(self.plain, GZIP_LEVEL, mtime=0)
+        return self._gzipped
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """Status, body and headers of an answer."""
@@ -74,15 +90,20 @@ class Reply:
     content_type: str = TEXT_TYPE
     headers: Mapping[str, str] = field(default_factory=dict)
     file: IO[bytes] | None = None  # sent after `body`, in blocks, and then closed
+    encoded: Encoded | None = None  # the same body, where others are sent it too
     stream: AsyncIterator[bytes] | None = None  # instead of a body: sent as it comes
 
 
-def json_reply(value: object, *, pretty: bool, headers: Mapping[str, str] | None = None) -> Reply:
+def json_bytes(value: object, *, pretty: bool) -> bytes:
     """Compact JSON without a final newline, or indented by four spaces with one."""
     body = orjson.dumps(value)
     if pretty:
         body = json.dumps(json.loads(body), indent=4, ensure_ascii=False).encode() + b"\n"
-    return Reply(200, body, JSON_TYPE, headers or {})
+    return body
+
+
+def json_reply(value: object, *, pretty: bool, headers: Mapping[str, str] | None = None) -> Reply:
+    return Reply(200, json_bytes(value, pretty=pretty), JSON_TYPE, headers or {})
 
 
 # The first class that fits decides. {} is the error's message.
@@ -157,4 +178,5 @@ def compressed(reply: Reply, accept_encoding: str) -> Reply:
     if reply.file or len(reply.body) < GZIP_BYTES_MIN or "gzip" not in accept_encoding.lower():
         return reply
     headers = {**reply.headers, "Content-Encoding": "gzip"}
-    return Reply(reply.status, gzip.compress(reply.body, GZIP_LEVEL, mtime=0), reply.content_type, headers)
+    body = (reply.encoded or Encoded(reply.body)).gzipped
+    return Reply(reply.status, body, reply.content_type, headers)

@@ -28,6 +28,7 @@ class Route:
     at_leader: bool = False  # other servers ask the leader, unless the client says ?stale
     filters: Struct | None = None  # fields that `?filter=` may ask for; None: there is no such parameter
     too_large: type[BodyTooLarge] = BodyTooLarge  # what is said to a body over its bound
+    is_kept: bool = False  # answers of the read depend on the catalog only, and are kept as bytes (`memo`)
     gives_secrets: bool = False  # a read that hands out keys or everything there is: audited as writes are
 
     @property
@@ -64,3 +65,7 @@ def by(fields: Struct, route: Route) -> Route:
 
 def secret(route: Route) -> Route:
     return replace(route, gives_secrets=True)
+
+
+def kept(route: Route) -> Route:
+    return replace(route, is_kept=True)

@@ -50,6 +50,7 @@ from .route import Needs, Route
 from .route import ask as _ask
 from .route import at_leader as _at_leader
 from .route import by as _by
+from .route import kept as _kept
 from .route import read as _read
 from .route import secret as _secret
 from .route import write as _write
@@ -78,14 +79,14 @@ ROUTES: tuple[Route, ...] = (
     _write("PUT", "/v1/agent/service/deregister/:id", agent.deregister_service, INSIDE),
     _write("PUT", "/v1/agent/service/register", agent.register_service, INSIDE),
     _by(rows.SERVICE, _ask("/v1/agent/services", agent.services, SIEVED)),
-    _by(rows.CATALOG_SERVICE, _read("/v1/catalog/connect/:service", catalog.connect, SIEVED)),
+    _kept(_by(rows.CATALOG_SERVICE, _read("/v1/catalog/connect/:service", catalog.connect, SIEVED))),
     _write("PUT", "/v1/catalog/deregister", catalog_write.deregister, INSIDE),
     _write("PUT", "/v1/catalog/register", catalog_write.register, INSIDE),
     _ask("/v1/catalog/datacenters", catalog.datacenters, OPEN),
-    _by(rows.SERVICE, _read("/v1/catalog/node/:node", catalog.node_services, SIEVED)),
-    _by(rows.NODE, _read("/v1/catalog/nodes", catalog.nodes, SIEVED)),
-    _by(rows.CATALOG_SERVICE, _read("/v1/catalog/service/:service", catalog.service, SIEVED)),
-    _by(rows.CATALOG_SERVICE, _read("/v1/catalog/services", catalog.services, SIEVED)),
+    _kept(_by(rows.SERVICE, _read("/v1/catalog/node/:node", catalog.node_services, SIEVED))),
+    _kept(_by(rows.NODE, _read("/v1/catalog/nodes", catalog.nodes, SIEVED))),
+    _kept(_by(rows.CATALOG_SERVICE, _read("/v1/catalog/service/:service", catalog.service, SIEVED))),
+    _kept(_by(rows.CATALOG_SERVICE, _read("/v1/catalog/services", catalog.services, SIEVED))),
     _write("PUT", "/v1/config", config.put, INSIDE),
     _by(rows.CONFIG_ENTRY, _read("/v1/config/:kind", config.get, SIEVED)),
     _write("DELETE", "/v1/config/:kind", config.delete, INSIDE),
@@ -106,11 +107,11 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/discovery-chain/:service", discovery_chain.get, Needs.STATE, SERVICE_READ),
     _write("PUT", "/v1/event/fire/:name", event.fire, EVENT_WRITE),
     _read("/v1/event/list", event.list_all, SIEVED),
-    _by(rows.CHECK, _read("/v1/health/checks/:service", health.service_checks, SIEVED)),
-    _by(rows.HEALTH_ENTRY, _read("/v1/health/connect/:service", health.connect, SIEVED)),
-    _by(rows.CHECK, _read("/v1/health/node/:node", health.node_checks, SIEVED)),
-    _by(rows.HEALTH_ENTRY, _read("/v1/health/service/:service", health.service, SIEVED)),
-    _by(rows.CHECK, _read("/v1/health/state/:state", health.state_checks, SIEVED)),
+    _kept(_by(rows.CHECK, _read("/v1/health/checks/:service", health.service_checks, SIEVED))),
+    _kept(_by(rows.HEALTH_ENTRY, _read("/v1/health/connect/:service", health.connect, SIEVED))),
+    _kept(_by(rows.CHECK, _read("/v1/health/node/:node", health.node_checks, SIEVED))),
+    _kept(_by(rows.HEALTH_ENTRY, _read("/v1/health/service/:service", health.service, SIEVED))),
+    _kept(_by(rows.CHECK, _read("/v1/health/state/:state", health.state_checks, SIEVED))),
     _read("/v1/kv/:key", kv.get, INSIDE),
     Route("PUT", "/v1/kv/:key", kv.put, Needs.BODY, INSIDE, too_large=ValueTooLarge),
     _write("DELETE", "/v1/kv/:key", kv.delete, INSIDE),

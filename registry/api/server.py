@@ -36,9 +36,10 @@ from .connection import Connections
 from .errors import BadRequest, BodyTooLarge
 from .guard import check_caller
 from .handling import Answer, Call, CallHandler, Parts, ReadHandler, Reading, keeps_all
+from .memo import Memo, key_of
 from .permission import How
 from .query import Consistency, Query
-from .respond import Reply, compressed, json_reply, refuse
+from .respond import JSON_TYPE, Encoded, Reply, compressed, json_reply, refuse
 from .route import Needs, Route
 from .routes import ROUTES, Table
 
@@ -76,6 +77,7 @@ class Api:
         self._parts = parts
         self._table = Table(routes)
         self._elsewhere = elsewhere
+        self._memo = Memo()
         self._connections: Connections | None = None
         self._listeners: list[asyncio.Server] = []
 
@@ -258,7 +260,7 @@ class Api:
             caller = self._admit(route, asked.name, asked.secret, state, noted)
             sieve = Sieve(caller)
             reading = Reading(state, query, asked.name, self._parts, caller, sieve, asked.keeps, asked.body)
-            return handler(reading)
+            return self._kept(route, reading) if route.is_kept else handler(reading)
 
         parts = self._parts
         found, sure = await blocking.read(
@@ -270,6 +272,17 @@ class Api:
             parked=lambda: parts.limits.watch(caller.accessor_id, asked.source),
         )
         return _sifted(self._reply(found, query, sure), caller, sieve)
+
+    def _kept(self, route: Route, reading: Reading) -> Answer:
+        """What was answered before to the same question, if it still holds; else made and kept."""
+        key = key_of(route.path, reading.name, reading.query, reading.caller.may)
+        if kept := self._memo.find(key, reading.state):
+            reading.sieve.left_out = kept.left_out
+            return kept.answer
+        found = cast(ReadHandler, route.handler)(reading)
+        return self._memo.keep(
+            key, found, left_out=reading.sieve.left_out, pretty=reading.query.flag("pretty")
+        )
 
     def _reply(self, found: Answer, query: Query, consistency: Consistency) -> Reply:
         status = self._parts.log.status()
@@ -285,6 +298,8 @@ class Api:
             return Reply(404, found.missing.encode(), headers=headers)
         if found.content_type:
             return Reply(200, found.body, found.content_type, headers)
+        if isinstance(found.body, Encoded):
+            return Reply(200, found.body.plain, JSON_TYPE, headers, encoded=found.body)
         return json_reply(found.body, pretty=query.flag("pretty"), headers=headers)
 
 
