@@ -5,7 +5,9 @@ A file is opened anew on SIGHUP, after whoever rotates logs has moved it.
 
 import asyncio
 import os
+import select
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -15,6 +17,7 @@ from .outlets import LogLines
 from .telemetry import Telemetry
 
 PAUSE_S = 0.5  # how late a line may be
+WRITE_BYTES_MAX = select.PIPE_BUF  # so much goes into a pipe in one piece, whoever else writes to it
 FILE_MODE = 0o640  # it names callers and paths
 
 log = structlog.get_logger(__name__)
@@ -66,8 +69,9 @@ class AccessLog:
         """In a thread."""
         try:
             target = self._open() if self._path else sys.stdout.fileno()
-            while text:
-                text = text[os.write(target, text) :]
+            for part in _whole_lines(text):
+                while part:
+                    part = part[os.write(target, part) :]
         except (OSError, ValueError) as error:
             if not self._failing:
                 log.error("the access log cannot be written", path=self._path or "stdout", error=str(error))
@@ -81,3 +85,11 @@ class AccessLog:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._file = os.open(Path(self._path), flags, FILE_MODE)
         return self._file
+
+
+def _whole_lines(text: bytes) -> Iterator[bytes]:
+    """Parts that end with a line: workers of one sidecar share its standard output."""
+    while text:
+        end = text.rfind(b"\n", 0, WRITE_BYTES_MAX) + 1 or text.find(b"\n") + 1 or len(text)
+        yield text[:end]
+        text = text[end:]

@@ -5,8 +5,9 @@ resident memory in every sidecar for four GETs.
 """
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -18,13 +19,14 @@ from typing import Any, NamedTuple, Protocol
 from weft import __version__
 from weft.errors import PortTaken, UsageError, WeftError
 
-from .sockets import Binder, Sockets
+from .sockets import Sockets
 from .traffic import Address
 
 HEAD_BYTES_MAX = 16 * 1024  # a scraper's request is below 1 KiB
 READ_TIMEOUT_S = 5.0  # for a request's head; loopback needs milliseconds
 CONNECTIONS_MAX = 32  # at once; a scraper and a person with curl
 POLL_S = 0.5  # how late the end of a feed is noticed
+CLOSE_S = 2.0  # for answers under way when the process ends
 
 
 class Page(NamedTuple):
@@ -47,7 +49,7 @@ class Feed(Protocol):
         """What there is to send; b"" where nothing came in `wait_s`."""
 
 
-Pages = Mapping[str, Callable[[], Page]]
+Pages = Mapping[str, Callable[[], Page | Awaitable[Page]]]
 Feeds = Mapping[str, Callable[[str], AbstractContextManager[Feed]]]
 """By path: opened with the query, closed when the reader has gone. Opening raises a WeftError."""
 
@@ -62,11 +64,11 @@ class Admin:
         self._open = 0
         self._closing = False
 
-    async def start(self, host: str, port: int, binder: Binder | None = None) -> str:
+    async def start(self, host: str, port: int, sockets: Sockets | None = None) -> str:
         """Binds, and answers the address bound as host:port. Raises PortTaken."""
         own = Sockets()
         try:
-            (listening,) = await (binder or own).bind(Address(host, port))
+            listening = (sockets or own).hold(Address(host, port), copies=1)[0].dup()
         except WeftError as error:
             raise PortTaken(
                 f"admin address {host}:{port}: cannot listen ({error}); give another --admin-address"
@@ -80,7 +82,9 @@ class Admin:
         self._closing = True
         if self._server is not None:
             self._server.close()
-            await self._server.wait_closed()
+            with contextlib.suppress(TimeoutError):  # a reader that hangs must not keep us
+                async with asyncio.timeout(CLOSE_S):
+                    await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
@@ -88,6 +92,7 @@ class Admin:
             if self._open <= CONNECTIONS_MAX:
                 async with asyncio.timeout(READ_TIMEOUT_S):
                     exchange = _Exchange(await reader.readuntil(b"\r\n\r\n"), self._pages, self._feeds)
+                    await exchange.made()
                     writer.write(exchange.response())
                     await writer.drain()
                 if exchange.feed is not None:
@@ -109,7 +114,10 @@ class Admin:
                 async with asyncio.timeout(feed.seconds):
                     while not (self._closing or reader.at_eof()):
                         await writer.drain()
-                        writer.write(await feed.next(POLL_S))
+                        lines = await feed.next(POLL_S)
+                        if writer.transport.is_closing():  # meanwhile; uvloop would raise
+                            break
+                        writer.write(lines)
         except WeftError as error:
             writer.write(exchange.refused(error))
 
@@ -130,6 +138,7 @@ class _Exchange(BaseHTTPRequestHandler):
     def __init__(self, head: bytes, pages: Pages, feeds: Feeds) -> None:
         self._pages = pages
         self._feeds = feeds
+        self._waits: Awaitable[Page] | None = None  # a page that is being made
         self.feed: Callable[[str], AbstractContextManager[Feed]] | None = None  # nothing is answered yet
         self.query = ""
         self.client_address = ("", 0)
@@ -138,6 +147,11 @@ class _Exchange(BaseHTTPRequestHandler):
         self.raw_requestline = self.rfile.readline(HEAD_BYTES_MAX)
         if self.parse_request():
             self._dispatch()
+
+    async def made(self) -> None:
+        """Waits for a page that takes a while."""
+        if self._waits is not None:
+            self._send(await self._waits)
 
     def response(self) -> bytes:
         return self._out.getvalue()
@@ -170,7 +184,11 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def _answer(self, path: str) -> None:
         if make := self._pages.get(path):
-            self._send(make())
+            page = make()
+            if isinstance(page, Page):
+                self._send(page)
+            else:
+                self._waits = page
         elif path in self._feeds and self.command == "GET":
             self.feed = self._feeds[path]
         else:

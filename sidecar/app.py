@@ -9,8 +9,9 @@ import json
 import random
 import signal
 from collections.abc import Coroutine
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -21,12 +22,10 @@ from weft.clock import Clock, SystemClock
 from weft.errors import EnvironmentProblem
 
 from . import memory
-from .access_log import AccessLog
 from .admin import Admin
 from .config import SidecarConfig
 from .draining import DrainReports
 from .errors import CredentialRejected, RegistryUnreachable
-from .export import Export
 from .handover import Handover, Inheritance, inherit
 from .identity import Identity, Svid, TlsContexts
 from .observe import Observer
@@ -34,6 +33,7 @@ from .outlets import Outlets
 from .pages import Pages
 from .policy.compile import compile_snapshot
 from .policy.renewal import backoff_s
+from .reporting import Reporting
 from .serving import MakeSwitch, Serving, Switch
 from .session import Session
 from .snapshot import Snapshot
@@ -41,8 +41,11 @@ from .sockets import Binder, Sockets
 from .state import StateDir, StateWriter
 from .subscribe import Resources, Subscription, version_of
 from .successor import Successor
-from .tapping import tapped
+from .tapping import Feed, tapped
 from .telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from .workers import WorkerPool
 
 # With a cached state at hand, the registry gets this long to answer before the cache is served.
 CACHE_PATIENCE_S = 3.0
@@ -55,7 +58,8 @@ def run(config: SidecarConfig) -> None:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(Sidecar(config, SystemClock(), random.Random(), frame_switch).run())
+        make_switch = frame_switch if config.workers == 1 else partial(workers_switch, config)
+        runner.run(Sidecar(config, SystemClock(), random.Random(), make_switch).run())
 
 
 def frame_switch(
@@ -73,6 +77,22 @@ def frame_switch(
         outlets=outlets,
         binder=binder,
     )
+
+
+def workers_switch(
+    config: SidecarConfig,
+    snapshot: Snapshot,
+    tls: TlsContexts,
+    telemetry: Telemetry,
+    _outlets: Outlets,
+    sockets: Binder,
+) -> Switch:
+    """The data path in processes of its own."""
+    from .workers import WorkerPool
+
+    assert isinstance(sockets, Sockets)  # ours, for the type checker
+    style = config.log_level, config.log_format
+    return WorkerPool(config.workers, style, snapshot, tls, telemetry, sockets)
 
 
 class Sidecar:
@@ -93,19 +113,19 @@ class Sidecar:
         self._identity = Identity(self._session.sign, clock, rng, self._telemetry)
         self._outlets = Outlets(self._telemetry, clock)
         self._inheritance = self._inherit()
-        self._sockets = Sockets(inherited=self._inheritance.sockets if self._inheritance else ())
+        inherited = self._inheritance.sockets if self._inheritance else ()
+        self._sockets = Sockets(config.workers, inherited)
         self._successor = Successor()
         self._handover: Handover | None = None
         self._serving = Serving(make_switch, self._telemetry, self._outlets, clock, self._sockets)
         self._pages = Pages(key, self._serving, self._telemetry)
         self._admin = Admin(
             {"/ready": self._pages.ready, "/metrics": self._pages.metrics, "/config": self._pages.config},
-            {"/tap": partial(tapped, self._outlets)},
+            {"/tap": self._tapped},
         )
         self._tasks = Tasks()
-        self._access_log = AccessLog(self._outlets.log, self._telemetry)
+        self._reporting = Reporting(self._outlets, self._telemetry, self._spawn)
         self._drain_reports = DrainReports(self._telemetry, self._session.tell)
-        self._export: Export | None = None  # from the first snapshot on
         self._asked = 0  # how often we were told to stop
 
     async def run(self) -> None:
@@ -140,8 +160,23 @@ class Sidecar:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reopen_logs)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, self._replace)
 
+    def _pool(self) -> "WorkerPool | None":
+        """The workers, where the switch is spread over some."""
+        if self._config.workers == 1:
+            return None
+        from .workers import WorkerPool
+
+        switch = self._serving.switch
+        return switch if isinstance(switch, WorkerPool) else None
+
+    def _tapped(self, query: str) -> AbstractContextManager[Feed]:
+        pool = self._pool()
+        return tapped(self._outlets, query) if pool is None else pool.tapped(query)
+
     def _reopen_logs(self) -> None:
-        self._tasks.spawn(self._access_log.reopen(), "reopen the access log")
+        if (pool := self._pool()) is not None:
+            pool.reopen()
+        self._tasks.spawn(self._reporting.reopen(), "reopen the access log")
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """A part that serving depends on: when it fails, `run` raises its error."""
@@ -202,8 +237,8 @@ class Sidecar:
         if cached:
             await self._wait_then_serve(*cached, patience_s=CACHE_PATIENCE_S if fresh else 0.0)
         await self._serving.started.wait()
-        self._spawn(self._access_log.run(), "access log")
-        self._spawn(Observer(self._session, self._telemetry, self._outlets, self._rng).run(), "observation")
+        self._reporting.start()
+        self._spawn(Observer(self._session, self._telemetry, self._tapped, self._rng).run(), "observation")
         self._spawn(self._drain_reports.run(), "reports of a drain")
         address = admin_address or await self._open_admin()
         self._take_over()
@@ -248,7 +283,7 @@ class Sidecar:
             log.warning("serving the cached configuration", index=index)
             snapshot = compile_snapshot(resources, index)
             await self._serving.use_cached(snapshot)
-            await self._tell_of_requests(self._serving.snapshot or snapshot)
+            await self._report(self._serving.snapshot or snapshot)
             if not self._telemetry.deltas_applied:
                 self._telemetry.config_index = index
                 self._telemetry.config_version = version_of(resources)
@@ -267,23 +302,15 @@ class Sidecar:
 
     async def _take_snapshot(self, snapshot: Snapshot, resources: Resources) -> None:
         await self._serving.use_snapshot(snapshot)
-        await self._tell_of_requests(snapshot)
+        await self._report(snapshot)
         self._compare_signer()
         self._drain_reports.use(snapshot.draining)
         if self._writer:
             self._writer.config(resources, snapshot.index)
 
-    async def _tell_of_requests(self, snapshot: Snapshot) -> None:
-        """Spans and lines go where this configuration says."""
-        policy = snapshot.telemetry
-        await self._access_log.use(policy.access_log_path)
-        if self._export is None and policy.otlp_endpoint:
-            self._export = Export(
-                self._outlets.spans, self._telemetry, snapshot.identity.service, snapshot.instance_key
-            )
-            self._spawn(self._export.run(), "export of spans")
-        if self._export is not None:
-            self._export.use(policy.otlp_endpoint)
+    async def _report(self, snapshot: Snapshot) -> None:
+        if self._config.workers == 1:  # or workers do
+            await self._reporting.use(snapshot)
 
     def _take_svid(self, svid: Svid, save: bool = True) -> None:
         self._serving.use_svid(svid)
@@ -324,9 +351,7 @@ class Sidecar:
         if self._inheritance is not None:
             self._inheritance.close()
         await self._tasks.close()
-        await self._access_log.close()
-        if self._export is not None:
-            await self._export.close()
+        await self._reporting.close()
         await self._admin.close()
         await self._session.close()
         self._sockets.close()

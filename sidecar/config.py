@@ -8,6 +8,7 @@ from pathlib import Path
 from weft.errors import ConfigError
 
 PORT_MAX = 65535
+WORKERS_MAX = 64  # each is a process of some 50 MB; services that need more have more instances
 DRAIN_TIMEOUT_S_MAX = 3600.0  # what no stream ends within, none ends within a day
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]{1,253})):([0-9]{1,5})")
 
@@ -24,10 +25,15 @@ class SidecarConfig:
     ready_file: Path | None = None
     drain_timeout_s: float = 30.0
     takeover: bool = False
+    workers: int = 1
+    log_level: str = "info"  # of workers; our own is set already
+    log_format: str = "auto"
 
     def __post_init__(self) -> None:
         if not 0 <= self.drain_timeout_s <= DRAIN_TIMEOUT_S_MAX:
             raise ConfigError(f"--drain-timeout: give 0 to {DRAIN_TIMEOUT_S_MAX:.0f} seconds")
+        if not 1 <= self.workers <= WORKERS_MAX:
+            raise ConfigError(f"--workers: give 1 to {WORKERS_MAX}")
         if self.takeover and self.state_dir is None:
             raise ConfigError("--takeover: give the --state-dir of the sidecar to be replaced")
 

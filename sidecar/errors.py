@@ -4,6 +4,7 @@ WeftError
 ├── InvalidResource         expected: the registry sent what we cannot obey; the delta is refused
 ├── CredentialRejected      expected: the registry no longer knows our credential; we stop serving
 ├── RegistryUnreachable     expected: serving goes on with what is known
+├── WorkerLost              expected: a worker process is gone, or its supervisor; another is started
 ├── FetchFailed             expected: a document was not fetched; what is known of it stays in use
 ├── TapsFull                expected: as many taps are open as may be
 └── RequestRefused          expected: one request is answered by us; `respond.ANSWERS` says how
@@ -47,6 +48,10 @@ class CredentialRejected(UsageError):
 
 class RegistryUnreachable(Unavailable):
     """Expected. The registry did not answer; what is served already stays served."""
+
+
+class WorkerLost(Unavailable):
+    """Expected. The process at the other end of a channel is gone."""
 
 
 class FetchFailed(Unavailable):

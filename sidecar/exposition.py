@@ -1,7 +1,9 @@
 """The counters as Prometheus text, through prometheus_client's own renderer."""
 
+import os
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -21,6 +23,7 @@ from .telemetry import Call, Series, Telemetry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _CALL = Call._fields
+_PAGE_BYTES, _TICKS_PER_S = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 _BOUNDS = (*(repr(bound) for bound in BOUNDS_S), "+Inf")
 
 
@@ -43,6 +46,7 @@ class Exposition(Collector):
         yield from _pools(self._telemetry)
         yield from _events(self._telemetry)
         yield from _shell(self._telemetry)
+        yield from _workers(self._telemetry)
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -137,6 +141,29 @@ def _pools(telemetry: Telemetry) -> Iterator[Metric]:
     yield from counters.values()
     yield overflows
     yield from gauges.values()
+
+
+def _workers(telemetry: Telemetry) -> Iterator[Metric]:
+    """Of `--workers`: what the process_ metrics say of the supervisor, of each that serves."""
+    yield GaugeMetricFamily("weft_workers", "Worker processes there are.", value=len(telemetry.workers))
+    yield CounterMetricFamily(
+        "weft_worker_restarts", "Worker processes that ended and were replaced.",
+        value=telemetry.worker_restarts,
+    )  # fmt: skip
+    memory = GaugeMetricFamily(
+        "weft_worker_resident_memory_bytes", "Memory of a worker process.", labels=("worker",)
+    )
+    seconds = CounterMetricFamily(
+        "weft_worker_cpu_seconds", "Processor time of a worker process.", labels=("worker",)
+    )
+    for number, pid in sorted(telemetry.workers.items()):
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        memory.add_metric((str(number),), int(stat[21]) * _PAGE_BYTES)
+        seconds.add_metric((str(number),), (int(stat[11]) + int(stat[12])) / _TICKS_PER_S)
+    yield from (memory, seconds)
 
 
 def _shell(telemetry: Telemetry) -> Iterator[Metric]:

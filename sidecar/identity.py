@@ -8,7 +8,7 @@ import math
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import structlog
@@ -46,6 +46,7 @@ class TlsContexts:
     not_after: float
     verify: Callable[[Sequence[bytes]], SpiffeId]
     peer: Callable[[Sequence[bytes]], Peer]
+    svid: "Svid"  # that they were made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,18 @@ def read_answer(
     )
 
 
+def svid_of_pem(pem: bytes, now: float) -> Svid:
+    """What `chain_pem + key_pem` says; due for renewal at `now`. Raises ValueError, RegistryUnreachable."""
+    chain = [
+        certificate.public_bytes(serialization.Encoding.DER)
+        for certificate in x509.load_pem_x509_certificates(pem)
+    ]
+    key = serialization.load_pem_private_key(pem[pem.index(b"-----BEGIN PRIVATE KEY-----") :], None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("its key is not an EC key")
+    return replace(read_answer(key, chain, received_at=now, draw=0.0), renew_at=now)
+
+
 def _signer(leaf: x509.Certificate) -> bytes:
     """Whose key signed it; b"" where it does not say."""
     try:
@@ -186,6 +199,7 @@ def tls_contexts(
         not_after=svid.not_after,
         verify=lambda chain_der: peer(chain_der).identity,
         peer=peer,
+        svid=svid,
     )
 
 

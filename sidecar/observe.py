@@ -14,10 +14,10 @@ from weft.pb.mesh.v1.observe_pb2 import Observation, ObservationRequest
 
 from .errors import RegistryUnreachable
 from .measure import Measure
-from .outlets import Outlets
 from .policy.renewal import backoff_s
 from .remote_taps import RemoteTaps
 from .session import Session
+from .tapping import OpenTap
 from .telemetry import Telemetry
 
 PERIOD_S = 1.0  # until the registry says another
@@ -32,17 +32,17 @@ Asked = Callable[[ObservationRequest], None]
 class Observer:
     """Tells one registry at a time, the one that the configuration comes from."""
 
-    def __init__(self, session: Session, telemetry: Telemetry, outlets: Outlets, rng: random.Random) -> None:
+    def __init__(self, session: Session, telemetry: Telemetry, open_tap: OpenTap, rng: random.Random) -> None:
         self._session = session
         self._telemetry = telemetry
-        self._outlets = outlets
+        self._open_tap = open_tap
         self._rng = rng
         self._failures = 0
 
     async def run(self) -> None:
         """Connects again for ever. Raises CredentialRejected."""
         while True:
-            stream = _Stream(self._telemetry, self._outlets)
+            stream = _Stream(self._telemetry, self._open_tap)
             try:
                 await self._session.observe(stream.told(), self._answered(stream))
             except RegistryUnreachable as error:
@@ -65,9 +65,9 @@ class Observer:
 class _Stream:
     """What goes to the registry while one stream lasts, and what it asks."""
 
-    def __init__(self, telemetry: Telemetry, outlets: Outlets) -> None:
+    def __init__(self, telemetry: Telemetry, open_tap: OpenTap) -> None:
         self._waiting: asyncio.Queue[Observation] = asyncio.Queue(WAITING_MAX)
-        self._taps = RemoteTaps(outlets, self._waiting.put)
+        self._taps = RemoteTaps(open_tap, self._waiting.put)
         self._tasks = Tasks()
         self._period_s = PERIOD_S
         self._tasks.spawn(self._measure(Measure(telemetry)), "measurements")

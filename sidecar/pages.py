@@ -9,7 +9,7 @@ from typing import Any
 
 from .admin import Page, json_page
 from .exposition import CONTENT_TYPE, Exposition
-from .serving import Serving
+from .serving import Serving, status_of
 from .snapshot import Snapshot, Target, Upstream
 from .telemetry import Telemetry
 
@@ -31,10 +31,12 @@ class Pages:
         status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
         return json_page({"ready": not missing, "reason": missing, "instance": self._instance_key}, status)
 
-    def metrics(self) -> Page:
+    async def metrics(self) -> Page:
+        if self._serving.switch is not None:
+            await self._serving.switch.refresh()
         return Page(HTTPStatus.OK, CONTENT_TYPE, self._exposition.render())
 
-    def config(self) -> Page:
+    async def config(self) -> Page:
         serving = self._serving
         return json_page(
             {
@@ -43,7 +45,7 @@ class Pages:
                 "version": self._telemetry.config_version,
                 "certificate": _certificate(serving),
                 "snapshot": _snapshot(serving.snapshot) if serving.snapshot else None,
-                "switch": serving.switch.status() if serving.switch else None,
+                "switch": await status_of(serving.switch) if serving.switch else None,
             }
         )
 

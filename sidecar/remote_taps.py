@@ -6,12 +6,10 @@ from collections.abc import Awaitable, Callable
 from weft.aio import Tasks
 from weft.errors import WeftError
 from weft.pb.mesh.v1.observe_pb2 import Observation, Tapped
-from weft.tap_query import parse_tap
 
-from .outlets import Outlets
-from .tap import Tap
-from .tapping import told_as
+from .tapping import Feed, OpenTap
 
+WAIT_S = 60.0  # for requests; then it waits again
 BATCH_MAX = 50  # requests of one message: 100 KiB or so
 
 Send = Callable[[Observation], Awaitable[None]]
@@ -21,8 +19,8 @@ Send = Callable[[Observation], Awaitable[None]]
 class RemoteTaps:
     """Of one stream: all end with it."""
 
-    def __init__(self, outlets: Outlets, send: Send) -> None:
-        self._outlets = outlets
+    def __init__(self, open_tap: OpenTap, send: Send) -> None:
+        self._open_tap = open_tap
         self._send = send
         self._tasks = Tasks()
         self._open: dict[int, asyncio.Task[None]] = {}
@@ -40,10 +38,9 @@ class RemoteTaps:
 
     async def _tap(self, number: int, query: str) -> None:
         try:
-            asked = parse_tap(query)
-            with self._outlets.tapped(asked.filter, asked.rate) as tap:
-                async with asyncio.timeout(asked.seconds):
-                    await self._tell(number, tap)
+            with self._open_tap(query) as feed:
+                async with asyncio.timeout(feed.seconds):
+                    await self._tell(number, feed)
         except TimeoutError:
             pass
         except WeftError as error:
@@ -51,10 +48,9 @@ class RemoteTaps:
         finally:
             self._open.pop(number, None)
 
-    async def _tell(self, number: int, tap: Tap) -> None:
+    async def _tell(self, number: int, feed: Feed) -> None:
         while True:
-            told = [await tap.queue.get()]
-            told += tap.waiting(BATCH_MAX - 1)
-            lost, tap.lost = tap.lost, 0
-            requests = [told_as(ended) for ended in told]
-            await self._send(Observation(tapped=Tapped(id=number, requests=requests, lost=lost)))
+            requests = (await feed.next(WAIT_S)).splitlines()
+            for at in range(0, len(requests), BATCH_MAX):
+                some = requests[at : at + BATCH_MAX]
+                await self._send(Observation(tapped=Tapped(id=number, requests=some, lost=feed.lost())))

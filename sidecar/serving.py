@@ -1,7 +1,7 @@
 """What is served now: one certificate, one snapshot, one switch, brought together and kept in step."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from weft.clock import Clock
@@ -28,7 +28,16 @@ class Switch(Protocol):
 
     def trouble(self) -> str: ...
 
-    def status(self) -> dict[str, Any]: ...
+    def status(self) -> dict[str, Any] | Awaitable[dict[str, Any]]: ...
+
+    async def refresh(self) -> None:
+        """The counters of its telemetry are as of now."""
+
+
+async def status_of(switch: Switch) -> dict[str, Any]:
+    """For people."""
+    said = switch.status()
+    return await said if isinstance(said, Awaitable) else said
 
 
 MakeSwitch = Callable[[Snapshot, TlsContexts, Telemetry, Outlets, Binder], Switch]

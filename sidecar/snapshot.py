@@ -8,6 +8,7 @@ by identity: whatever was memoised against another snapshot is void.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from weft.pb.mesh.v1 import mesh_pb2
 from weft.spiffe import SpiffeId
 
 from .admission import Admission, Permission, Requirement
@@ -136,4 +137,6 @@ class Snapshot:
     locality: Locality = NOWHERE  # of this instance
     header_list_max: int = HEADER_LIST_BYTES_MAX  # of a request, as RFC 9113 counts it
     egress: Egress | None = None  # None: there is no forward proxy
+    # What it was compiled from, by name: for those who compile it once more.
+    source: Mapping[str, mesh_pb2.Resource] = field(default_factory=dict, compare=False, repr=False)
     draining: bool = False  # the registry takes this instance out, and wants to hear what is open

@@ -19,6 +19,9 @@ from .traffic import Address
 BACKLOG = 1024  # connections that wait to be accepted; a herd of callers reconnecting fits
 
 
+UNIX = "unix:"  # as an Address of a path begins
+
+
 class Binder(Protocol):
     """Where listeners have their sockets from."""
 
@@ -53,11 +56,16 @@ class Sockets:
         return bound
 
     def release(self, address: Address) -> None:
-        for held in self._held.pop(str(address), ()):
-            held.close()
-            if address.path and not self._handed_over:
-                with contextlib.suppress(OSError):
-                    Path(address.path).unlink()
+        self.release_named(str(address))
+
+    def release_named(self, name: str) -> None:
+        """As `release`, by the address as text."""
+        held = self._held.pop(name, [])
+        for one in held:
+            one.close()
+        if held and name.startswith(UNIX) and not self._handed_over:
+            with contextlib.suppress(OSError):
+                Path(name.removeprefix(UNIX)).unlink()
 
     def __iter__(self) -> Iterator[tuple[str, socket.socket]]:
         for name, held in self._held.items():

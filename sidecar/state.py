@@ -7,13 +7,9 @@ configuration applied) and `svid.pem` (certificate chain and key).
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.message import DecodeError
 
 from weft.errors import ConfigError, DataDirProblem, EnvironmentProblem
@@ -22,7 +18,7 @@ from weft.limits import CONFIG_MESSAGE_BYTES_MAX
 from weft.pb.mesh.v1 import mesh_pb2
 
 from .errors import RegistryUnreachable
-from .identity import Svid, read_answer
+from .identity import Svid, svid_of_pem
 
 MAGIC = b"weft sidecar state "
 VERSION = b"1"
@@ -71,7 +67,7 @@ class StateDir:
         if not self._svid.exists():
             return None
         try:
-            svid = _read_svid(_read(self._svid, "cached certificate"), now)
+            svid = svid_of_pem(_read(self._svid, "cached certificate"), now)
         except (ValueError, RegistryUnreachable) as error:
             log.warning("cached certificate ignored", error=str(error))
             return None
@@ -109,17 +105,6 @@ def _read(path: Path, what: str) -> bytes:
         return read_private(path, what, CONFIG_MESSAGE_BYTES_MAX)
     except ConfigError as error:
         raise DataDirProblem(str(error)) from error
-
-
-def _read_svid(pem: bytes, now: float) -> Svid:
-    chain = [
-        certificate.public_bytes(serialization.Encoding.DER)
-        for certificate in x509.load_pem_x509_certificates(pem)
-    ]
-    key = serialization.load_pem_private_key(pem[pem.index(b"-----BEGIN PRIVATE KEY-----") :], None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError("its key is not an EC key")
-    return replace(read_answer(key, chain, received_at=now, draw=0.0), renew_at=now)
 
 
 class StateWriter:

@@ -39,13 +39,13 @@ class Successor:
             log.error("the successor cannot be started; we go on", error=str(error))
             return
         log.info("a successor is started", pid=process.pid)
-        await _ended(process.pid)
+        await ended(process.pid)
         log.error("the successor ended; we go on", exit_code=process.poll())
         self._process = None
 
 
-async def _ended(pid: int) -> None:
-    """Not by a thread that waits: it would keep us from ending before our successor does."""
+async def ended(pid: int) -> None:
+    """Waits for the end of a child. Not by a thread: it would keep us from ending before our successor."""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     descriptor = os.pidfd_open(pid)
     loop.add_reader(descriptor, over.set)

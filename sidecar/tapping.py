@@ -4,8 +4,9 @@ Its query is that of `weft.tap_query`.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 import orjson
 
@@ -16,8 +17,25 @@ from .outlets import Outlets
 from .tap import Tap
 
 
-class Feed:
-    """What one reader of `/tap` gets. `seconds` is how long."""
+class Feed(Protocol):
+    """What one reader of a tap gets. `seconds` is how long."""
+
+    content_type: str
+    seconds: float
+
+    async def next(self, wait_s: float) -> bytes:
+        """The lines that wait; b"" where none came in `wait_s`."""
+
+    def lost(self) -> int:
+        """Requests that were asked for and not told, since this was asked last."""
+
+
+OpenTap = Callable[[str], AbstractContextManager[Feed]]
+"""A feed of what a query asks for. Raises InvalidTapQuery, TapsFull."""
+
+
+class TapFeed:
+    """Of a tap in this process."""
 
     content_type = "application/x-ndjson"
 
@@ -26,7 +44,6 @@ class Feed:
         self.seconds = seconds
 
     async def next(self, wait_s: float) -> bytes:
-        """The lines that wait; b"" where none came in `wait_s`."""
         try:
             async with asyncio.timeout(wait_s):
                 told = [await self._tap.queue.get()]
@@ -34,6 +51,10 @@ class Feed:
             return b""
         told += self._tap.waiting()
         return b"".join([told_as(ended) + b"\n" for ended in told])
+
+    def lost(self) -> int:
+        lost, self._tap.lost = self._tap.lost, 0
+        return lost
 
 
 def told_as(ended: EndedCall) -> bytes:
@@ -43,7 +64,7 @@ def told_as(ended: EndedCall) -> bytes:
 
 @contextmanager
 def tapped(outlets: Outlets, query: str) -> Iterator[Feed]:
-    """A feed of what `query` asks for. Raises InvalidTapQuery, TapsFull."""
+    """As OpenTap, of a process that serves."""
     asked = parse_tap(query)
     with outlets.tapped(asked.filter, asked.rate) as tap:
-        yield Feed(tap, asked.seconds)
+        yield TapFeed(tap, asked.seconds)

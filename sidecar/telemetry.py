@@ -155,6 +155,8 @@ class Telemetry:
         self.deltas_applied = 0
         self.deltas_refused = 0
         self.registry_connected = False
+        self.workers: dict[int, int] = {}  # process ids by number, where the switch is spread over processes
+        self.worker_restarts = 0
 
     def series(
         self, direction: Direction, source: str, destination: str, route: str = "", target: str = ""

@@ -73,6 +73,7 @@ def compile_snapshot(resources: Mapping[str, mesh_pb2.Resource], index: int) -> 
         signing_key_id=signing_key_id(sorted_out["bundle"][identity.trust_domain].bundle),
         locality=locality_of(proxy.locality),
         header_list_max=header_list_max_of(proxy),
+        source=resources,
         egress=egress,
         draining=proxy.draining,
     )

@@ -14,7 +14,7 @@ from weft.errors import WeftError
 
 from .. import errors
 from ..h2.connection import Connection
-from ..h2.outbox import Outbox
+from ..h2.outbox import HELD_BYTES_MAX, Outbox
 from ..h2.settings import STREAMS_MAX
 from ..identity import TlsContexts
 from ..key_sets import KeySets
@@ -65,7 +65,9 @@ class Engine:
         rng: random.Random,
         outlets: Outlets | None = None,
         binder: Binder | None = None,
+        held_max: int = HELD_BYTES_MAX,
     ) -> None:
+        """`held_max` is octets that wait for flow control in this process."""
         self.snapshot = snapshot
         self._tls = tls
         self.telemetry = telemetry
@@ -74,7 +76,7 @@ class Engine:
         self.outlets = outlets or Outlets(telemetry, clock)
         self.outlets.changed = self._observe
         self._tasks = Tasks()
-        self.outbox = Outbox(clock.monotonic, asyncio.get_running_loop().call_soon)
+        self.outbox = Outbox(clock.monotonic, asyncio.get_running_loop().call_soon, held_max)
         self.outbox.relieve = self._relieve
         self.apps = App(self._app_pool)
         self.app = self.apps.http2
@@ -439,6 +441,9 @@ class Engine:
     def trouble(self) -> str:
         """Why callers should go elsewhere; "" where they need not."""
         return self._app_health.trouble
+
+    async def refresh(self) -> None:
+        """They always are."""
 
     def status(self) -> dict[str, object]:
         """For people and for /config: no secrets."""

@@ -67,6 +67,9 @@ class RecordedSwitch:
     def trouble(self) -> str:
         return self.ailing
 
+    async def refresh(self) -> None:
+        self.told.append("refresh")
+
     def status(self) -> dict[str, Any]:
         return {"told": list(self.told)}
 

@@ -4,6 +4,7 @@ import random
 from bisect import bisect_left
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -11,6 +12,7 @@ from sidecar.errors import CredentialRejected
 from sidecar.observe import Observer
 from sidecar.outlets import Outlets
 from sidecar.session import Session
+from sidecar.tapping import tapped
 from sidecar.telemetry import OUTCOME, Direction, Telemetry
 from tests.support.fake_registry import FakeRegistry
 from tests.support.waiting import until
@@ -25,7 +27,9 @@ class Running:
         self.telemetry = Telemetry()
         self.outlets = Outlets(self.telemetry, SystemClock())
         self.session = Session(registry.credential)
-        self.observer = Observer(self.session, self.telemetry, self.outlets, random.Random(1))
+        self.observer = Observer(
+            self.session, self.telemetry, partial(tapped, self.outlets), random.Random(1)
+        )
 
     def call(self) -> None:
         series = self.telemetry.series(Direction.OUTBOUND, "web", "orders")

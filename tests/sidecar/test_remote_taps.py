@@ -4,10 +4,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from sidecar.outlets import TAPS_MAX, Outlets
 from sidecar.remote_taps import BATCH_MAX, RemoteTaps
 from sidecar.tap import QUEUE_MAX
+from sidecar.tapping import tapped
 from sidecar.telemetry import Telemetry
 from tests.support.otlp import ended
 from tests.support.waiting import until
@@ -23,7 +25,7 @@ class Stream:
         self.takes = asyncio.Event()
         self.takes.set()
         self.outlets = Outlets(Telemetry(), SystemClock())
-        self.taps = RemoteTaps(self.outlets, self.send)
+        self.taps = RemoteTaps(partial(tapped, self.outlets), self.send)
 
     async def send(self, observation: Observation) -> None:
         await self.takes.wait()

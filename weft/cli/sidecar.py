@@ -55,6 +55,15 @@ option is also read from the environment: WEFT_CREDENTIAL, WEFT_REGISTRY, and so
     "sockets, and let it drain once this one serves. SIGUSR2 to a running sidecar starts its successor so.",
 )
 @click.option(
+    "--workers",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that carry calls, one for each processor that they may keep busy. Rate limits and "
+    "circuit breakers are divided among them.",
+)
+@click.option(
     "--drain-timeout",
     type=float,
     default=30.0,
@@ -87,6 +96,7 @@ def command(
     admin_address: str,
     state_dir: Path | None,
     takeover: bool,
+    workers: int,
     drain_timeout: float,
     ready_file: Path | None,
     log_level: str,
@@ -109,6 +119,9 @@ def command(
         admin_port=admin_port,
         state_dir=state_dir,
         takeover=takeover,
+        workers=workers,
+        log_level=log_level,
+        log_format=log_format,
         ready_file=ready_file,
         drain_timeout_s=drain_timeout,
     )
