@@ -15,6 +15,8 @@ TAKEN = frozenset(
         *("acl.default_policy", "acl.enabled", TOKEN, "addresses.http", "bind_addr", "bootstrap"),
         *("bootstrap_expect", "client_addr", "data_dir", "datacenter", "enable_script_checks"),
         "enable_local_script_checks",
+        *("limits.http_max_conns_per_client", "limits.request_limits.mode"),
+        *("limits.request_limits.read_rate", "limits.request_limits.write_rate"),
         *("log_level", "node_name", "pid_file"),
         *("ports.dns", "ports.grpc", "ports.grpc_tls", "ports.http", "primary_datacenter", "server"),
     )

@@ -11,6 +11,8 @@ from weft.hcl import Value
 from ..consul_keys import TOKEN
 
 _LEVELS = {"trace": "debug", "debug": "debug", "info": "info", "warn": "warning", "err": "error"}
+_MODES = ("disabled", "permissive", "enforcing")
+_RATE_MAX = 1e9
 _UNSPECIFIED = ("0.0.0.0", "::")
 
 
@@ -93,7 +95,7 @@ def launch(config: Mapping[str, Value], *, dev: bool) -> Launch:
         arguments += ["--" + key.replace("_", "-")] if _flag(config, key) else []
     level = _text(config, "log_level").lower()
     arguments += ["--log-level", _LEVELS.get(level, "warning")]
-    return Launch(arguments + _acl(config), _text(config, TOKEN), _text(config, "pid_file"))
+    return Launch(arguments + _limits(config) + _acl(config), _text(config, TOKEN), _text(config, "pid_file"))
 
 
 def _grpc(config: Mapping[str, Value], dev: bool) -> int:
@@ -101,6 +103,25 @@ def _grpc(config: Mapping[str, Value], dev: bool) -> int:
     default = 8502 if dev else 0
     port = _number(config, "ports.grpc_tls", -1)
     return max(0, port if port > 0 else _number(config, "ports.grpc", default))
+
+
+def _limits(config: Mapping[str, Value]) -> list[str]:
+    """Consul's -1 is no limit. Raises CannotDo."""
+    arguments = []
+    if mode := _text(config, "limits.request_limits.mode"):
+        if mode not in _MODES:
+            raise CannotDo(f"limits.request_limits.mode {mode[:50]!r}: use {', '.join(_MODES)}")
+        arguments += ["--request-limits-mode", mode]
+    for name in ("read_rate", "write_rate"):
+        rate = config.get(f"limits.request_limits.{name}")
+        if rate is None or rate == -1:
+            continue
+        if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 <= rate <= _RATE_MAX:
+            raise CannotDo(f"limits.request_limits.{name} must be a number of requests a second")
+        arguments += [f"--request-limits-{name.replace('_', '-')}", str(rate)]
+    if most := _number(config, "limits.http_max_conns_per_client", 0):
+        arguments += ["--http-max-conns-per-client", str(most)]
+    return arguments
 
 
 def _acl(config: Mapping[str, Value]) -> list[str]:

@@ -16,6 +16,7 @@ import pytest
 from registry.compat.arguments import CannotDo, launch, overlaid, parser
 from registry.consul_keys import TOKEN, UnknownKey, flatten, sorted_out
 from tests.support.processes import Child, Processes, free_port, wait_for_port
+from weft.cli import dev
 
 MANAGEMENT = "6d1f0f60-8a5c-4a3b-9d0b-0c1de5a1f0aa"
 
@@ -62,6 +63,19 @@ def test_what_a_go_harness_writes_is_understood() -> None:
     assert MANAGEMENT not in plan.arguments
 
 
+def test_limits_are_taken_by_consuls_names() -> None:
+    rates = {"mode": "enforcing", "read_rate": 200.5, "write_rate": -1}
+    written: Any = {"limits": {"http_max_conns_per_client": 100, "request_limits": rates, "rpc_rate": 5}}
+    taken, without_effect = sorted_out(flatten(written), "x.json")
+    assert without_effect == ["limits.rpc_rate"]
+    arguments = launch(taken, dev=True).arguments
+    assert option(arguments, "--request-limits-mode") == "enforcing"
+    assert option(arguments, "--request-limits-read-rate") == "200.5"
+    assert option(arguments, "--http-max-conns-per-client") == "100"
+    assert "--request-limits-write-rate" not in arguments  # Consul's -1 is no limit
+    dev.command.make_context("dev", arguments[1:])
+
+
 def test_what_nobody_knows_is_refused_in_one_line() -> None:
     with pytest.raises(UnknownKey, match=r"^f.json: invalid config keys acl.colour, flavour$"):
         sorted_out(flatten({"acl": {"colour": 1}, "flavour": 2, "node_name": "x"}), "f.json")
@@ -77,6 +91,8 @@ def test_what_nobody_knows_is_refused_in_one_line() -> None:
         ({"node_name": 7}, "must be a string"),
         ({"acl.enabled": "yes"}, "must be true or false"),
         ({"acl.enabled": True, "acl.default_policy": "x"}, "use allow or deny"),
+        ({"limits.request_limits.mode": "x"}, "use disabled, permissive, enforcing"),
+        ({"limits.request_limits.read_rate": "many"}, "requests a second"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(config: Any, message: str) -> None:
