@@ -12,9 +12,19 @@ from . import (
     mesh_proxies,
     mesh_view,
     tap,
+    topology,
     usage,
 )
-from .permission import INSIDE, KEYRING_READ, KEYRING_WRITE, MESH_READ, OPERATOR_READ, SERVICE_WRITE, SIEVED
+from .permission import (
+    INSIDE,
+    KEYRING_READ,
+    KEYRING_WRITE,
+    MESH_READ,
+    OPERATOR_READ,
+    SERVICE_READ,
+    SERVICE_WRITE,
+    SIEVED,
+)
 from .route import Route, ask, at_leader, by, read, secret, write
 
 _KEYRING = "/v1/operator/keyring"
@@ -33,6 +43,7 @@ ROUTES: tuple[Route, ...] = (
     read("/v1/exported-services", exports.exported, MESH_READ),
     by(rows.HEALTH_ENTRY, read("/v1/health/ingress/:service", gateways.ingress, SIEVED)),
     read("/v1/imported-services", exports.imported, MESH_READ),
+    read("/v1/internal/ui/service-topology/:service", topology.get, SERVICE_READ),
     at_leader(ask("/v1/mesh/canaries", canary.list_all, SIEVED)),
     write("PUT", "/v1/mesh/canary/abort/:service", canary.abort, SERVICE_WRITE),
     write("PUT", "/v1/mesh/canary/pause/:service", canary.pause, SERVICE_WRITE),

@@ -69,6 +69,7 @@ _OWN: dict[str, dict[str, Json]] = {
         **dict.fromkeys(("recurse", "raw", "keys", "separator", "acquire", "release"), _TEXT),
         **dict.fromkeys(("cas", "flags"), _NUMBER),
     },
+    "/v1/internal/ui/service-topology/:service": {"kind": _TEXT},
     "/v1/mesh/canaries": {"service": _TEXT},
     "/v1/mesh/proxies": {"service": _TEXT, "state": _TEXT},
     "/v1/mesh/graph": {"window": _TEXT, "service": _TEXT},
