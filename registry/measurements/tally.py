@@ -2,12 +2,14 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from operator import add
 from typing import NamedTuple, Self
 
 from weft.grpc_status import FAILED
 from weft.histogram import BOUNDS_S, quantile_s
 
 BUCKETS = len(BOUNDS_S) + 1
+_ZEROES = (0,) * BUCKETS
 
 NO_GRPC_STATUS = -1
 NO_STATUS_CLASS, SERVER_ERRORS = 0, 5
@@ -49,14 +51,14 @@ class Tally:
         """`injected` of the failed were made to fail, by an experiment."""
         self.ended = ended
         self.failed = failed
-        self.buckets = [*buckets, *(0 for _ in range(BUCKETS - len(buckets)))]
+        self.buckets = [*buckets, *_ZEROES[len(buckets) :]]
         self.sum_s = sum_s
         self.injected = injected
 
     def add(self, other: "Tally") -> None:
         self.ended += other.ended
         self.failed += other.failed
-        self.buckets = [here + there for here, there in zip(self.buckets, other.buckets, strict=True)]
+        self.buckets = list(map(add, self.buckets, other.buckets))
         self.sum_s += other.sum_s
         self.injected += other.injected
 

@@ -56,13 +56,18 @@ class Canaries:
         """For ever."""
         while True:
             await asyncio.sleep(LOOK_S)
-            rows = active(self._log.view()) if self._log.status().is_leader else ()
-            self._follow(rows)
-            for row, canary in rows:
-                try:
-                    await self._look(row, canary)
-                except WeftError as error:
-                    log.warning("a canary is looked at again", service=row.name, reason=str(error))
+            await self.turn()
+
+    async def turn(self) -> None:
+        """Looks at each that is under way. Where another server leads, nothing is done, and what was
+        measured is forgotten."""
+        rows = active(self._log.view()) if self._log.status().is_leader else ()
+        self._follow(rows)
+        for row, canary in rows:
+            try:
+                await self._look(row, canary)
+            except WeftError as error:
+                log.warning("a canary is looked at again", service=row.name, reason=str(error))
 
     def _follow(self, rows: "tuple[tuple[ConfigEntry, ServiceCanary], ...]") -> None:
         """Measures from now on what is not measured yet, and what has moved no longer as it was."""

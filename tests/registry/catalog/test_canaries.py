@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registry.canary import move as moves
 from registry.canary.decide import Act, Decision
@@ -229,3 +231,78 @@ def test_a_snapshot_holds_it_whole() -> None:
     step(world, ADVANCE)
     restored = snapshot.decode(snapshot.encode(world.state))
     assert restored.config_entry(KIND, "a").rows == row(world)
+
+
+OPERATIONS = (
+    "advance",
+    "finish",
+    "roll back",
+    "abort",
+    "pause",
+    "resume",
+    "promote",
+    "edit",
+    "limits",
+    "start",
+)
+
+
+class Story:
+    """What a leader, operators and somebody who edits do to one canary, as far as each may."""
+
+    def __init__(self) -> None:
+        self.world = started(V1)
+        self.written = dict(V1)  # the splitter as the last person wrote it
+
+    def do(self, operation: str) -> None:
+        try:
+            self._do(operation)
+        except InvalidCommand:  # not from where it stands now
+            pass
+        except Conflict:
+            pass
+
+    def _do(self, operation: str) -> None:
+        world = self.world
+        now, routing = canary(world), canaries.routing_of(world.state, "a")
+        if operation == "edit":
+            side = "v2" if self.written["Splits"] == V1["Splits"] else "v1"
+            self.written = {**V1, "Splits": [{"Weight": 100, "ServiceSubset": side}]}
+            put(world, self.written)
+        elif operation in ("limits", "start"):
+            put(world, CANARY | {"MinRequests": 7})
+        elif operation == "promote":
+            do(world, moves.promoted(now, "", NOW, *routing))
+        elif operation in ("abort", "pause", "resume"):
+            act = {"abort": moves.aborted, "pause": moves.paused, "resume": moves.resumed}[operation]
+            do(world, act(now, "", NOW))
+        elif now.state.phase == "running":
+            self._as_the_leader(operation, now)
+
+    def _as_the_leader(self, operation: str, now: ServiceCanary) -> None:
+        """Never past the last step, and to the end only from there."""
+        left = len(now.steps) - now.state.step
+        if (operation == "advance" and left) or (operation == "finish" and not left):
+            step(self.world, Decision(Act.ADVANCE if left else Act.FINISH, "good"))
+        elif operation == "roll back":
+            step(self.world, ROLL_BACK)
+
+
+@given(st.lists(st.sampled_from(OPERATIONS), max_size=30))
+def test_whatever_happens_the_splitter_is_a_person_s_or_the_canary_s(operations: list[str]) -> None:
+    """Between edits it is what the canary says, and as it was written once a canary was taken back."""
+    story = Story()
+    for operation in operations:
+        story.do(operation)
+        state, found = canary(story.world).state, weights(story.world)
+        row_now = story.world.state.config_entry("service-splitter", "a").rows
+        assert row_now is not None and found is not None
+        ours = row_now.indexes.modify == state.splitter_index
+        by_person = row_now.body == encoded(entry_of(story.written))
+        assert ours or by_person, (operation, found)
+        if ours and not by_person:
+            assert found["v2"] == canary(story.world).weight
+        if ours and state.phase in ("rolled-back", "aborted"):
+            assert by_person, "it is as it was"
+    restored = snapshot.decode(snapshot.encode(story.world.state))
+    assert restored.config_entry(KIND, "a").rows == row(story.world)
