@@ -19,7 +19,7 @@ SERVERS = 3
 _HOST = "127.0.0.1"
 _WEFT = (sys.executable, "-m", "weft")  # from this checkout, whether installed or not
 _READY_S = 60.0
-_PORTS = ("server", "http", "https", "grpc")
+_PORTS = ("server", "http", "https", "grpc", "agent")
 
 
 def weft(stack: ExitStack, directory: Path) -> tuple[list[Child], dict[str, Any]]:
