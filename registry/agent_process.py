@@ -33,6 +33,7 @@ from .catalog.model import Node
 from .client_agent.cache import Cache
 from .client_agent.cached_reads import CachedReads
 from .client_agent.callers import DownPolicy, RemoteCallers
+from .client_agent.dns import RemoteAnswers, RemoteDesk
 from .client_agent.fleet import Fleet
 from .client_agent.forward import Forwarder
 from .client_agent.home import Home
@@ -43,6 +44,9 @@ from .client_agent.servers import Servers, Trust
 from .client_agent.store import Store
 from .client_agent.sync import Pace, Sync
 from .client_agent.tokens import KeptTokens
+from .dns.recursor import Recursors
+from .dns.server import DnsServer
+from .dns.settings import DnsSettings
 from .machine import join, machine_name, port_free
 from .membership.entry import enter
 from .membership.files import Membership, MembershipFiles
@@ -61,7 +65,9 @@ class AgentSettings:
     datacenter: str
     node_name: str  # "" takes the machine's
     advertise: str  # where others reach this machine; "" is what it uses towards the servers
+    client_address: str  # where DNS is listened to
     http_port: int
+    dns: DnsSettings | None  # None: DNS is not answered; what instances are told is the servers' choice
     sync_interval_s: float
     scripts: ScriptPolicy = ScriptPolicy.OFF  # whether checks may run programs on this machine
     definitions: DefinitionPaths = NO_DEFINITIONS  # services and checks of this machine
@@ -82,6 +88,7 @@ class AgentProcess:
         self.definitions: DefinitionFiles
         self._callers: RemoteCallers
         self.http = ""  # host:port
+        self.dns = ""
         self._clock = SystemClock()
         self._draw = random.SystemRandom().random
         self._closers: list[Callable[[], object]] = []
@@ -205,6 +212,16 @@ class AgentProcess:
         api = Api(parts, LOCAL_ROUTES, forwarder.handle)
         self._closers.append(api.close)
         self.http = join(LOOPBACK, await api.start(LOOPBACK, self.settings.http_port))
+        if dns := self.settings.dns:
+            await self._answer_dns(dns, lambda: tokens.of("dns") or dns.token or tokens.of("default"))
+
+    async def _answer_dns(self, settings: DnsSettings, token: Callable[[], str]) -> None:
+        recursors = Recursors(settings.recursors, os.urandom) if settings.recursors else None
+        answers = RemoteAnswers(self.servers, token, recursors, self._clock.monotonic)
+        server = DnsServer(RemoteDesk(), answers, self._clock.monotonic)
+        self._closers.append(server.close)
+        host = self.settings.client_address
+        self.dns = join(host, await server.start(host, settings.port))
 
     async def reload(self) -> None:
         """As `PUT /v1/agent/reload`. Raises what DefinitionFiles.reload raises."""
@@ -217,7 +234,7 @@ class AgentProcess:
 
     def told(self) -> dict[str, str]:
         """Where it listens, for the ready file."""
-        return {"http": self.http, "node": self.node.name, "node_id": self.node.id}
+        return {"http": self.http, "dns": self.dns, "node": self.node.name, "node_id": self.node.id}
 
     async def close(self) -> None:
         """Stops telling servers, stops listening. What is registered stays: a restart is no departure."""

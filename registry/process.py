@@ -9,6 +9,7 @@ import os
 import random
 import uuid
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Self
 
 import structlog
@@ -35,6 +36,7 @@ from .data_keys import Keys, cluster_keys, file_keys, memory_keys
 from .dns.desk import Desk
 from .dns.recursor import Recursors
 from .dns.server import DnsServer
+from .dns.settings import NO_DNS, DnsSettings
 from .errors import Conflict, NotReady
 from .identity.admission import Admission, caller_of
 from .identity.credentials import Credentials
@@ -46,7 +48,7 @@ from .identity.service_leaves import ServiceLeaves
 from .identity.signing_key import SigningKey
 from .limits.guard import Limits
 from .log_engine import open_log
-from .machine import LOOPBACK, join, machine_name, port_free
+from .machine import LOOPBACK, join, port_free
 from .mesh.compile import ProxyCompiler, depends
 from .mesh.compile import Settings as CompileSettings
 from .operator.agents import ReportsToLeader
@@ -61,6 +63,7 @@ from .operator.proxies import Proxies
 from .operator.renewals import Renewals
 from .operator.servers import GRPC_META, grpc_addresses, registered
 from .operator.tapping import Tapping
+from .own_node import node_name, node_of
 from .replica.etcd.engine import EtcdLog
 from .replica.membership import Membership
 from .replica.peer_tls import server_name
@@ -131,7 +134,7 @@ class Registry:
         self.audit = open_audit(settings.audit, self._clock)
         self._closers.append(self.audit.close)
         _check_datacenter(settings, state)
-        self.node = _node_name(settings, state)
+        self.node = node_name(settings, state)
         keys = _keys(settings, state)
         self.identity = self._face(keys)
         signing = SigningKey(keys.operator)
@@ -143,7 +146,7 @@ class Registry:
             await _ensure_cluster(self._writer, settings.datacenter)
             await self.rotation.ensure(settings.leaf_ttl)
             keys.forget_adopted()
-        presence, runner = await self._serve(_node(self.node, settings, self.log), keys)
+        presence, runner = await self._serve(node_of(self.node, settings, self.log), keys)
         if settings.cluster is None:
             await presence.tell()
             await self.definitions.reload()
@@ -232,6 +235,7 @@ class Registry:
             joining=Joining(port.enroller, port.guide),
             definitions=self.definitions,
             limits=self.limits,
+            names=self._desk(replace(self.settings.dns or NO_DNS, recursors=()), draw),
         )
         await self._listen(parts)
         await self._answer_dns(draw)
@@ -298,11 +302,9 @@ class Registry:
             port = await api.start(cluster.client_address, cluster.https_port, tls)
             self.https = join(cluster.advertise, port)
 
-    async def _answer_dns(self, draw: Callable[[], float]) -> None:
-        settings, admission = self.settings.dns, self.admission
-        if settings is None:
-            return
-        desk = Desk(
+    def _desk(self, settings: DnsSettings, draw: Callable[[], float]) -> Desk:
+        admission = self.admission
+        return Desk(
             settings.choices,
             self.log.view,
             lambda state: caller_of(admission, state, settings.token),
@@ -311,6 +313,12 @@ class Registry:
             draw,
             recursion=bool(settings.recursors),
         )
+
+    async def _answer_dns(self, draw: Callable[[], float]) -> None:
+        settings = self.settings.dns
+        if settings is None:
+            return
+        desk = self._desk(settings, draw)
         server = DnsServer(
             desk, Recursors(settings.recursors, os.urandom), self._clock.monotonic, self.audit, self.limits
         )
@@ -464,33 +472,9 @@ def _check_datacenter(settings: Settings, state: State) -> None:
         )
 
 
-def _node_name(settings: Settings, state: State) -> str:
-    """The node that this process is. Raises ConfigError when the data directory is another's."""
-    if settings.cluster:
-        return settings.node_name or machine_name()
-    known = [row.name for row in state.list_nodes().rows]
-    if known and settings.node_name not in ("", known[0]):
-        raise ConfigError(
-            f"--node-name {settings.node_name}: the data directory is of node {known[0]}; "
-            "give that name, or another directory"
-        )
-    return known[0] if known else settings.node_name or machine_name()
-
-
 async def _ensure_cluster(writer: Writer, datacenter: str) -> None:
     """The cluster's name for ever: chosen at the first start."""
     if writer.view().cluster is None:
         cluster_id = str(uuid.UUID(bytes=os.urandom(16), version=4))
         cluster = Cluster(cluster_id, datacenter, f"{cluster_id}.consul")  # Consul's form of a trust domain
         await writer.propose(lambda stamp: commands.init_cluster(stamp, cluster))
-
-
-def _node(name: str, settings: Settings, replica: Replica | EtcdLog) -> Node:
-    """This machine. In a cluster its id is the server's: a new disk makes a new one."""
-    known = replica.view().nodes.get((name,))
-    node_id = known.id if known else str(uuid.UUID(bytes=os.urandom(16), version=4))
-    cluster = settings.cluster
-    host = cluster.advertise if cluster else LOOPBACK
-    names = ("lan", "wan") if ":" in host or cluster else ("lan", "lan_ipv4", "wan", "wan_ipv4")
-    tagged = dict.fromkeys(names, host)
-    return Node(name, host, settings.datacenter, replica.server_id if cluster else node_id, tagged)

@@ -17,6 +17,7 @@ from ..agent.writer import Entropy, Writer
 from ..audit.log import Audit, Unaudited
 from ..catalog.state import Read, State
 from ..catalog.watches import WatchKey
+from ..dns.desk import Desk
 from ..filter.expression import Row
 from ..identity.admission import Admission, AskedCallers, Callers
 from ..identity.agent_tokens import AgentTokens
@@ -92,6 +93,7 @@ class Parts:
     key_sets: KeySets = field(default_factory=lambda: KeySets(time.monotonic))  # of auth methods
     audit: Audit = field(default_factory=Unaudited)
     definitions: DefinitionFiles | None = None  # of this machine
+    names: Desk | None = None  # DNS on behalf of agents; as leaves
     limits: Limits = field(default_factory=lambda: Limits(LimitSettings(), time.monotonic))
 
     @property

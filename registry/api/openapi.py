@@ -65,6 +65,7 @@ _OWN: dict[str, dict[str, Json]] = {
     },
     "/v1/health/connect/:service": {**_SELECT, "passing": _BOOL},
     "/v1/health/service/:service": {**_SELECT, "passing": _BOOL},
+    "/v1/internal/dns": {"dns": _TEXT, "transport": {"type": "string", "enum": ["tcp", "udp"]}},
     "/v1/kv/:key": {
         **dict.fromkeys(("recurse", "raw", "keys", "separator", "acquire", "release"), _TEXT),
         **dict.fromkeys(("cas", "flags"), _NUMBER),

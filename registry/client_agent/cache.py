@@ -47,11 +47,12 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An answer with status 200."""
+    """An answer that may be given again; without asking for `fresh_s` seconds."""
 
     headers: Mapping[str, str]
     body: bytes
     at: float
+    fresh_s: float = 0.0
 
     def age_s(self, now: float) -> float:
         return max(0.0, now - self.at)

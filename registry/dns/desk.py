@@ -62,13 +62,16 @@ class Desk:
         self._draw = draw
         self._recursion = recursion
 
-    def take(self, wire: bytes, transport: Transport) -> bytes | Forward | Denial | None:
-        """The answer; or what to ask first; or None, which gets no answer."""
+    def take(
+        self, wire: bytes, transport: Transport, caller: Caller | None = None
+    ) -> bytes | Forward | Denial | None:
+        """The answer; or what to ask first; or None, which gets no answer. `caller` is who asks, where the
+        question came with a token of its own."""
         query = read(wire, transport)
         if not isinstance(query, Query):
             return query
         try:
-            reply = self._reply(query)
+            reply = self._reply(query, caller)
         except TokenUnknown as error:
             answer = write(query, Reply(REFUSED, is_ours=False), recursion=self._recursion)
             return Denial(query.question, str(error), answer)
@@ -76,13 +79,13 @@ class Desk:
             return Forward(query, question, reply)
         return write(query, reply, recursion=self._recursion)
 
-    def _reply(self, query: Query) -> Reply:
+    def _reply(self, query: Query, caller: Caller | None) -> Reply:
         """Raises TokenUnknown."""
         state = self._view()
         return self._catalog.answer(
             Asking(
                 state,
-                self._caller(state),
+                caller or self._caller(state),
                 query.question,
                 self._wall(),
                 self._draw,

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 import structlog
 from dns.rcode import SERVFAIL
@@ -22,9 +22,8 @@ from ..limits.requests import Kind as RequestKind
 from ..limits.settings import LimitSettings
 from ..limits.source import source_of
 from . import limits
-from .desk import Denial, Desk, Forward
+from .desk import Denial, Forward
 from .message import HEADER, Transport, bare
-from .recursor import Recursors
 
 log = structlog.get_logger(__name__)
 
@@ -33,13 +32,25 @@ TCP_SLOWED_S = 0.1  # before each answer to who asks too often
 _LENGTH_BYTES = 2
 
 
+class Takes(Protocol):
+    """What a Desk does."""
+
+    def take(self, wire: bytes, transport: Transport) -> bytes | Forward | Denial | None: ...
+
+
+class Answers(Protocol):
+    """What Recursors do."""
+
+    async def answer(self, asked: Forward) -> bytes: ...
+
+
 class DnsServer:
     """Answers at every address of a host. `monotonic` is a clock in seconds."""
 
     def __init__(
         self,
-        desk: Desk,
-        recursors: Recursors,
+        desk: Takes,
+        recursors: Answers,
         monotonic: Callable[[], float],
         audit: Audit | None = None,
         guard: Limits | None = None,

@@ -21,3 +21,7 @@ class DnsSettings:
     choices: Choices = field(default_factory=Choices)
     recursors: tuple[Recursor, ...] = ()
     token: str = field(default="", repr=False)
+
+
+NO_DNS = DnsSettings(0)
+"""What is told to agents by a server that does not answer DNS itself."""

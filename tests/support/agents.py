@@ -31,7 +31,7 @@ def make_agent(cluster: Cluster, name: str, *flags: str, token: str = "token") -
     servers = [part for it in cluster.servers for part in ("--server", it.told["https"])]
     base = (
         *servers,
-        *("--http-port", "0", "--advertise", "127.0.0.1"),
+        *("--http-port", "0", "--dns-port", "0", "--advertise", "127.0.0.1"),
         *("--tls-ca", str(cluster.folder / "weft-server-ca.pem")),
         *("--agent-token-file", str(cluster.folder / token)),
         *("--sync-interval", SYNC_INTERVAL),

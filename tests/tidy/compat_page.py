@@ -266,7 +266,7 @@ def _swallows_nothing(served: str, path: str) -> bool:
 
 def unlisted() -> list[str]:
     """Routes of Consul's paths that no group names; ours (`/`, the document, `/v1/mesh`) are not Consul's."""
-    ours = {"/", "/v1/openapi.json", "/v1/operator/raft/transfer-leader"}
+    ours = {"/", "/v1/internal/dns", "/v1/openapi.json", "/v1/operator/raft/transfer-leader"}
     ours |= {route.path for route in ROUTES if route.path.startswith("/v1/mesh/")}
     ours |= {it.path for it in enrolment.ROUTES}
     listed = {

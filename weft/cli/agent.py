@@ -11,6 +11,7 @@ from ..durations import InvalidDuration, parse_duration_s
 from ..errors import ConfigError
 from .config_file import config_file, definition_paths
 from .consul_api import read_token
+from .dns import agent_dns_options, dns_settings
 from .names import datacenter_name
 from .options import host_option, port_option, script_options, script_policy
 
@@ -114,7 +115,9 @@ def _interval(_context: click.Context, _option: click.Parameter, text: str) -> f
 @host_option(
     "--advertise", "Where others reach this machine.  [default: the address that it uses to reach a server]"
 )
+@host_option("--client-address", "Where DNS is listened to.  [default: 127.0.0.1]")
 @port_option("--http-port", 8500, "Consul's HTTP API, on 127.0.0.1 only")
+@agent_dns_options
 @click.option(
     "--tls-ca",
     type=_FILE,
@@ -199,7 +202,9 @@ def settings_of(given: dict[str, Any]) -> "AgentSettings":
         datacenter=given["datacenter"],
         node_name=given["node_name"],
         advertise=given["advertise"],
+        client_address=given["client_address"] or "127.0.0.1",
         http_port=given["http_port"],
+        dns=dns_settings(given),
         sync_interval_s=given["sync_interval"],
         scripts=script_policy(given),
         definitions=definition_paths(given),
@@ -229,7 +234,7 @@ def _tokens(given: dict[str, Any]) -> dict[str, str]:
 def _tell(process: "AgentProcess") -> None:
     settings = process.settings
     click.echo(
-        f"weft agent listens: HTTP http://{process.http}, datacenter {settings.datacenter}, node "
-        f"{process.node.name} ({process.node.address}), servers {', '.join(settings.servers)}, "
-        f"data in {settings.data_dir}"
+        f"weft agent listens: HTTP http://{process.http}, DNS {process.dns or 'off'}, "
+        f"datacenter {settings.datacenter}, node {process.node.name} ({process.node.address}), "
+        f"servers {', '.join(settings.servers)}, data in {settings.data_dir}"
     )

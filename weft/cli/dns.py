@@ -1,7 +1,7 @@
-"""The options of `weft dev` and `weft server` about DNS."""
+"""The options of `weft dev`, `weft server` and `weft agent` about DNS."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,8 @@ _OPTIONS = (
         metavar="FILE",
         help="What DNS may tell is what this token may read.  [default: the anonymous token]",
     ),
+)
+_CHOICES = (
     click.option(
         "--dns-only-passing",
         is_flag=True,
@@ -103,7 +105,16 @@ _OPTIONS = (
 
 def dns_options(command: FC) -> FC:
     """Adds them to a command; `dns_settings` reads what was given."""
-    for option in reversed(_OPTIONS):
+    return _added((*_OPTIONS, *_CHOICES), command)
+
+
+def agent_dns_options(command: FC) -> FC:
+    """Without those that servers decide about."""
+    return _added(_OPTIONS, command)
+
+
+def _added(options: Sequence[Callable[[FC], FC]], command: FC) -> FC:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -122,9 +133,9 @@ def dns_settings(given: Mapping[str, Any]) -> "DnsSettings | None":
     return DnsSettings(
         port=port,
         choices=Choices(
-            only_passing=given["dns_only_passing"],
-            node_ttl_s=given["dns_node_ttl"],
-            service_ttl_s=given["dns_service_ttl"],
+            only_passing=given.get("dns_only_passing", False),
+            node_ttl_s=given.get("dns_node_ttl", 0),
+            service_ttl_s=given.get("dns_service_ttl", 0),
         ),
         recursors=recursors,
         token=read_token(file) if file else "",

@@ -11,6 +11,7 @@ import argparse
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ from typing import Any
 
 from tests.e2e.agent.machines import Machine, Machines
 from tests.e2e.cluster import network
-from tests.e2e.cluster.servers import Cluster, Server
+from tests.e2e.cluster.servers import ROOT, Cluster, Server
 
 SERVERS, AGENTS = 3, 5
 SERVICES = 6  # ids that an agent may have
@@ -307,9 +308,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1, help="with this seed and the following ones")
     parser.add_argument("--seconds", type=float, default=60.0)
     given = parser.parse_args()
+    if given.runs > 1:  # a network is made once in a process
+        for seed in range(given.seed, given.seed + given.runs):
+            apart = [sys.executable, "-m", "tests.e2e.agent.churn", "--seed", str(seed)]
+            subprocess.run([*apart, "--seconds", str(given.seconds)], cwd=ROOT, check=True)
+        return
     network.enter()
-    for seed in range(given.seed, given.seed + given.runs):
-        print(f"seed {seed}: {one(seed, given.seconds).line()}", flush=True)
+    print(f"seed {given.seed}: {one(given.seed, given.seconds).line()}", flush=True)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class Machines:
         port = HTTP_PORT if apart else free_port()
         given = ["--data-dir", folder / "data", "--node-name", f"a{number}", "--http-port", port]
         given += ["--advertise", network.host(number), "--tls-ca", self.cluster.ca]
-        given += ["--agent-token-file", folder / "token", "--log-level", "info"]
+        given += ["--agent-token-file", folder / "token", "--dns-port", "-1"]
         for server in self.cluster.servers:
             given += ["--server", server.https.removeprefix("https://")]
         enter: Callable[[], None] = (lambda: _go_to(f"/proc/{prefix[2]}/ns/net")) if apart else (lambda: None)

@@ -263,6 +263,7 @@ QUERIES = {
     "/v1/connect/intentions/exact": "?source=a&destination=web",
     "/v1/mesh/tap/:service": "?seconds=0.01",
     "/v1/connect/intentions/match": "?by=destination&name=web",
+    "/v1/internal/dns": "?dns=AAABAAABAAAAAAAAA3dlYgdzZXJ2aWNlBmNvbnN1bAAAAQAB",  # web.service.consul A
 }
 NAMES = {
     "/v1/agent/check/": "service:web",
@@ -325,6 +326,7 @@ async def test_every_route_refuses_who_may_not(guarded: Client, monkeypatch: pyt
             status, body = await ask(guarded, route, token)
             if route.guard.how is How.SIEVED:
                 shown = body in (b"[]", b"{}", b"null") or route.path == "/v1/agent/members"
+                shown = shown or (route.path == "/v1/internal/dns" and body[6:8] == b"\0\0")  # no records
                 assert (status, shown) == (200, True) or status == 403, (at, body)
             elif route.path in ANSWERS_ALL:
                 assert status == 200, (at, body)
