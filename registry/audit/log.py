@@ -28,6 +28,9 @@ log = structlog.get_logger(__name__)
 SYNC_EVERY_S = 0.2
 """A sync of its own for each batch would double those of the log."""
 
+GATHER_S = 0.02
+"""Of lines in one batch, where nobody waits for them: waking the thread costs more than a line does."""
+
 RETRY_S = 0.5
 WAITING_MAX = 20_000
 """Events in memory while the disk is slow or full: about 20 MiB."""
@@ -142,7 +145,10 @@ class AuditLog:
         self._waiting.append(_Waiting(self._wall(), event))
         if not self._is_busy:
             self._is_busy = True
-            self._loop.call_soon(self._hand_over)  # with what else this turn of the loop brings
+            if self._refuses:
+                self._loop.call_soon(self._hand_over)  # with what else this turn of the loop brings
+            else:
+                self._loop.call_later(GATHER_S, self._hand_over)
 
     def _may_tell_of(self, peer: str) -> bool:
         return self._rate.take(source_of(host_of(peer)), self._monotonic())
