@@ -140,7 +140,7 @@ class Registry:
         signing = SigningKey(keys.operator)
         self.issuer = Issuer(self.log, self._writer, signing, self._clock, os.urandom)
         adopted = FileKey(keys.adopted) if keys.adopted else None
-        self.rotation = Rotation(self.log, self._writer, signing, os.urandom, adopted)
+        self.rotation = Rotation(self.log, self._writer, signing, os.urandom, adopted, self.audit)
         if settings.cluster is None:
             # Before anything listens: a key that does not fit must leave the catalog as it was.
             await _ensure_cluster(self._writer, settings.datacenter)

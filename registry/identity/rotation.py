@@ -23,6 +23,8 @@ from weft.errors import WeftError, invariant
 from weft.pb.catalog.v1.command_pb2 import Command
 
 from ..agent.writer import Entropy, Writer
+from ..audit.event import Event, Outcome
+from ..audit.log import Audit, Unaudited
 from ..catalog import commands, watches
 from ..catalog.commands import Stamp
 from ..catalog.model import Authority, CaRoot
@@ -50,12 +52,14 @@ class Rotation:
         signing: SigningKey,
         entropy: Entropy,
         adopted: KeyProvider | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self._log = replica
         self._writer = writer
         self._signing = signing
         self._entropy = entropy
         self._adopted = adopted
+        self._audit = audit or Unaudited()
 
     async def ensure(self, leaf_ttl: timedelta | None) -> None:
         """On the leader, at its start: a root that signs, the key opened, and leaves of this life.
@@ -106,10 +110,13 @@ class Rotation:
             return await self._reseal(state, row)
         build = self._build(step, state, row, datetime.fromtimestamp(now_ms / 1000, UTC))
         try:
-            await self._writer.propose(build)
+            done = await self._writer.propose(build)
         except Conflict:
             return True  # somebody was quicker: look again
-        log.info("CA step taken", step=step.value, root=_active_id(self._log.view()))
+        root = _active_id(self._log.view())
+        log.info("CA step taken", step=step.value, root=root)
+        detail = {"step": step.value}
+        self._audit.record(Event("CA step", Outcome.DONE, root, index=done.index, detail=detail))
         return True
 
     def _build(self, step: Step, state: State, row: Authority, now: datetime) -> _Build:
