@@ -5,6 +5,7 @@ idempotent in general (gRFC A6 calls these "transparent retries"). With a policy
 """
 
 from enum import Enum
+from typing import Protocol
 
 from ..traffic import RetryOn, RetryPolicy
 
@@ -90,19 +91,43 @@ def backoff_s(policy: RetryPolicy, retry: int, draw: float) -> float:
     return draw * min(policy.backoff_max_s, policy.backoff_base_s * 2.0 ** min(retry - 1, 32))
 
 
-class Budget:
-    """Retries under way on one route, and how many may be: a total outage must not double the load.
+SAVED_MIN = 10.0  # a burst, also where few requests are under way
 
-    The share is of requests that are not retries, so that with 20 percent the load grows by a fifth at most.
+
+class Counted(Protocol):
+    """Counters of one side of a route: requests ever begun, and those under way, retries included."""
+
+    requests: int
+    active: int
+
+
+class Budget:
+    """Retries of one route, in number as well as under way: a total outage must not double the load.
+
+    Both shares are of requests that are not retries, so that with 20 percent the load grows by a fifth at
+    most. What is under way would not be enough: retries are often quicker than what they repeat. Shares that
+    were not used are kept for a burst: as many as may be under way at once.
     """
 
-    __slots__ = ("_least", "_percent", "running")
+    __slots__ = ("_least", "_percent", "_saved", "_seen", "running")
 
     def __init__(self, policy: RetryPolicy = NO_POLICY) -> None:
         self._percent = policy.budget_percent
         self._least = policy.budget_min
-        self.running = 0
+        self._saved = 0.0  # retries that may be made
+        self._seen: dict[Counted, int] = {}  # requests begun, at the last look; one for each split
+        self.running = 0  # requests that are being retried
 
-    def has_room(self, active: int) -> bool:
-        """`active`: requests under way, retries included."""
-        return self.running < max(self._least, (active - self.running) * self._percent // 100)
+    def has_room(self, counted: Counted, *, retrying: bool) -> bool:
+        """For one more attempt, of a request that is being retried already or not."""
+        allowed = (counted.active - self.running) * self._percent / 100
+        begun = counted.requests - self._seen.get(counted, 0)
+        self._seen[counted] = counted.requests
+        self._saved = min(max(SAVED_MIN, allowed), self._saved + begun * self._percent / 100)
+        if self.running - retrying < self._least:
+            return True
+        return self._saved >= 1.0 and (retrying or self.running < int(allowed))
+
+    def spend(self) -> None:
+        """An attempt more is made."""
+        self._saved = max(0.0, self._saved - 1.0)

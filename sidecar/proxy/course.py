@@ -263,9 +263,8 @@ def retry_answer(upstream: "Upstream", stream: "Stream", head: Head, end: int) -
 
 def _has_budget(exchange: Exchange) -> bool:
     course, budget = exchange.course, exchange.plan.budget
-    if budget is None or (course is not None and course.retrying):
-        return True
-    if budget.has_room(exchange.plan.series.active):
+    retrying = course is not None and course.retrying
+    if budget is None or budget.has_room(exchange.plan.series, retrying=retrying):
         return True
     exchange.plan.pool.series.retries_over_budget += 1
     return False
@@ -278,6 +277,8 @@ def _begin_retry(exchange: Exchange, course: Course) -> None:
     exchange.http_status, exchange.grpc_status = 0, -1
     plan.pool.series.retries += 1
     course.try_ends = NEVER
+    if plan.budget is not None:
+        plan.budget.spend()
     if plan.budget is not None and not course.retrying:
         course.retrying = True
         plan.budget.running += 1

@@ -1,9 +1,18 @@
 """Once more, but only where nothing was processed and the body is held whole."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from sidecar.policy.retry import Budget, FailureKind, backoff_s, is_retriable, may_retry
 from sidecar.traffic import RetryOn, RetryPolicy
+
+
+@dataclass(eq=False)
+class Begun:
+    requests: int
+    active: int
+
 
 SAFE = [FailureKind.CONNECT_FAILED, FailureKind.REFUSED_STREAM, FailureKind.ABOVE_GOAWAY, FailureKind.STALE]
 UNSAFE = [FailureKind.CONNECTION_LOST, FailureKind.RESET, FailureKind.TIMED_OUT]
@@ -84,12 +93,41 @@ def test_back_off_doubles_up_to_its_bound_with_full_jitter() -> None:
 
 def test_the_budget_is_a_share_of_what_is_no_retry() -> None:
     """So a total outage adds a fifth to the load at most."""
-    budget = Budget(RetryPolicy(budget_percent=20, budget_min=0))
-    while budget.has_room(120):
+    budget, counted = Budget(RetryPolicy(budget_percent=20, budget_min=0)), Begun(0, 120)
+    assert not budget.has_room(counted, retrying=False), "nothing is saved yet"
+    counted.requests += 1000
+    while budget.has_room(counted, retrying=False):
+        budget.spend()
         budget.running += 1
     assert budget.running == 20
     least = Budget(RetryPolicy(budget_percent=20, budget_min=3))
     least.running = 2
-    assert least.has_room(3)
+    assert least.has_room(Begun(3, 3), retrying=False)
     least.running = 3
-    assert not least.has_room(4)
+    assert not least.has_room(Begun(4, 4), retrying=False)
+    assert least.has_room(Begun(4, 4), retrying=True), "one of the three goes on"
+
+
+def test_the_budget_counts_attempts_and_not_only_what_is_under_way() -> None:
+    """Retries that are over at once: of 1000 requests 200 may be, however often each is tried."""
+    budget, counted = Budget(RetryPolicy(budget_percent=20, budget_min=0)), Begun(0, 100)
+    made = 0
+    for _ in range(1000):
+        counted.requests += 1
+        budget.running = 0
+        while made < 5 * counted.requests and budget.has_room(counted, retrying=budget.running > 0):
+            budget.spend()
+            budget.running = 1
+            made += 1
+    assert 190 <= made <= 200
+
+
+def test_shares_that_were_not_used_are_kept_for_a_burst_only() -> None:
+    budget, counted = Budget(RetryPolicy(budget_percent=20, budget_min=0)), Begun(0, 20)
+    budget.running = 1
+    counted.requests += 10_000
+    made = 0
+    while budget.has_room(counted, retrying=True):
+        budget.spend()
+        made += 1
+    assert made == 10
