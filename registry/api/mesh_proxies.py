@@ -1,10 +1,14 @@
 """`/v1/mesh/proxies`: the sidecars that are connected, and whether each has taken what it was sent."""
 
 from ..acl.access import Access
-from ..operator.proxies import Found
+from ..catalog.model import CONNECT_PROXY, instance_key
+from ..catalog.state import State
+from ..operator.proxies import Found, ProxyStatus
 from .handling import Call, on_server
 from .respond import Reply
 from .views import Json, rfc3339
+
+ABSENT = "absent"
 
 
 async def list_all(call: Call) -> Reply:
@@ -13,9 +17,26 @@ async def list_all(call: Call) -> Reply:
         raise call.caller.denied("service:read")
     service, state = call.query.text("service"), call.query.text("state")
     found, silent = await on_server(call.parts.proxies).everywhere()
-    wanted = [it for it in found if service in ("", it.proxy.service) and state in ("", it.proxy.state)]
-    shown = call.sieve.keep(wanted, lambda may, it: may.allows("service", it.proxy.service, Access.READ))
-    return call.json({"Proxies": [_shown(it) for it in shown], "Silent": list(silent)})
+    rows = [_shown(it) for it in found]
+    if not silent:  # else the missing ones may be there
+        rows += _absent(call.parts.log.view(), {it.proxy.instance_key for it in found})
+    wanted = [row for row in rows if service in ("", row["Service"]) and state in ("", row["State"])]
+    shown = call.sieve.keep(wanted, lambda may, row: may.allows("service", row["Service"], Access.READ))
+    shown.sort(key=lambda row: (row["Instance"], row["Server"]))
+    return call.json({"Proxies": shown, "Silent": list(silent)})
+
+
+def _absent(state: State, known: set[str]) -> list[Json]:
+    """Sidecars that are registered, and that no server hears."""
+    found = []
+    for row in state.services.values():
+        if row.kind != CONNECT_PROXY or row.proxy is None:
+            continue
+        key = instance_key(row.datacenter, row.node, row.proxy.destination_service_id or row.id)
+        if known.isdisjoint((key, row.instance_key)):
+            status = ProxyStatus(key, row.proxy.destination_service, "", 0)
+            found.append(_shown(Found("", status)) | {"State": ABSENT, "Since": ""})
+    return found
 
 
 def _shown(found: Found) -> Json:

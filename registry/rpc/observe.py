@@ -20,6 +20,8 @@ from ..operator.tapping import Tapping
 from ..replica.port import Log
 
 PERIOD_MS = 1000
+MEASUREMENTS_EVERY_S = 0.1
+"""At most. What a sidecar sends faster waits in it, by flow control: each message costs the others time."""
 ASKED_MAX = 64  # requests to one sidecar that it has not taken yet
 RECHECK_S = 600.0  # a parked stream looks again, should a wake-up ever be lost
 
@@ -47,6 +49,7 @@ class Observed:
         self._take = take
         self._tapping = tapping
         self.service = service_of(log.view(), self._key)
+        self._next_at = 0.0  # when measurements are read again
         self._asked: asyncio.Queue[pb.ObservationRequest] = asyncio.Queue(ASKED_MAX)
 
     def ask(self, request: pb.ObservationRequest) -> None:
@@ -82,9 +85,15 @@ class Observed:
         while isinstance(message := await self._context.read(), pb.Observation):
             match message.WhichOneof("kind"):
                 case "measurements":
+                    await self._paced()
                     self._take(of_sidecar(message.measurements, self.service))
                 case "tapped":
                     self._tapping.take(self, message.tapped)
+
+    async def _paced(self) -> None:
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(max(0.0, self._next_at - now))
+        self._next_at = max(self._next_at, now) + MEASUREMENTS_EVERY_S
 
     async def _until_withdrawn(self) -> None:
         """Raises Unauthenticated, and NotReady when the log closes."""

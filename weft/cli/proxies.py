@@ -12,16 +12,17 @@ from .tables import show, takes_format
 @click.argument("service", default="")
 @click.option(
     "--state",
-    type=click.Choice(["synced", "waiting", "refused"]),
+    type=click.Choice(["synced", "waiting", "refused", "absent"]),
     help="refused: it could not use the newest configuration and goes on with the one before.",
 )
 @takes_address
 @takes_format
 def command(api: Api, form: str, service: str, state: str | None) -> None:
-    """Show the sidecars that are connected to the servers, or those of SERVICE.
+    """Show the sidecars and whether they are connected to a server, or those of SERVICE.
 
     A sidecar that gets a configuration which it cannot use keeps the last good one, and says why: its State
-    is refused. Index is the catalog's at the newest configuration that it has taken.
+    is refused. One that is registered and that no server hears is absent. Index is the catalog's at the
+    newest configuration that it has taken.
 
     \b
     weft proxies

@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from registry.measurements.tally import Edge
+from registry.rpc import observe
 from tests.registry.rpc.test_mesh import ORDERS, WEB, code_of
 from tests.support import waiting
 from tests.support.registry import Client, mesh, until
@@ -111,6 +112,21 @@ async def test_one_instance_has_a_bounded_number_of_streams(client: Client) -> N
                 return False
 
         await waiting.until(again, "the place of the stream that ended")
+
+
+async def test_a_sidecar_that_sends_without_pause_is_not_read_without_pause(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observe, "MEASUREMENTS_EVERY_S", 3600.0)
+    web = await client.credential(WEB)
+    async with client.channel() as channel:
+        call = await begun(channel, web.metadata())
+        for _ in range(5):
+            await call.write(observation())
+        await until(lambda: count(client, Edge(False, "web", "orders")) == 1)
+        await client.put("/v1/agent/service/deregister/web")
+        assert await ended(call) is grpc.StatusCode.UNAUTHENTICATED
+    assert count(client, Edge(False, "web", "orders")) == 1
 
 
 # Between servers

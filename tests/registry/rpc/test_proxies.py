@@ -22,7 +22,7 @@ async def proxies(client: Client, query: str = "") -> Any:
 
 
 async def state(client: Client) -> tuple[str, str]:
-    (row,) = await proxies(client)
+    (row,) = await proxies(client, "?service=web")
     return row["State"], row["Refused"]
 
 
@@ -32,8 +32,9 @@ async def gauges(client: Client) -> tuple[float, float]:
 
 
 async def test_a_sidecar_is_there_from_its_hello_to_its_end(client: Client) -> None:
-    credential = await client.credential(WEB)
     assert await proxies(client) == []
+    credential = await client.credential(WEB)
+    assert await state(client) == ("absent", "")
     async with client.channel() as channel:
         sidecar = await Sidecar(channel, credential.metadata()).hello()
         delta = await sidecar.delta(ack=False)
@@ -44,13 +45,13 @@ async def test_a_sidecar_is_there_from_its_hello_to_its_end(client: Client) -> N
             return await state(client) == ("synced", "")
 
         await until(synced, "the answer is taken in")
-        (row,) = await proxies(client)
+        (row,) = await proxies(client, "?service=web")
         assert (row["Instance"], row["Service"], row["Server"]) == ("dc1/n1/web", "web", "n1")
         assert row["Index"] == row["SentIndex"] == delta.index
         assert await gauges(client) == (1, 0)
 
     async def gone() -> bool:
-        return await proxies(client) == []
+        return await state(client) == ("absent", "")
 
     await until(gone, "it has gone")
 
@@ -71,7 +72,7 @@ async def test_a_refusal_is_shown_until_something_else_is_taken(client: Client) 
         (row,) = await proxies(client, "?state=refused")
         assert (row["Index"], row["SentIndex"]) == (first.index, second.index)
         assert await proxies(client, "?state=synced") == []
-        assert await proxies(client, "?service=orders") == []
+        assert [row["State"] for row in await proxies(client, "?service=orders")] == ["absent"]
         assert await gauges(client) == (1, 1)
         intention = "/v1/connect/intentions/exact?source=orders&destination=web"
         await client.put(intention, {"Action": "deny"})
