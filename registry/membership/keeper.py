@@ -141,7 +141,7 @@ class Keeper:
                 if reply is None:
                     return False
                 self.held_at = line.address
-                self._look_at(reply)
+                await self._look_at(reply)
                 if await self._renewed_within(reply.keepalive_ms / 1000):
                     return True
                 await self._say(call, pb.LeaseRequest(keepalive=pb.KeepAlive()), ANSWER_S)
@@ -170,7 +170,11 @@ class Keeper:
             found = await call.read()
         return found if isinstance(found, pb.LeaseReply) else None
 
-    def _look_at(self, reply: pb.LeaseReply) -> None:
+    async def _look_at(self, reply: pb.LeaseReply) -> None:
+        told = tuple(reply.agent_addresses)
+        if told and set(told) != set(self.membership.agent_addresses):
+            self.membership = replace(self.membership, agent_addresses=told)
+            await asyncio.to_thread(self._files.save, self.membership)
         if reply.signing_key_id and reply.signing_key_id.hex() != self.membership.signing_key_id:
             self._other_root.set()
 

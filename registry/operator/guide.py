@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from weft.pb.agent.v1 import agent_pb2 as pb
 
+from ..catalog import watches
+from ..catalog.feature_level import SERVER_SERVICE
 from ..catalog.state import State
 from ..identity.enroller import Enrolled
 from ..identity.issuer import Leaf
@@ -21,20 +23,30 @@ class Guide:
         self._view = view
         self._roots_pem = roots_pem
         self._own = own
+        self._addresses: tuple[int, tuple[str, ...]] = (-1, ())
 
     def cluster(self) -> pb.Cluster:
         state = self._view()
-        agents, grpc, https = self._own()
+        _, grpc, https = self._own()
         domain = state.cluster.trust_domain if state.cluster else ""
         return pb.Cluster(
             datacenter=state.cluster.datacenter if state.cluster else "",
             trust_domain=domain,
             roots_der=[row.certificate_der for row in state.ca_roots().rows if row.trust_domain == domain],
             registry_ca_pem=self._roots_pem(),
-            agent_addresses=addresses(state, AGENT_META, agents)[:ADDRESSES_MAX],
+            agent_addresses=self.agent_addresses(),
             grpc_addresses=addresses(state, GRPC_META, grpc)[:ADDRESSES_MAX],
             https_addresses=addresses(state, HTTPS_META, https)[:ADDRESSES_MAX],
         )
+
+    def agent_addresses(self) -> tuple[str, ...]:
+        """Where leases are held: the same object as long as nothing has changed."""
+        state = self._view()
+        index = state.index_of(watches.service(SERVER_SERVICE))
+        if self._addresses[0] != index:
+            found = addresses(state, AGENT_META, self._own()[0])[:ADDRESSES_MAX]
+            self._addresses = (index, found)
+        return self._addresses[1]
 
     def signing_key_id(self) -> bytes:
         """Of the root that signs now; b"" while there is none."""

@@ -80,18 +80,24 @@ class Agents(agent_pb2_grpc.AgentsServicer):
     async def _hold(self, peer: AgentPeer, told: pb.Hello, context: Context) -> None:
         """Until the agent hangs up. Raises LeaseEnded, Superseded, Unauthenticated."""
         lease = self._roster.begin(peer.identity.node, told, self._monotonic())
+        known: tuple[str, ...] = ()
         try:
             while True:
-                await context.write(self._reply())
+                addresses = self._guide.agent_addresses()
+                await context.write(self._reply(() if addresses is known else addresses))
+                known = addresses
                 if not await self._heard(lease, context):
                     return
                 self._check(peer)
         finally:
             self._roster.end(lease)
 
-    def _reply(self) -> pb.LeaseReply:
-        keepalive_ms = round(self._roster.keepalive_s * 1000)
-        return pb.LeaseReply(keepalive_ms=keepalive_ms, signing_key_id=self._guide.signing_key_id())
+    def _reply(self, addresses: tuple[str, ...]) -> pb.LeaseReply:
+        return pb.LeaseReply(
+            keepalive_ms=round(self._roster.keepalive_s * 1000),
+            signing_key_id=self._guide.signing_key_id(),
+            agent_addresses=addresses,
+        )
 
     async def _heard(self, lease: Held, context: Context) -> bool:
         """Whether the agent has said that it lives; False when it has hung up."""

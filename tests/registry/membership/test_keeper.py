@@ -102,6 +102,25 @@ async def test_a_lease_is_taken_up_again_when_the_registry_comes_back(tmp_path: 
                 await until(lambda: passing(again))
 
 
+async def test_servers_that_come_and_go_are_learnt_from_the_lease(tmp_path: Path) -> None:
+    async with running_registry() as client:
+        member = await joined(client, tmp_path)
+        async with kept(member, tmp_path) as keeper:
+            await until(lambda: bool(keeper.held_at))
+            other = {"agent_port": "8301"}  # with an id, the leader would drop one that is no member
+            body = {
+                "Node": "s2",
+                "Address": "10.0.0.2",
+                "Service": {"ID": "consul", "Service": "consul", "Port": 8300, "Meta": other},
+            }
+            await client.put("/v1/catalog/register", body)
+            wanted = {client.registry.agents, "10.0.0.2:8301"}
+            await until(lambda: set(keeper.membership.agent_addresses) == wanted)
+            await until(lambda: MembershipFiles(tmp_path).load("vm-1") == keeper.membership)
+            await client.put("/v1/catalog/deregister", {"Node": "s2"})
+            await until(lambda: keeper.membership.agent_addresses == (client.registry.agents,))
+
+
 @pytest.mark.parametrize("draw", [0.0, 0.5, 0.999])
 def test_times_are_within_their_bounds(draw: float) -> None:
     assert 30 <= schedule.renew_at(0, 100, draw) < 50

@@ -330,18 +330,24 @@ class LeaseReply(_message.Message):
 
     KEEPALIVE_MS_FIELD_NUMBER: _builtins.int
     SIGNING_KEY_ID_FIELD_NUMBER: _builtins.int
+    AGENT_ADDRESSES_FIELD_NUMBER: _builtins.int
     keepalive_ms: _builtins.int
     signing_key_id: _builtins.bytes
     """Of the root that signs now. An agent whose certificate another one has signed asks for the next one soon."""
+    @_builtins.property
+    def agent_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """host:port of the servers' ports for agents: in the first answer, and where they have changed since."""
+
     def __init__(
         self,
         *,
         keepalive_ms: _builtins.int = ...,
         signing_key_id: _builtins.bytes = ...,
+        agent_addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keepalive_ms", b"keepalive_ms", "signing_key_id", b"signing_key_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_addresses", b"agent_addresses", "keepalive_ms", b"keepalive_ms", "signing_key_id", b"signing_key_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
