@@ -82,6 +82,7 @@ class AgentProcess:
     def __init__(self, settings: AgentSettings) -> None:
         self.settings = settings
         self.tasks = Tasks()
+        self.leaving = asyncio.Event()
         self.node: Node
         self.agent: Agent
         self.servers: Servers
@@ -204,6 +205,7 @@ class AgentProcess:
             is_server=False,
             tokens=tokens,
             definitions=self.definitions,
+            leaving=self.leaving,
         )
 
     async def _listen(self, parts: Parts, tokens: KeptTokens) -> None:

@@ -12,6 +12,7 @@ from weft.hcl import Value
 TOKEN = "acl.tokens.initial_management"
 TAKEN = frozenset(
     (
+        "acl.enable_key_list_policy",
         *("acl.default_policy", "acl.enabled", TOKEN, "addresses.http", "bind_addr", "bootstrap"),
         *("bootstrap_expect", "client_addr", "data_dir", "datacenter", "enable_script_checks"),
         "enable_local_script_checks",

@@ -92,6 +92,7 @@ class Registry:
         self.log = replica
         self.settings = settings
         self.tasks = Tasks()
+        self.leaving = asyncio.Event()
         self.agent: Agent
         self.mesh: Mesh
         self.issuer: Issuer
@@ -236,6 +237,8 @@ class Registry:
             definitions=self.definitions,
             limits=self.limits,
             names=self._desk(replace(self.settings.dns or NO_DNS, recursors=()), draw),
+            leaving=self.leaving,
+            key_list_policy=bool(self.settings.acl and self.settings.acl.key_list_policy),
         )
         await self._listen(parts)
         await self._answer_dns(draw)

@@ -20,6 +20,7 @@ class AclSettings:
 
     default_allow: bool = False
     management: ManagementToken | None = None
+    key_list_policy: bool = False  # reading many keys at once takes the right to list them
 
 
 @dataclass(frozen=True, slots=True)

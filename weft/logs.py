@@ -9,6 +9,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from .log_feed import FEED
+
 LEVELS = ("debug", "info", "warning", "error")
 STYLES = ("auto", "text", "json")
 REDACTED = "[redacted]"
@@ -36,7 +38,7 @@ def configure(level: str = "info", stream: TextIO | None = None, style: str = "a
     ]
     # Plain tracebacks: the pretty ones print local variables, and those hold secrets. Redaction is last
     # before rendering, so that it also reads them.
-    ending: list[Processor] = [structlog.processors.format_exc_info, redact, _renderer(out, style)]
+    ending: list[Processor] = [structlog.processors.format_exc_info, redact, FEED, _renderer(out, style)]
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),

@@ -77,10 +77,17 @@ async def metrics(call: Call) -> Reply:
         lines = (f"# TYPE {name} gauge\n{name} {value}\n" for name, value in _prometheus(found))
         text = "".join(lines) + _exceeded(refused)
         return Reply(200, text.encode(), PROMETHEUS_TYPE)
+    return call.json(metrics_document(call))
+
+
+def metrics_document(call: Call) -> Json:
+    """As agent/metrics tells it."""
+    found = gauges(call.parts.log.status(), call.parts.log.view())
     moment = time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(call.parts.clock.wall()))
     rows: list[Json] = [{"Name": name, "Value": value, "Labels": {}} for name, value in found.items()]
+    refused = call.parts.limits.counts()
     counters: list[Json] = [_counter(limit, count) for limit, count in refused.items() if count]
-    return call.json({"Timestamp": moment, "Gauges": rows, "Points": [], "Counters": counters, "Samples": []})
+    return {"Timestamp": moment, "Gauges": rows, "Points": [], "Counters": counters, "Samples": []}
 
 
 def gauges(status: Status, state: State) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """What a handler gets and gives. Routes say which of the two kinds it is."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -89,6 +90,8 @@ class Parts:
     remote: AskedCallers | None = None  # None where this server knows the tokens itself
     is_server: bool = True
     joining: Joining | None = None  # None where this is no server
+    key_list_policy: bool = False  # reading many keys at once takes the right to list them
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)  # set: the process is to end
     tokens: AgentTokens = field(default_factory=AgentTokens)  # of this agent itself
     key_sets: KeySets = field(default_factory=lambda: KeySets(time.monotonic))  # of auth methods
     audit: Audit = field(default_factory=Unaudited)

@@ -68,7 +68,10 @@ def _cut(keys: Iterable[str], prefix: str, separator: str) -> Iterator[str]:
 
 def _under(reading: Reading) -> tuple[Read[tuple[KeyValue, ...]], list[KeyValue]]:
     """What there is under the prefix, and what of it the caller may read."""
-    found = reading.state.keys_under(_key(reading.name, is_prefix=True))
+    prefix = _key(reading.name, is_prefix=True)
+    if reading.parts.key_list_policy:
+        reading.caller.require("key", prefix, Access.LIST)
+    found = reading.state.keys_under(prefix)
     return found, reading.sieve.keep(found.rows, readable)
 
 

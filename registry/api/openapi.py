@@ -46,6 +46,8 @@ _OWN: dict[str, dict[str, Json]] = {
     "/v1/agent/check/warn/:id": {"note": _TEXT},
     "/v1/agent/health/service/id/:id": {"format": _TEXT},
     "/v1/agent/health/service/name/:name": {"format": _TEXT},
+    "/v1/agent/monitor": {"loglevel": _TEXT, "logjson": _BOOL, "seconds": _NUMBER},
+    "/v1/agent/metrics/stream": {"seconds": _NUMBER},
     "/v1/agent/maintenance": {"enable": _BOOL, "reason": _TEXT},
     "/v1/agent/members": {"wan": _TEXT},
     "/v1/agent/metrics": {"format": _TEXT},

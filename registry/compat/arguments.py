@@ -131,7 +131,8 @@ def _acl(config: Mapping[str, Value]) -> list[str]:
     policy = _text(config, "acl.default_policy") or "allow"
     if policy not in ("allow", "deny"):
         raise CannotDo(f"acl.default_policy {policy[:50]!r}: use allow or deny")
-    return ["--acl", "--acl-default-policy", policy, "--default-intention", policy]
+    listing = ["--acl-enable-key-list-policy"] if _flag(config, "acl.enable_key_list_policy") else []
+    return ["--acl", "--acl-default-policy", policy, "--default-intention", policy, *listing]
 
 
 def _check_loopback(key: str, address: str) -> None:

@@ -197,6 +197,10 @@ GROUPS = (
 
 NOTES: dict[str, str] = {
     "/v1/agent/check/register": "no Docker checks; scripts where `--enable-script-checks` allows them",
+    "/v1/agent/force-leave/:node": "a silent agent's node; servers: `weft operator raft remove-peer`",
+    "/v1/agent/join/:address": "there is no gossip: done where the address is a member's, else 400",
+    "/v1/agent/leave": "ends the process; a server stays a member, a node what is registered",
+    "/v1/agent/monitor": "what the process logs (`--log-level`); `seconds` bounds it",
     "/v1/agent/host": "memory, processors, host and root disk only",
     "/v1/agent/members": "servers only: agents join no gossip",
     "/v1/agent/metrics": "gauges of the log and the catalog",
@@ -219,9 +223,6 @@ REASONS: dict[str, str] = {
     "/debug/pprof/": "a profile of Go's runtime",
     "/v1/acl/oidc/auth-url": "Enterprise only in Consul",
     "/v1/acl/oidc/callback": "Enterprise only in Consul",
-    "/v1/agent/force-leave/:node": "there is no gossip: `weft operator raft remove-peer`",
-    "/v1/agent/join/:address": "there is no gossip: servers join by `--retry-join`",
-    "/v1/agent/leave": "end the process by SIGTERM",
     "/v1/operator/utilization": "Enterprise only in Consul",
 }
 """Not served, and what to do instead."""

@@ -103,6 +103,12 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str | None) ->
     help="With --acl: what is decided where no rule of a token matches.",
 )
 @click.option(
+    "--acl-enable-key-list-policy",
+    "key_list_policy",
+    is_flag=True,
+    help="With --acl: reading many keys at once takes the policy `list` or `write` on their prefix.",
+)
+@click.option(
     "--management-token-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -147,6 +153,7 @@ def command(
     default_intention: str,
     acl: bool,
     acl_default_policy: str,
+    key_list_policy: bool,
     management_token_file: Path | None,
     consensus: str,
     agent_port: int,
@@ -175,7 +182,7 @@ def command(
         default_allow=default_intention == "allow",
         operator_key_file=operator_key_file,
         dns=dns_settings(others),
-        acl=_acl(acl_default_policy == "allow", management_token_file) if acl else None,
+        acl=_acl(acl_default_policy == "allow", management_token_file, key_list_policy) if acl else None,
         scripts=script_policy(others),
         consensus=consensus,
         audit=audit_settings(others, None),
@@ -188,13 +195,14 @@ def command(
     serve(lambda: Registry.start(settings), _tell, ready_file)
 
 
-def _acl(default_allow: bool, token_file: Path | None) -> "AclSettings":
+def _acl(default_allow: bool, token_file: Path | None, key_list_policy: bool) -> "AclSettings":
     from registry.identity.management import ManagementToken
     from registry.process import AclSettings
 
     from .consul_api import read_token
 
-    return AclSettings(default_allow, ManagementToken(read_token(token_file)) if token_file else None)
+    management = ManagementToken(read_token(token_file)) if token_file else None
+    return AclSettings(default_allow, management, key_list_policy)
 
 
 def _tell(registry: "Registry") -> None:

@@ -24,6 +24,7 @@ class Process(Protocol):
     """What runs until a signal."""
 
     tasks: Tasks
+    leaving: asyncio.Event  # set where somebody has asked it to end
 
     async def failed(self) -> BaseException:
         """Returns only when it has to end."""
@@ -101,10 +102,11 @@ async def _started(start: Callable[[], Awaitable[P]], stop: asyncio.Event) -> P 
 
 
 async def _until(stop: asyncio.Event, process: Process) -> None:
-    """Returns on a signal. Raises what the process failed with."""
+    """Returns on a signal, or when asked to leave. Raises what the process failed with."""
     stopped = process.tasks.spawn(stop.wait(), "signals")
     failed = process.tasks.spawn(process.failed(), "failure")
-    await asyncio.wait((stopped, failed), return_when=asyncio.FIRST_COMPLETED)
+    left = process.tasks.spawn(process.leaving.wait(), "departure")
+    await asyncio.wait((stopped, failed, left), return_when=asyncio.FIRST_COMPLETED)
     if not failed.done():
         return
     failure = failed.result()

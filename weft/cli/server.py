@@ -147,6 +147,12 @@ def _is_v6(text: str) -> bool:
     help="What is decided where no rule of a token matches; the same on every server.",
 )
 @click.option(
+    "--acl-enable-key-list-policy",
+    "key_list_policy",
+    is_flag=True,
+    help="Reading many keys at once takes the policy `list` or `write` on their prefix.",
+)
+@click.option(
     "--default-intention",
     type=click.Choice(["allow", "deny"]),
     default="deny",
@@ -257,6 +263,7 @@ def _acl(given: dict[str, Any]) -> "AclSettings":
     return AclSettings(
         default_allow=given["acl_default_policy"] == "allow",
         management=ManagementToken(secret) if secret else None,
+        key_list_policy=given["key_list_policy"],
     )
 
 

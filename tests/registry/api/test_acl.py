@@ -262,6 +262,8 @@ QUERIES = {
     "/v1/connect/intentions/check": "?source=a&destination=web",
     "/v1/connect/intentions/exact": "?source=a&destination=web",
     "/v1/mesh/tap/:service": "?seconds=0.01",
+    "/v1/agent/monitor": "?seconds=0.01",
+    "/v1/agent/metrics/stream": "?seconds=0.01",
     "/v1/connect/intentions/match": "?by=destination&name=web",
     "/v1/internal/dns": "?dns=AAABAAABAAAAAAAAA3dlYgdzZXJ2aWNlBmNvbnN1bAAAAQAB",  # web.service.consul A
 }

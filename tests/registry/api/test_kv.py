@@ -9,6 +9,7 @@ import consul
 import pytest
 
 from registry.process import AclSettings
+from tests.registry.api.test_acl import bootstrap, make
 from tests.registry.api.test_blocking import parked
 from tests.support.registry import Client, running_registry
 
@@ -199,3 +200,23 @@ async def test_py_consul_keeps_keys(client: Client) -> None:
             kv.put("foo", "bar", acquire="11111111-2222-3333-4444-555555555555")
 
     await asyncio.to_thread(story)
+
+
+async def test_reading_many_keys_takes_the_right_to_list_where_that_is_asked_for() -> None:
+    """acl.enable_key_list_policy: without it whoever may read is shown what they may read."""
+    rules = 'key_prefix "" { policy = "read" } key_prefix "open/" { policy = "list" }'
+    for asked in (False, True):
+        async with running_registry(acl=AclSettings(key_list_policy=asked)) as client:
+            management = await bootstrap(client)
+            await make(client, management, "/v1/acl/policy", {"Name": "p", "Rules": rules})
+            token = await make(client, management, "/v1/acl/token", {"Policies": [{"Name": "p"}]})
+            secret = token["SecretID"]
+            for key in ("open/a", "shut/a"):
+                await client.call("PUT", f"/v1/kv/{key}", b"1", X_Consul_Token=management)
+            for how in ("recurse", "keys"):
+                found = await client.call("GET", f"/v1/kv/open/?{how}", X_Consul_Token=secret)
+                assert found[0] == 200
+                code, _, body = await client.call("GET", f"/v1/kv/shut/?{how}", X_Consul_Token=secret)
+                assert code == (403 if asked else 200), body
+                assert not asked or body.endswith(b"lacks permission 'key:list' on \"shut/\"")
+            assert (await client.call("GET", "/v1/kv/shut/a", X_Consul_Token=secret))[0] == 200

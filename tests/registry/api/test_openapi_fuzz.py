@@ -21,7 +21,10 @@ from tests.support.waiting import until
 
 EXAMPLES = 12  # of each operation
 TIMEOUT_S = 30.0
-END_THE_STORY = ("/v1/operator/raft/peer", "/v1/operator/raft/transfer-leader", "/v1/snapshot")
+END_THE_STORY = (
+    *("/v1/operator/raft/peer", "/v1/operator/raft/transfer-leader", "/v1/snapshot", "/v1/agent/leave"),
+)
+FOLLOWED = ("/v1/agent/monitor", "/v1/agent/metrics/stream")
 ALLOWED = re.compile(
     r"No path to datacenter|Failed to create boolean expression evaluator: |required query parameter '"
     r"|strconv\.ParseUint: |CheckID \".*\" does not have associated TTL|discovery chain |[Ii]nvalid session"
@@ -64,7 +67,7 @@ def broken_by(operation: Any, base: str) -> list[str]:
     @given(case=operation.as_strategy())
     def ask(case: Any) -> None:
         case.query = {**(case.query or {}), "wait": "1ms"}  # or a made up index would park it for minutes
-        if "/tap/" in operation.path:
+        if "/tap/" in operation.path or operation.path in FOLLOWED:
             case.query["seconds"] = "0.01"  # or the answer would go on for a minute
         answer = case.call(base_url=base, timeout=TIMEOUT_S)
         health = answer.status_code == 503 and "/agent/health/" in operation.path

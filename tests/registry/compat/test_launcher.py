@@ -15,6 +15,7 @@ import pytest
 
 from registry.compat.arguments import CannotDo, launch, overlaid, parser
 from registry.consul_keys import TOKEN, UnknownKey, flatten, sorted_out
+from tests.support.mesh import wait_for
 from tests.support.processes import Child, Processes, free_port, wait_for_port
 from weft.cli import dev
 
@@ -155,6 +156,7 @@ def test_services_in_a_file_are_registered(tmp_path: Path) -> None:
     web: Any = {"name": "web", "port": 80, "check": {"id": "c", "args": ["true"], "interval": "1s"}}
     with harness(tmp_path, service=web, enable_local_script_checks=True) as (_, port):
         client = consul.Consul(port=port)
+        wait_for(lambda: "web" in client.agent.services(), "the service of the file")
         assert client.agent.services()["web"]["Port"] == 80
         assert client.agent.checks()["c"]["Type"] == "script"
 
