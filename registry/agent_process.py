@@ -23,7 +23,7 @@ from weft.pb.agent.v1.agent_pb2 import Hello
 from .agent.definitions import NO_DEFINITIONS, DefinitionFiles, DefinitionPaths
 from .agent.local import Agent
 from .agent.probes import Prober
-from .agent.runner import Runner
+from .agent.runner import Elsewhere, Runner
 from .agent.scripts import ScriptPolicy
 from .agent.writer import Writer
 from .api.handling import Parts
@@ -33,6 +33,7 @@ from .catalog.model import Node
 from .client_agent.cache import Cache
 from .client_agent.cached_reads import CachedReads
 from .client_agent.callers import DownPolicy, RemoteCallers
+from .client_agent.discovery import Discovery
 from .client_agent.dns import RemoteAnswers, RemoteDesk
 from .client_agent.fleet import Fleet
 from .client_agent.forward import Forwarder
@@ -40,6 +41,7 @@ from .client_agent.home import Home
 from .client_agent.local_log import LocalLog
 from .client_agent.local_routes import LOCAL_ROUTES
 from .client_agent.minter import RemoteMinter
+from .client_agent.remote_alias import RemoteAlias
 from .client_agent.servers import Servers, Trust
 from .client_agent.store import Store
 from .client_agent.sync import Pace, Sync
@@ -128,7 +130,7 @@ class AgentProcess:
         self._closers.append(self._callers.close)
         pace = Pace(settings.sync_interval_s, self._draw)
         sync = Sync(log, node, servers, tokens, self._clock, pace)
-        runner = self._runner(log)
+        runner = self._runner(log, RemoteAlias(servers, lambda: tokens.own).look)
         minter = RemoteMinter(log, node, servers, tokens, sync)
         paths, remember = settings.definitions, tokens.remember_defined
         self.definitions = DefinitionFiles(paths, agent, runner, home.path, remember)
@@ -138,6 +140,9 @@ class AgentProcess:
         self.tasks.spawn(log.forget(), "tombstones")
         self.tasks.spawn(sync.run(), "anti-entropy")
         self.tasks.spawn(self.definitions.run(), "definitions")
+        if all("://" not in it for it in settings.servers):  # a server on this machine alone has no others
+            discovery = Discovery(servers, lambda: tokens.own, self._clock, self._draw)
+            self.tasks.spawn(discovery.run(), "discovery of servers")
         if self._keeper:
             self._keeper.start()
 
@@ -176,10 +181,10 @@ class AgentProcess:
     def _stamp(self) -> Stamp:
         return Stamp(int(self._clock.wall() * 1000), os.urandom(REQUEST_ID_BYTES))
 
-    def _runner(self, log: LocalLog) -> Runner:
+    def _runner(self, log: LocalLog, elsewhere: Elsewhere) -> Runner:
         prober = Prober(self.settings.scripts)
         self._closers.append(prober.close)
-        runner = Runner(log, self.agent, prober, self._clock, self._draw)
+        runner = Runner(log, self.agent, prober, self._clock, self._draw, elsewhere)
         self._closers.append(runner.close)
         return runner
 

@@ -1,5 +1,6 @@
 """Sans-IO. The status of an alias check: the worst of another service's or another node's checks."""
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..catalog import watches
@@ -20,23 +21,32 @@ def follow(state: State, check: Check) -> Aliased:
     """`AliasService` is an id on `AliasNode`, or on the check's own node; without it the node is meant."""
     node = check.definition.alias_node or check.node
     target = check.definition.alias_service
+    rows = state.node_checks(node).rows
+    outcome = judged(check, (node,) in state.nodes, (node, target) in state.services, rows)
     if not target:
-        checks = tuple(row for row in state.node_checks(node).rows if not row.service_id)
-        found = (node,) in state.nodes
-        outcome = _worst(check, checks) if found else _absent(f"Node {node}")
         return Aliased(outcome, (watches.node(node),))
     entry = state.service(node, target)
-    if entry.rows is None:
-        return Aliased(_absent(f"Service {target}", f" on node {node}"), entry.keys)
     # The service's own key is narrower than the node's, which every check there moves.
-    return Aliased(_worst(check, entry.rows.checks), (watches.service(entry.rows.service.name),))
+    keys = (watches.service(entry.rows.service.name),) if entry.rows else entry.keys
+    return Aliased(outcome, keys)
+
+
+def judged(check: Check, node_known: bool, service_known: bool, rows: Iterable[Check]) -> Outcome:
+    """`rows` are the checks of the node that is followed; those of a service count its node's as well."""
+    node = check.definition.alias_node or check.node
+    target = check.definition.alias_service
+    if not target and not node_known:
+        return _absent(f"Node {node}")
+    if target and not service_known:
+        return _absent(f"Service {target}", f" on node {node}")
+    return _worst(check, [row for row in rows if not row.service_id or row.service_id == target])
 
 
 def _absent(what: str, where: str = "") -> Outcome:
     return Outcome(CRITICAL, f"{what} could not be found{where}")
 
 
-def _worst(check: Check, checks: tuple[Check, ...]) -> Outcome:
+def _worst(check: Check, checks: Sequence[Check]) -> Outcome:
     for status in (CRITICAL, WARNING):
         for other in checks:
             if other.status == status and (other.node, other.id) != (check.node, check.id):

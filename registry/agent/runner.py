@@ -1,7 +1,7 @@
 """Keeps the checks of this node going: probes on their interval, TTLs, aliases, removal of the dead."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -28,6 +28,9 @@ REAP_INTERVAL_S = 10.0
 RETRY_S = 1.0  # after a write that the log could not take
 FIRST_PROBE_WITHIN_S = 1.0  # a new instance need not wait for a long interval to become healthy
 ALIAS_RECHECK_S = 300.0
+ELSEWHERE_S = 5.0  # between two looks at another node: each is a question to a server
+Elsewhere = Callable[[Check], Awaitable[Outcome | None]]
+"""The verdict of an alias check about another node; None where nobody can tell."""
 MARKS = {"pass": PASSING, "warn": WARNING, "fail": CRITICAL}
 
 
@@ -40,11 +43,19 @@ class _Running:
 
 
 class Runner:
-    """Runs what `agent` has registered. `draw` answers a number in [0, 1)."""
+    """Runs what `agent` has registered. `draw` answers a number in [0, 1). `elsewhere` looks at other nodes,
+    where `replica` knows this one only."""
 
     def __init__(
-        self, replica: Log, agent: Agent, prober: Prober, clock: Clock, draw: Callable[[], float]
+        self,
+        replica: Log,
+        agent: Agent,
+        prober: Prober,
+        clock: Clock,
+        draw: Callable[[], float],
+        elsewhere: Elsewhere | None = None,
     ) -> None:
+        self._elsewhere = elsewhere
         self._log = replica
         self._agent = agent
         self._prober = prober
@@ -157,11 +168,19 @@ class Runner:
 
     async def _follow(self, running: _Running) -> None:
         """Alias checks: the worst status of what they follow."""
+        if self._elsewhere and running.check.definition.alias_node not in ("", self._agent.node.name):
+            return await self._follow_elsewhere(running, self._elsewhere)
         while True:
             view = self._log.view()
             outcome, keys = alias.follow(view, running.check)
             written = await self._observe(running, outcome)
             await self._log.wait(keys, view.index, ALIAS_RECHECK_S if written else RETRY_S)
+
+    async def _follow_elsewhere(self, running: _Running, look: Elsewhere) -> None:
+        while True:
+            if outcome := await look(running.check):
+                await self._observe(running, outcome)
+            await asyncio.sleep(ELSEWHERE_S * (0.5 + self._draw()))
 
     async def _reap(self) -> None:
         """Deregisters services that were critical for longer than their definition allows."""

@@ -26,7 +26,7 @@ from .servers import CALL_S, Asked, Reached, Servers
 
 log = structlog.get_logger(__name__)
 
-FORWARDS_MAX = 4096  # at once, parked ones included: each holds two connections and some KiB
+FORWARDS_MAX = 3500  # at once, parked ones included; below what a server takes from one address
 PARKED_MARGIN_S = 30.0  # what a blocking query may take beyond its wait and jitter
 UPLOAD_PATH = "/v1/snapshot"
 UPLOAD_S = 600.0  # a restored snapshot is answered once all of it is in force

@@ -30,7 +30,6 @@ CONNECT_S = 3.0  # a handshake across a continent takes a tenth; a dead machine 
 CALL_S = 10.0  # an answer that waits for nothing; longer means that the server is gone
 AWAY_S = 2.0  # after all servers were silent, one request in this time finds out whether they still are
 SILENT_S = 0.5  # a refused connection takes a thousandth
-CONNECTIONS_MAX = 1024  # parked queries have one each
 ANSWER_BYTES_MAX = 16 * 1024 * 1024  # of answers that the agent itself reads
 KEEPALIVE_S, KEEPALIVES = 10, 3  # a parked query learns within 40 s that its server has gone
 NO_LEADER = b"No cluster leader"  # nothing was written, nothing was read: another server may know one
@@ -107,7 +106,7 @@ class Servers:
         self._roots_pem = trust.roots_pem
         self._made = trust.context() if trust.ca_file or self._roots_pem else None
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, socket_factory=_watched_socket),
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=_watched_socket),  # callers are bounded
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             trust_env=False,

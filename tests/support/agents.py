@@ -4,12 +4,12 @@ with running_servers(tmp_path, 1) as cluster, running_agents(cluster, 2) as (a1,
     a1.ok("PUT", "/v1/agent/service/register", {"Name": "web"})
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.support.dev import WEFT
-from tests.support.servers import Cluster, Process, eventually
+from tests.support.servers import Cluster, Process, Server, eventually
 
 SYNC_INTERVAL = "500ms"  # tests wait for what is found out at the next look
 
@@ -26,14 +26,14 @@ class Agent(Process):
         return set(self.ok("GET", "/v1/agent/services"))
 
 
-def make_agent(cluster: Cluster, name: str, *flags: str, token: str = "token") -> Agent:
-    """Not started yet. `token` is the file in the cluster's folder that the agent writes with."""
-    servers = [part for it in cluster.servers for part in ("--server", it.told["https"])]
+def make_agent(cluster: Cluster, name: str, *flags: str, seeds: Sequence[Server] = ()) -> Agent:
+    """Not started yet. `seeds` are the servers that it is told of; all, where none is named."""
+    servers = [part for it in seeds or cluster.servers for part in ("--server", it.told["https"])]
     base = (
         *servers,
         *("--http-port", "0", "--dns-port", "0", "--advertise", "127.0.0.1"),
         *("--tls-ca", str(cluster.folder / "weft-server-ca.pem")),
-        *("--agent-token-file", str(cluster.folder / token)),
+        *("--agent-token-file", str(cluster.folder / "token")),
         *("--sync-interval", SYNC_INTERVAL),
     )
     return Agent(name, cluster.folder, (*base, *flags))
