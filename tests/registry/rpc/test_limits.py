@@ -7,6 +7,7 @@ import pytest
 
 from registry.limits.refusals import Limit
 from registry.limits.settings import LimitSettings, Mode, RequestRates
+from registry.rpc import server
 from tests.registry.rpc.test_mesh import Sidecar
 from tests.registry.rpc.test_permission import call
 from tests.support.registry import running_registry, until
@@ -41,3 +42,43 @@ async def test_calls_under_way_of_one_source_are_bounded_and_give_their_places_b
             await fourth.delta()
         await until(lambda: calls.total == 0)
         assert client.registry.limits.counts()[Limit.GRPC_CALLS_OF_SOURCE] == 1
+
+
+def with_option(monkeypatch: pytest.MonkeyPatch, name: str, value: int) -> None:
+    """One of the listener's options with another value, which it must have had before."""
+    options = dict(server._OPTIONS)
+    assert name in options
+    monkeypatch.setattr(server, "_OPTIONS", tuple((options | {name: value}).items()))
+
+
+async def test_connections_over_the_bound_are_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_option(monkeypatch, "grpc.max_allowed_incoming_connections", 1)
+    async with running_registry() as client:
+        credential = await client.credential(WEB)
+        async with client.channel() as channel:
+            first = await Sidecar(channel, credential.metadata()).hello()
+            await first.delta()
+            host, _, port = client.registry.grpc.partition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            async with asyncio.timeout(20):
+                assert await hung_up(reader)
+            writer.close()
+            await client.register({"Name": "orders"})  # who was there first goes on
+
+
+async def test_a_handshake_that_does_not_come_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_option(monkeypatch, "grpc.server_handshake_timeout_ms", 100)
+    async with running_registry() as client:
+        host, _, port = client.registry.grpc.partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        async with asyncio.timeout(20):
+            assert await hung_up(reader)
+        writer.close()
+
+
+async def hung_up(reader: asyncio.StreamReader) -> bool:
+    """Once the other end has closed the connection, without a word."""
+    try:
+        return await reader.read() == b""
+    except ConnectionResetError:
+        return True
