@@ -66,7 +66,7 @@ class Mirror:
         self._copies[copy] = counters
         if copy.due < outbox.due:
             outbox.arm(copy.due)
-        pool.send(copy)
+        pool.enqueue(copy, pool.only or pool.pick(None))  # not `send`: its body is here, and waits
 
     def _ended(self, copy: Exchange, body: bytes) -> None:
         counters = self._copies.pop(copy)

@@ -73,6 +73,17 @@ async def test_a_copy_has_the_body_and_says_that_it_is_one(mirrored: Mirrored) -
     assert mirrored.engine.outbox.held == 0 and not mirrored.engine.mirror.sink.streams
 
 
+async def test_copies_on_an_open_connection_have_their_bodies_too(mirrored: Mirrored) -> None:
+    calls = await mirrored.calls()
+    sent = [b"first", b"second", b"third"]
+    for number, body in enumerate(sent, 1):
+        length = ("content-length", str(len(body)))
+        assert (await calls.make([*grpc(), length], body)).data == b"real"
+        await until(lambda: mirrored.counted() == {"answered": number}, "the copy is answered")  # noqa: B023
+    assert [seen.data for seen in mirrored.shadow.seen] == sent
+    assert mirrored.engine.outbox.held == 0
+
+
 async def test_a_share_of_requests_is_copied(mirrored: Mirrored) -> None:
     calls = await mirrored.calls(ppm=300_000)
     await calls.many(300)
