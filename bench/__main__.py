@@ -6,13 +6,26 @@ import click
 
 from weft.errors import WeftError
 
-from . import envoy, idle, load, registry, registry_report, registry_servers, report, results, run
+from . import (
+    envoy,
+    h2load,
+    idle,
+    load,
+    mirrors,
+    registry,
+    registry_report,
+    registry_servers,
+    report,
+    results,
+    run,
+)
 from .processes import end_on_signals
 from .workloads import WORKLOADS
 
-_REGISTRY, _IDLE = "registry", "W5"
-_PART, _SIDE = click.Choice([*WORKLOADS, _IDLE, _REGISTRY]), click.Choice(list(run.PAIRS))
+_REGISTRY, _IDLE, _MIRRORS = "registry", "W5", "mirrors"
+_PART, _SIDE = click.Choice([*WORKLOADS, _IDLE, _MIRRORS, _REGISTRY]), click.Choice(list(run.PAIRS))
 _IDLE_ROUNDS_MAX = 3  # memory varies little
+_MIRROR_PAIRS_PER_S = 4  # of windows: a p99 needs many requests
 
 
 @click.command()
@@ -29,6 +42,8 @@ def main(only: tuple[str, ...], wanted: tuple[str, ...], rounds: int, seconds: f
             _sidecar(workloads, wanted or tuple(run.PAIRS), rounds, seconds)
         if _IDLE in (only or [_IDLE]):
             _idle(wanted or tuple(run.PAIRS), min(rounds, _IDLE_ROUNDS_MAX))
+        if _MIRRORS in (only or [_MIRRORS]) and not wanted:
+            _mirrors(int(rounds * seconds * _MIRROR_PAIRS_PER_S))
         if _REGISTRY in (only or [_REGISTRY]) and not wanted:
             _registry(rounds, seconds)
     except WeftError as error:
@@ -54,6 +69,16 @@ def _idle(wanted: tuple[str, ...], rounds: int) -> None:
     kept["about"] = results.merge(kept.get("about", {}), {"idle": {_IDLE: about}})
     results.save(kept)
     report.update_page("idle", idle.markdown(found, report.measured(about)))
+    click.echo(f"recorded in {results.LATEST} and {report.PAGE}")
+
+
+def _mirrors(pairs: int) -> None:
+    found = mirrors.measure(max(1, pairs), click.echo)
+    about = results.about(_command(), h2load.version(), pairs, envoy.version())
+    kept = results.merge(results.load(), {"mirrors": found})
+    kept["about"] = results.merge(kept.get("about", {}), {"mirrors": about})
+    results.save(kept)
+    report.update_page("mirrors", mirrors.markdown(found, report.measured(about)))
     click.echo(f"recorded in {results.LATEST} and {report.PAGE}")
 
 

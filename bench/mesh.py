@@ -5,6 +5,7 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,19 @@ from .pki import Leaf
 from .processes import Child, free_port, listening
 from .workloads import path
 
-_CALLER, _CALLEE = "bench-caller", "bench-callee"
+_CALLER, _CALLEE, _SHADOW = "bench-caller", "bench-callee", "bench-shadow"
 # As `bench.envoy_config` has it: retries within a budget, instances ejected by rows and shares of failures.
 # Requests join their traces and none is sampled, so nobody has to listen there.
+_RETRIES: dict[str, Any] = {
+    "NumRetries": 2,
+    "RetryOn": ["connect-failure", "refused-stream", "reset", "unavailable"],
+    "RetryBudget": {"Percent": 20, "Min": 3},
+}
+_ROUTER: dict[str, Any] = {
+    "Kind": "service-router",
+    "Name": _CALLEE,
+    "Routes": [{"Match": {"HTTP": {"PathPrefix": "/"}}, "Destination": _RETRIES}],
+}
 _ENTRIES: tuple[dict[str, Any], ...] = (
     {"Kind": "proxy-defaults", "Name": "global", "Tracing": {"OTLPEndpoint": "grpc://127.0.0.1:1"}},
     {
@@ -26,20 +37,7 @@ _ENTRIES: tuple[dict[str, Any], ...] = (
             "Defaults": {"PassiveHealthCheck": {"Interval": "1s", "MaxFailures": 5, "FailurePercent": 85}}
         },
     },
-    {
-        "Kind": "service-router",
-        "Name": _CALLEE,
-        "Routes": [
-            {
-                "Match": {"HTTP": {"PathPrefix": "/"}},
-                "Destination": {
-                    "NumRetries": 2,
-                    "RetryOn": ["connect-failure", "refused-stream", "reset", "unavailable"],
-                    "RetryBudget": {"Percent": 20, "Min": 3},
-                },
-            }
-        ],
-    },
+    _ROUTER,
 )
 _HTTP_TIMEOUT_S = 10.0
 _WEFT = (sys.executable, "-m", "weft")  # from this checkout, whether installed or not
@@ -47,18 +45,15 @@ _WEFT = (sys.executable, "-m", "weft")  # from this checkout, whether installed 
 
 def start(stack: ExitStack, directory: Path, backend_port: int, http1: bool = False) -> Pair:
     """Registers caller and callee, allows the call, starts their sidecars. Raises NotReady."""
-    http = f"http://127.0.0.1:{free_port()}"
-    ready = directory / "weft-dev.json"
-    dev = [*_WEFT, "dev", "--http-port", http.rpartition(":")[2], "--grpc-port", str(free_port())]
-    dev += ["--dns-port", "-1", "--default-intention", "deny", "--ready-file", str(ready)]
-    registry = stack.enter_context(Child("weft-dev", dev, directory))
-    registry.wait_until(ready.exists, "it was ready")
+    return _pair(stack, directory, _registry(stack, directory), backend_port, http1)
+
+
+def _pair(stack: ExitStack, directory: Path, http: str, backend_port: int, http1: bool) -> Pair:
     port, peer_port = free_port(), free_port()
     callee = _register(http, directory, _service(_CALLEE, backend_port, peer_port, []))
     upstream = {"DestinationName": _CALLEE, "LocalBindAddress": "127.0.0.1", "LocalBindPort": port}
     caller = _register(http, directory, _service(_CALLER, free_port(), free_port(), [upstream]))
-    protocol = {"Kind": "service-defaults", "Name": _CALLEE, "Protocol": "http" if http1 else "grpc"}
-    for entry in (protocol, *_ENTRIES, _intention(http1)):
+    for entry in (_protocol(_CALLEE, http1), *_ENTRIES, _intention(_CALLEE, http1)):
         _put(f"{http}/v1/config", entry)
     second = _sidecar(stack, directory, "weft-second", callee)
     first = _sidecar(stack, directory, "weft-first", caller)
@@ -67,11 +62,42 @@ def start(stack: ExitStack, directory: Path, backend_port: int, http1: bool = Fa
     return Pair(port, first, second, peer_port, _leaf(http, directory))
 
 
-def _intention(http1: bool) -> dict[str, Any]:
+def start_with_shadow(stack: ExitStack, directory: Path, backend_port: int, shadow_port: int) -> Pair:
+    """As `start`; calls with `x-mirror: yes` are also copied to a third service, at `shadow_port`."""
+    http, peer_port = _registry(stack, directory), free_port()
+    pair = _pair(stack, directory, http, backend_port, False)
+    shadow = _register(http, directory, _service(_SHADOW, shadow_port, peer_port, []))
+    match = {"HTTP": {"PathPrefix": "/", "Header": [{"Name": "x-mirror", "Exact": "yes"}]}}
+    mirrors = [{"Service": _SHADOW, "Percent": 100}]
+    router = deepcopy(_ROUTER)
+    router["Routes"].insert(0, {"Match": match, "Destination": _RETRIES | {"Mirrors": mirrors}})
+    for entry in (_protocol(_SHADOW, False), _intention(_SHADOW, False), router):
+        _put(f"{http}/v1/config", entry)
+    third = _sidecar(stack, directory, "weft-shadow", shadow)
+    third.wait_until(listening(peer_port), "it listened")
+    return pair
+
+
+def _registry(stack: ExitStack, directory: Path) -> str:
+    """Where its HTTP API answers."""
+    http = f"http://127.0.0.1:{free_port()}"
+    ready = directory / "weft-dev.json"
+    dev = [*_WEFT, "dev", "--http-port", http.rpartition(":")[2], "--grpc-port", str(free_port())]
+    dev += ["--dns-port", "-1", "--default-intention", "deny", "--ready-file", str(ready)]
+    registry = stack.enter_context(Child("weft-dev", dev, directory))
+    registry.wait_until(ready.exists, "it was ready")
+    return http
+
+
+def _protocol(service: str, http1: bool) -> dict[str, Any]:
+    return {"Kind": "service-defaults", "Name": service, "Protocol": "http" if http1 else "grpc"}
+
+
+def _intention(service: str, http1: bool) -> dict[str, Any]:
     """Of the caller, only what it really asks."""
     permission = {"Action": "allow", "HTTP": {"PathExact": path(http1), "Methods": ["POST"]}}
     source = {"Name": _CALLER, "Permissions": [permission]}
-    return {"Kind": "service-intentions", "Name": _CALLEE, "Sources": [source]}
+    return {"Kind": "service-intentions", "Name": service, "Sources": [source]}
 
 
 def _service(name: str, port: int, sidecar_port: int, upstreams: list[dict[str, Any]]) -> dict[str, Any]:
@@ -81,10 +107,10 @@ def _service(name: str, port: int, sidecar_port: int, upstreams: list[dict[str, 
 
 def _register(http: str, directory: Path, service: dict[str, Any]) -> Path:
     """Registers the service; returns the file with the credential of its sidecar."""
-    path = directory / f"{service['Name']}.credential.json"
-    path.touch(mode=0o600)
-    path.write_bytes(_put(f"{http}/v1/agent/service/register?credential", service))
-    return path
+    file = directory / f"{service['Name']}.credential.json"
+    file.touch(mode=0o600)
+    file.write_bytes(_put(f"{http}/v1/agent/service/register?credential", service))
+    return file
 
 
 def _leaf(http: str, directory: Path) -> Leaf:

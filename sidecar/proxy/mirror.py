@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..events import MIRRORED
 from ..h2.block import Field
 from ..h2.outbox import Outbox
-from ..h2.stream import RECV_DONE
+from ..h2.stream import CLOSED, RECV_DONE
 from ..telemetry import Call, Count, Direction, Series, Telemetry
 from .exchange import Exchange, Plan
 from .pool import Pool
@@ -40,6 +40,7 @@ class Mirror:
         self._telemetry = telemetry
         self._series = Series(Call(Direction.OUTBOUND, source, ""))  # on no page
         self._copies: dict[Exchange, Copies] = {}
+        self._made: list[tuple[Exchange, Pool]] = []  # and not sent yet
 
     def counters(self, destination: str, target: str) -> Copies:
         return Copies(*(self._telemetry.count(MIRRORED, destination, target, how) for how in Copies._fields))
@@ -66,7 +67,20 @@ class Mirror:
         self._copies[copy] = counters
         if copy.due < outbox.due:
             outbox.arm(copy.due)
-        pool.enqueue(copy, pool.only or pool.pick(None))  # not `send`: its body is here, and waits
+        if not self._made:
+            outbox.soon(self._after_writing)
+        self._made.append((copy, pool))
+
+    def _after_writing(self) -> None:
+        """Answers that have come are written in this turn of the loop; what copies cost begins after it."""
+        self._outbox.soon(self._send_made)
+
+    def _send_made(self) -> None:
+        made, self._made = self._made, []
+        for copy, pool in made:
+            if copy.state != CLOSED:
+                pool.enqueue(copy, pool.only or pool.pick(None))  # not `send`: its body is here, and waits
+        self._outbox.flush()
 
     def _ended(self, copy: Exchange, body: bytes) -> None:
         counters = self._copies.pop(copy)
