@@ -87,10 +87,12 @@ class Decoder:
         shape = section.shapes.get(len(block))
         if shape is None:
             return self._decode_by_beginning(block, section)
-        run, room, constants, marks, timeout = shape
-        head = section.beginnings.get(block[:run])
-        if head is None or head.size > room:
-            return self._decode_by_beginning(block, section)
+        run, beginning, head, room, constants, marks, timeout = shape
+        if block[:run] != beginning:  # compared, as a look-up takes twice as long
+            other = section.beginnings.get(block[:run])
+            if other is None or other.size > room:
+                return self._decode_by_beginning(block, section)
+            head = other
         for start, end, octets in constants:
             if block[start:end] != octets:
                 return self._decode_by_beginning(block, section)
@@ -155,7 +157,7 @@ class Decoder:
         if at != size:
             return False
         if plain and constants:
-            section.keep_shape(block, run, tuple(constants))
+            section.keep_shape(block, run, head, tuple(constants))
         return True
 
     def _decode_in_full(self, octets: bytes, section: Section) -> Block:

@@ -22,11 +22,11 @@ SHAPE_BYTES_MAX = 1024
 HEADS_MAX = 64
 HEAD_BYTES_MAX = 4096
 
-# The ending of a block: octets before it, header list size that the head may have, the constant octets
-# (position, end, octets), the marks of all of the ending's octets, and where in it the value of grpc-timeout
-# is.
+# The ending of a block: how many octets are before it; which, the last time, and their head; header list size
+# that the head may have, the constant octets (position, end, octets), the marks of all octets of the ending,
+# and where in it the value of grpc-timeout is.
 Constant = tuple[int, int, bytes]
-Shape = tuple[int, int, tuple[Constant, ...], bytes, slice | None]
+Shape = tuple[int, bytes, Head, int, tuple[Constant, ...], bytes, slice | None]
 
 
 class Section:
@@ -66,7 +66,7 @@ class Section:
             self.beginnings[octets] = head
             self.run = len(octets)
 
-    def keep_shape(self, block: bytes, run: int, constants: tuple[Constant, ...]) -> None:
+    def keep_shape(self, block: bytes, run: int, head: Head, constants: tuple[Constant, ...]) -> None:
         """Keeps the shape of `block`, whose values are plain and valid, if its length is new.
 
         Values of the same lengths whose octets have the same marks are valid too.
@@ -74,7 +74,8 @@ class Section:
         if len(block) <= SHAPE_BYTES_MAX and len(block) not in self.shapes and len(self.shapes) < SHAPES_MAX:
             room = self.list_max - LIST_PER_LITERALS_MAX * (len(block) - run)
             marks = block[run:].translate(MARKS)
-            self.shapes[len(block)] = run, room, constants, marks, _timeout_in(constants, run)
+            timeout = _timeout_in(constants, run)
+            self.shapes[len(block)] = run, block[:run], head, room, constants, marks, timeout
 
     def head(self, fields: tuple[Field, ...]) -> Head:
         """The one head of these fields. Raises StreamFault where they are malformed."""

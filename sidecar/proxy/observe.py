@@ -25,20 +25,14 @@ class Observer:
     """`begin` is called with each new exchange; `end` with those that it has hung itself on."""
 
     def __init__(self, policy: TelemetryPolicy, outlets: Outlets, rng: random.Random, clock: Clock) -> None:
-        self.tracer = Tracer(policy.trace_ppm, rng) if policy.traces else None
+        self.tracer = Tracer(policy.trace_ppm, rng, self) if policy.traces else None
         self._policy = policy
         self._outlets = outlets
         self._draw = rng.random
         self._clock = clock
         # Tracing alone: nothing between the switch and the tracer.
         alone = self.tracer is not None and not policy.logs and not outlets.taps
-        self.begin = self._trace if alone else self._begin
-
-    def _trace(self, exchange: Exchange) -> None:
-        assert self.tracer is not None
-        self.tracer.join(exchange)
-        if exchange.span is not None:
-            exchange.observer = self
+        self.begin = self.tracer.join if self.tracer is not None and alone else self._begin
 
     def _begin(self, exchange: Exchange) -> None:
         if self.tracer is not None:

@@ -8,12 +8,15 @@ anew with a span of ours as the next hop's parent.
 
 import random
 import struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..h2.block import Block, Extra, Literal
 from ..policy import trace_context
 from ..policy.trace_context import LENGTH_ON_WIRE, NAME_ON_WIRE, Context, may_hold_another
 from .exchange import Exchange
+
+if TYPE_CHECKING:
+    from .observe import Observer
 
 STOCK = 256  # contexts made at once: 30 kB
 SAMPLED_DIGIT = 0x31
@@ -40,11 +43,12 @@ class SpanIds(NamedTuple):
 class Tracer:
     """`ppm` is the share of requests without a context that begin a sampled trace, of 1,000,000."""
 
-    __slots__ = ("_fresh", "_ppm", "_rng")
+    __slots__ = ("_fresh", "_observer", "_ppm", "_rng")
 
-    def __init__(self, ppm: int, rng: random.Random) -> None:
+    def __init__(self, ppm: int, rng: random.Random, observer: "Observer | None" = None) -> None:
         self._ppm = ppm
         self._rng = rng
+        self._observer = observer  # who wants to know when a sampled request is over
         self._fresh: list[bytes] = []
 
     def join(self, exchange: Exchange) -> None:
@@ -78,7 +82,7 @@ class Tracer:
         made.extra = extra
         exchange.block = made
         if literal[-1] == SAMPLED_DIGIT:
-            exchange.span = _span_of(literal)
+            self._sample(exchange, _span_of(literal))
 
     def _restock(self) -> None:
         ids = _ids_of(self._rng.randbytes(24 * STOCK).hex().encode())
@@ -98,8 +102,13 @@ class Tracer:
             # Also a value that looked like a context by chance. What cannot be read is begun anew.
             self._rewrite(exchange, self._begun(exchange, trace_context.without(literals)))
         elif self._samples(came):
-            span = exchange.span = self._span(came)
+            span = self._span(came)
+            self._sample(exchange, span)
             self._rewrite(exchange, trace_context.rewritten(literals, came, span.trace_id, span.span_id))
+
+    def _sample(self, exchange: Exchange, span: SpanIds) -> None:
+        exchange.span = span
+        exchange.observer = self._observer
 
     def _begun(self, exchange: Exchange, literals: list[Literal]) -> list[Literal]:
         """A request without a context gets one."""
@@ -107,7 +116,7 @@ class Tracer:
             self._restock()
         fresh = self._fresh.pop()
         if fresh[-1] == SAMPLED_DIGIT:
-            exchange.span = _span_of(fresh)
+            self._sample(exchange, _span_of(fresh))
         return [*literals, *Extra(fresh)]
 
     def _rewrite(self, exchange: Exchange, literals: list[Literal]) -> None:
