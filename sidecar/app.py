@@ -243,14 +243,7 @@ class Sidecar:
         address = admin_address or await self._open_admin()
         self._take_over()
         self._announce(address)
-        self._spawn(self._tell_watchdog(), "watchdog")
-
-    async def _tell_watchdog(self) -> None:
-        """The manager restarts who does not: an event loop that hangs serves nobody."""
-        if interval_s := systemd.watchdog_s():
-            while True:
-                systemd.notify("WATCHDOG=1")
-                await asyncio.sleep(interval_s)
+        self._spawn(systemd.feed_watchdog(), "watchdog")
 
     def _follow(self, svid: Svid, resources: Resources | None) -> None:
         subscription = Subscription(self._session, self._take_snapshot, self._rng, self._telemetry, resources)

@@ -1,5 +1,6 @@
 """What a service manager is told, by the protocol of sd_notify(3); nothing where none listens."""
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -24,3 +25,11 @@ def watchdog_s() -> float:
         return max(0.0, int(os.environ.get("WATCHDOG_USEC", "0")) / 2_000_000)
     except ValueError:
         return 0.0
+
+
+async def feed_watchdog() -> None:
+    """For ever, where one is set: the manager restarts a process whose event loop hangs."""
+    if interval_s := watchdog_s():
+        while True:
+            notify("WATCHDOG=1")
+            await asyncio.sleep(interval_s)

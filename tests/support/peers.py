@@ -23,6 +23,9 @@ DEBIAN_PACKAGES = {
     "etcdctl": "etcd-client",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "systemd-analyze": "systemd",
+    "systemd-nspawn": "systemd-container",
+    "debootstrap": "debootstrap",
 }
 """Program -> the Debian package that holds it."""
 

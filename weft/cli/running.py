@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
+from .. import systemd
 from ..aio import Tasks
 from ..collection import Collector, settle
 from ..errors import EnvironmentProblem, WeftError
@@ -64,10 +65,13 @@ async def run(start: Callable[[], Awaitable[P]], tell: Callable[[P], None], read
         tell(process)
         if ready_file is not None:
             _write(process, ready_file)
+        systemd.notify("READY=1")
+        process.tasks.spawn(systemd.feed_watchdog(), "watchdog")
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, lambda: process.tasks.spawn(_reload(process), "reload"))
         await _until(stop, process)
     finally:
+        systemd.notify("STOPPING=1")
         await process.close()
 
 
