@@ -8,6 +8,7 @@ from ..catalog.state import Read
 from . import reads
 from .handling import Answer, Call, Reading, answer, keeps_all
 from .health import has_meta, selected
+from .near import in_order
 from .respond import Reply
 from .views import catalog_service, health_service, node
 
@@ -19,7 +20,8 @@ async def datacenters(call: Call) -> Reply:
 def nodes(reading: Reading) -> Answer:
     found = reading.state.list_nodes()
     meta = reading.query.node_meta()
-    rows = reading.sieve.keep(found.rows, reads.node)
+    readable = reading.sieve.keep(found.rows, reads.node)
+    found, rows = in_order(reading, found, readable, lambda row: row.name)
     shown = (node(row) for row in rows if has_meta(row, meta))
     return answer(found, [row for row in shown if reading.keeps(row)])
 
@@ -70,6 +72,7 @@ def connect(reading: Reading) -> Answer:
 
 
 def _rows(reading: Reading, found: Read[tuple[ServiceEntry, ...]]) -> Answer:
-    rows = reading.sieve.keep(found.rows, reads.entry)
-    shown = map(catalog_service, selected(rows, reading.query))
+    chosen = selected(reading.sieve.keep(found.rows, reads.entry), reading.query)
+    found, rows = in_order(reading, found, chosen, lambda row: row.node.name)
+    shown = map(catalog_service, rows)
     return answer(found, [row for row in shown if reading.keeps(row)])

@@ -7,6 +7,7 @@ from ..catalog.state import Read
 from . import reads
 from .errors import BadRequest
 from .handling import Answer, Reading, answer
+from .near import in_order
 from .query import Query
 from .views import check, health_entry
 
@@ -21,7 +22,8 @@ def connect(reading: Reading) -> Answer:
 
 def _entries(reading: Reading, found: Read[tuple[ServiceEntry, ...]]) -> Answer:
     passing = reading.query.boolean("passing")
-    rows = selected(reading.sieve.keep(found.rows, reads.entry), reading.query)
+    chosen = selected(reading.sieve.keep(found.rows, reads.entry), reading.query)
+    found, rows = in_order(reading, found, chosen, lambda row: row.node.name)
     shown = (health_entry(row) for row in rows if not passing or row.status == PASSING)
     return answer(found, [row for row in shown if reading.keeps(row)])
 
@@ -59,5 +61,6 @@ def state_checks(reading: Reading) -> Answer:
 
 
 def _checks(reading: Reading, found: Read[tuple[Check, ...]]) -> Answer:
-    rows = reading.sieve.keep(found.rows, reads.check)
+    readable = reading.sieve.keep(found.rows, reads.check)
+    found, rows = in_order(reading, found, readable, lambda row: row.node)
     return answer(found, [row for row in map(check, rows) if reading.keeps(row)])

@@ -6,7 +6,7 @@ from ..acl.access import Access
 from ..acl.authorizer import Authorizer
 from ..acl.caller import Caller, Sieve
 from ..agent.fields import Fields, decode_object
-from ..catalog import queries, query_rows, watches
+from ..catalog import nearness, queries, query_rows, watches
 from ..catalog.model import PreparedQuery
 from ..catalog.queries import Rendered
 from ..errors import Conflict
@@ -225,7 +225,7 @@ def _executed(reading: Reading, name: str) -> Answer:
     kept = sorted(rows, key=lambda _: reading.parts.draw())
     if near := reading.query.text("near") or wish["Near"]:
         node = reading.parts.agent.node.name if near == "_agent" else near
-        kept = query_rows.nearest_first(reading.state, kept, node, reading.parts.draw)
+        kept = nearness.nearest_first(reading.state, kept, node, reading.parts.draw)
     limit = reading.query.unsigned("limit") or len(kept)
     datacenter = reading.parts.datacenter
     body = {

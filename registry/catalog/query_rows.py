@@ -1,10 +1,8 @@
 """Which instances a prepared query answers with, and in what order: the same for HTTP and DNS."""
 
-import math
-from collections.abc import Callable, Sequence
 from typing import Any
 
-from .model import CRITICAL, PASSING, Coordinate, ServiceEntry
+from .model import CRITICAL, PASSING, ServiceEntry
 from .state import State
 
 Json = dict[str, Any]
@@ -45,28 +43,3 @@ def failovers(wish: Json, datacenter: str) -> int:
     in Consul; a target may name this datacenter, which is then asked once more."""
     targets = wish["Failover"]["Targets"] or []
     return sum(not target["Peer"] and target["Datacenter"] == datacenter for target in targets)
-
-
-def nearest_first(
-    state: State, rows: Sequence[ServiceEntry], node: str, draw: Callable[[], float]
-) -> list[ServiceEntry]:
-    """By the round-trip time from the node, as far as coordinates were reported; those on the node itself
-    first, those of which nothing is known last, and by chance among equals."""
-    here = state.coordinates.get((node,))
-
-    def key(row: ServiceEntry) -> tuple[bool, float, float]:
-        there = state.coordinates.get((row.node.name,))
-        known = distance_s(here, there) if here and there else math.inf
-        return row.node.name != node, known, draw()
-
-    return sorted(rows, key=key)
-
-
-def distance_s(a: Coordinate, b: Coordinate) -> float:
-    """The estimated round-trip time between two nodes (Vivaldi with heights, as Serf keeps it); infinite
-    where the spaces differ."""
-    if len(a.vec) != len(b.vec) or a.segment != b.segment:
-        return math.inf
-    raw = math.dist(a.vec, b.vec) + a.height + b.height
-    adjusted = raw + a.adjustment + b.adjustment
-    return adjusted if adjusted > 0 else raw

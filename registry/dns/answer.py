@@ -18,7 +18,7 @@ from weft.durations import InvalidDuration, parse_duration_s
 
 from ..acl.access import Access
 from ..acl.caller import Caller
-from ..catalog import queries, query_rows
+from ..catalog import nearness, queries, query_rows
 from ..catalog.feature_level import SERVER_SERVICE
 from ..catalog.model import PASSING, Node
 from ..catalog.state import State
@@ -163,7 +163,7 @@ class Catalog:
         if self._choices.only_passing:
             entries = [row for row in entries if row.status == PASSING]
         if near := wish["Near"]:
-            entries = query_rows.nearest_first(asking.state, entries, near, asking.draw)
+            entries = nearness.nearest_first(asking.state, entries, near, asking.draw)
             asking = asking._replace(in_order=True)
         ttl_s = _ttl_s(found.document["DNS"]["TTL"], self._choices.service_ttl_s)
         return self._instances_reply(asking, target, of_entries(entries), ttl_s)

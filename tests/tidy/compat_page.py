@@ -22,9 +22,9 @@ Consul's clients work against Weft unchanged, as far as this table says. Generat
 served by `python -m tests.tidy.compat_page`; do not edit it by hand. `GET /v1/openapi.json` has the same
 routes as an OpenAPI document.
 
-Tenancy parameters (`ns`, `partition`, `peer`, `sameness-group`) are taken empty or as `default`. `?near` is
-taken, and sorts nothing without coordinates. `?cached` is taken and answered as a plain read. A wrong `dc`
-is `No path to datacenter` (500).
+Tenancy parameters (`ns`, `partition`, `peer`, `sameness-group`) are taken empty or as `default`. `?near`
+sorts by round-trip time where coordinates were reported (`/v1/coordinate/update`), but not by `_ip`.
+`?cached` is taken and answered as a plain read. A wrong `dc` is `No path to datacenter` (500).
 """
 
 
