@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+import structlog
+
 from weft import __version__
 from weft.aio import Tasks
 from weft.clock import SystemClock
-from weft.errors import ConfigError
+from weft.errors import ConfigError, WeftError
 from weft.pb.agent.v1.agent_pb2 import Hello
 
 from .agent.definitions import NO_DEFINITIONS, DefinitionFiles, DefinitionPaths
@@ -53,6 +55,8 @@ from .machine import join, machine_name, port_free
 from .membership.entry import enter
 from .membership.files import Membership, MembershipFiles
 from .membership.keeper import Keeper
+
+log = structlog.get_logger(__name__)
 
 LOOPBACK = "127.0.0.1"
 
@@ -90,6 +94,7 @@ class AgentProcess:
         self.servers: Servers
         self.definitions: DefinitionFiles
         self._callers: RemoteCallers
+        self._tokens: KeptTokens
         self.http = ""  # host:port
         self.dns = ""
         self._clock = SystemClock()
@@ -121,7 +126,7 @@ class AgentProcess:
         writer = Writer(log, self._clock, os.urandom)
         agent = self.agent = Agent(writer, node, port_free, settings.scripts)
         alive, joined = lambda: {row.id for row in agent.services()}, member.acl_secret if member else ""
-        tokens = KeptTokens(home.path, settings.tokens, alive, joined)
+        tokens = self._tokens = KeptTokens(home.path, settings.tokens, alive, joined)
         now = self._clock.monotonic
         fleet = Fleet(settings.servers, self._draw, now())
         self.servers = servers = Servers(fleet, self._trust(), now)
@@ -244,12 +249,27 @@ class AgentProcess:
         return {"http": self.http, "dns": self.dns, "node": self.node.name, "node_id": self.node.id}
 
     async def close(self) -> None:
-        """Stops telling servers, stops listening. What is registered stays: a restart is no departure."""
+        """Stops telling servers, stops listening. What is registered stays: a restart is no departure, unless
+        somebody has asked the agent to leave."""
         await self.tasks.close()
+        if self.leaving.is_set():
+            await self._depart()
         for closer in reversed(self._closers):
             ending = closer()
             if asyncio.iscoroutine(ending):
                 await ending
+
+    async def _depart(self) -> None:
+        """Takes the node out of the catalog. On this disk everything stays: a later start brings it back."""
+        if self._keeper:
+            await self._keeper.close()  # or its next word would do so at once
+        gone = {"Node": self.node.name}
+        try:
+            told = await self.servers.ask("PUT", "/v1/catalog/deregister", self._tokens.own, gone)
+            if told.status != 200:
+                log.warning("the node stays in the catalog", reason=told.body[:500].decode(errors="replace"))
+        except WeftError as error:
+            log.warning("the node stays in the catalog", reason=str(error))
 
 
 def _node(settings: AgentSettings, node_id: str) -> Node:

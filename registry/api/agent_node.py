@@ -5,9 +5,11 @@ import platform
 import shutil
 import socket
 import time
+from collections import Counter
 
 from weft import __version__
 
+from ..catalog.model import STATUSES
 from ..catalog.state import State
 from ..limits.refusals import Limit
 from ..operator.proxies import REFUSED
@@ -71,7 +73,7 @@ async def reload(call: Call) -> Reply:
 async def metrics(call: Call) -> Reply:
     """Gauges of this server's log and catalog, under the names that Consul's dashboards know; and how often
     its limits were met."""
-    found = gauges(call.parts.log.status(), call.parts.log.view()) | _of_proxies(call)
+    found = _gauges(call) | _of_proxies(call)
     refused = call.parts.limits.counts()
     if call.query.text("format") == "prometheus":
         lines = (f"# TYPE {name} gauge\n{name} {value}\n" for name, value in _prometheus(found))
@@ -82,12 +84,27 @@ async def metrics(call: Call) -> Reply:
 
 def metrics_document(call: Call) -> Json:
     """As agent/metrics tells it."""
-    found = gauges(call.parts.log.status(), call.parts.log.view())
+    found = _gauges(call)
     moment = time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(call.parts.clock.wall()))
     rows: list[Json] = [{"Name": name, "Value": value, "Labels": {}} for name, value in found.items()]
     refused = call.parts.limits.counts()
     counters: list[Json] = [_counter(limit, count) for limit, count in refused.items() if count]
     return {"Timestamp": moment, "Gauges": rows, "Points": [], "Counters": counters, "Samples": []}
+
+
+def _gauges(call: Call) -> dict[str, float]:
+    state = call.parts.log.view()
+    return gauges(call.parts.log.status(), state) if call.parts.is_server else agent_gauges(state)
+
+
+def agent_gauges(state: State) -> dict[str, float]:
+    """Of a machine without a server: what is registered there, and how well it is."""
+    statuses = Counter(check.status for check in state.checks.values())
+    return {
+        "weft.agent.services": len(state.services),
+        "weft.agent.checks": len(state.checks),
+        **{f"weft.agent.checks.{status}": statuses[status] for status in sorted(STATUSES)},
+    }
 
 
 def gauges(status: Status, state: State) -> dict[str, float]:

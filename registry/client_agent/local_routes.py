@@ -10,6 +10,7 @@ _LOCAL = (
     "/v1/agent/host",
     "/v1/agent/leave",
     "/v1/agent/maintenance",
+    "/v1/agent/metrics",
     "/v1/agent/monitor",
     "/v1/agent/reload",
     "/v1/agent/self",

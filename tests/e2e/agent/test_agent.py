@@ -138,6 +138,28 @@ def test_a_sidecar_credential_is_minted_by_a_server(server: Server, agent: Agent
     eventually(lambda: "meshed-sidecar-proxy" in on_node(server, "a1"), "its sidecar is registered too")
 
 
+def test_an_agent_that_leaves_takes_its_node_along_and_brings_it_back(
+    server: Server, agents: list[Agent]
+) -> None:
+    agent = agents[1]
+    agent.ok("PUT", REGISTER, {"Name": "leaver", "Port": 80})
+    eventually(lambda: server.knows("leaver"), "told")
+    agent.ok("PUT", "/v1/agent/leave")
+    assert agent.process is not None
+    assert agent.process.wait(20) == 0, agent.said()
+    assert server.ok("GET", f"/v1/catalog/node/{agent.name}") is None
+    assert server.running, "it is the agent that left"
+    agent.start()
+    eventually(lambda: server.knows("leaver"), "it is back with what it had")
+
+
+def test_an_agent_measures_itself(agent: Agent) -> None:
+    agent.ok("PUT", REGISTER, {"Name": "measured", "Check": {"TTL": "600s"}})
+    found = {row["Name"]: row["Value"] for row in agent.ok("GET", "/v1/agent/metrics")["Gauges"]}
+    assert found["weft.agent.services"] == len(agent.services())
+    assert found["weft.agent.checks.critical"] >= 1
+
+
 def test_an_agent_does_not_take_the_name_of_a_server(cluster: Cluster, tmp_path: Path) -> None:
     rival = make_agent(cluster, cluster.servers[0].name)
     rival.folder = tmp_path
