@@ -16,9 +16,9 @@ from ..measurements.meter import RECENT_S
 from ..measurements.tally import Tally
 
 P99 = 0.99
-SIGMAS = 4.0
-"""By how many standard deviations bad calls must exceed their share before the end of a step: it is looked at
-every second, and one look in 30,000 may be wrong by chance where the true share is just what is allowed."""
+LOOKS = 1_000_000
+"""Before the end of a step, one look of so many at most is wrong by chance, where the true share of bad calls
+is just what is allowed. It is looked at every second, so a few in a hundred would be far too many."""
 
 
 class Act(Enum):
@@ -77,10 +77,10 @@ def _early(canary: ServiceCanary, seen: Seen) -> Decision | None:
     """What need not be watched to the end."""
     for tally, span in ((seen.step, "since the step began"), (seen.recent, f"in the last {RECENT_S} s")):
         calls = max(tally.ended, canary.min_requests)
-        if _is_beyond_chance(tally.failed, calls, canary.max_error_percent / 100):
+        if is_beyond_chance(tally.failed, calls, canary.max_error_percent / 100):
             return Decision(Act.ROLL_BACK, f"{_errors(canary, tally)} {span}")
         slow = tally.surely_slower(canary.max_p99_ms / 1000) if canary.max_p99_ms else 0
-        if _is_beyond_chance(slow, calls, 1 - P99):
+        if is_beyond_chance(slow, calls, 1 - P99):
             told = format_duration(canary.max_p99_ms / 1000)
             return Decision(
                 Act.ROLL_BACK, f"{slow} of {tally.ended} calls took longer than {told}, p99 is over it {span}"
@@ -88,9 +88,13 @@ def _early(canary: ServiceCanary, seen: Seen) -> Decision | None:
     return None
 
 
-def _is_beyond_chance(bad: int, calls: int, share: float) -> bool:
+def is_beyond_chance(bad: int, calls: int, share: float) -> bool:
+    """Whether so many bad ones among so many calls are less likely than one in LOOKS, where each is bad with
+    this probability: Chernoff's bound of the tail. It holds for few calls too, unlike standard deviations."""
     expected = calls * share
-    return bad > expected + SIGMAS * math.sqrt(expected * (1 - share))
+    if bad <= expected:
+        return False
+    return not expected or bad * math.log(bad / expected) - (bad - expected) > math.log(LOOKS)
 
 
 def _errors(canary: ServiceCanary, tally: Tally) -> str:
