@@ -103,14 +103,16 @@ class Extra:
 
     `wire` holds them as literals without (or never) indexing that refer to no dynamic table, so the
     next hop's encoder appends the octets as they are. `timeout` is the value of `grpc-timeout` among them,
-    b"" where there is none: the one of them that the switch itself obeys.
+    b"" where there is none: the one of them that the switch itself obeys. `trace_at` is where in `wire` the
+    last digit of a `traceparent` in its usual form stands, 0 where that is not known.
     """
 
-    __slots__ = ("timeout", "wire")
+    __slots__ = ("timeout", "trace_at", "wire")
 
     def __init__(self, wire: bytes, timeout: bytes = b"") -> None:
         self.wire = wire
         self.timeout = timeout
+        self.trace_at = 0
 
     @classmethod
     def of(cls, literals: Iterable[Literal]) -> "Extra":
@@ -142,6 +144,11 @@ class Extra:
 NO_EXTRA = Extra(b"")
 # The name's two strings on the wire (RFC 7541 section 5.2).
 TIMEOUT_NAMES = (b"\x0cgrpc-timeout", b"\x89\x9a\xca\xc8\xb2MIOj\x7f")
+
+
+# As it is written by all who write it: its name, and the length of its value.
+TRACE_ON_WIRE = b"\x0btraceparent\x37"
+TRACE_BYTES = 55
 
 
 def extra_of(wire: bytes) -> Extra:

@@ -87,7 +87,7 @@ class Decoder:
         shape = section.shapes.get(len(block))
         if shape is None:
             return self._decode_by_beginning(block, section)
-        run, beginning, head, room, constants, marks, timeout = shape
+        run, beginning, head, room, constants, marks, timeout, trace_at = shape
         if block[:run] != beginning:  # compared, as a look-up takes twice as long
             other = section.beginnings.get(block[:run])
             if other is None or other.size > room:
@@ -103,6 +103,7 @@ class Decoder:
         extra = _new(Extra)
         extra.wire = wire
         extra.timeout = wire[timeout] if timeout is not None else b""
+        extra.trace_at = trace_at
         decoded = _new(Block)
         decoded.head = head
         decoded.extra = extra

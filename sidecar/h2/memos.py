@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 
-from .block import TIMEOUT_NAMES, Block, Field, Head
+from .block import TIMEOUT_NAMES, TRACE_BYTES, TRACE_ON_WIRE, Block, Field, Head
 from .fields import MARKS
 
 # What an octet of literals may count for in the list: a field takes 4 octets or more and counts for 32 more
@@ -24,9 +24,9 @@ HEAD_BYTES_MAX = 4096
 
 # The ending of a block: how many octets are before it; which, the last time, and their head; header list size
 # that the head may have, the constant octets (position, end, octets), the marks of all octets of the ending,
-# and where in it the value of grpc-timeout is.
+# and where in it the value of grpc-timeout is, and the last octet of a traceparent.
 Constant = tuple[int, int, bytes]
-Shape = tuple[int, bytes, Head, int, tuple[Constant, ...], bytes, slice | None]
+Shape = tuple[int, bytes, Head, int, tuple[Constant, ...], bytes, slice | None, int]
 
 
 class Section:
@@ -74,8 +74,8 @@ class Section:
         if len(block) <= SHAPE_BYTES_MAX and len(block) not in self.shapes and len(self.shapes) < SHAPES_MAX:
             room = self.list_max - LIST_PER_LITERALS_MAX * (len(block) - run)
             marks = block[run:].translate(MARKS)
-            timeout = _timeout_in(constants, run)
-            self.shapes[len(block)] = run, block[:run], head, room, constants, marks, timeout
+            timeout, trace_at = _timeout_in(constants, run), _trace_in(constants, run)
+            self.shapes[len(block)] = run, block[:run], head, room, constants, marks, timeout, trace_at
 
     def head(self, fields: tuple[Field, ...]) -> Head:
         """The one head of these fields. Raises StreamFault where they are malformed."""
@@ -94,3 +94,11 @@ def _timeout_in(constants: tuple[Constant, ...], run: int) -> slice | None:
         if octets[1:-1] in TIMEOUT_NAMES:
             return slice(end - run, end - run + octets[-1])
     return None
+
+
+def _trace_in(constants: tuple[Constant, ...], run: int) -> int:
+    """The first of several is the one that counts for `Tracer.join`, too."""
+    for _, end, octets in constants:
+        if octets[1:] == TRACE_ON_WIRE:
+            return end - run + TRACE_BYTES - 1
+    return 0

@@ -54,7 +54,10 @@ class Tracer:
     def join(self, exchange: Exchange) -> None:
         """Gives the request its context for the next hop; a sampled one also gets its `span`."""
         block = exchange.block
-        wire = block.extra.wire
+        came = block.extra
+        wire = came.wire
+        if came.trace_at and wire[came.trace_at] in _UNSAMPLED_DIGITS:
+            return
         if wire:
             at = wire.find(NAME_ON_WIRE)
             if at >= 0:
@@ -76,7 +79,8 @@ class Tracer:
         # As in Decoder.decode: without their __init__ the two objects cost half.
         extra = _new(Extra)
         extra.wire = wire + literal
-        extra.timeout = block.extra.timeout
+        extra.timeout = came.timeout
+        extra.trace_at = 0
         made = _new(Block)
         made.head = block.head
         made.extra = extra

@@ -254,6 +254,16 @@ class TestShapes:
         assert extras(block) == [(b"x-a", b"c d4"), (b"x-b", b"5")]
         assert block.head is decoder.decode(STABLE).head
 
+    @pytest.mark.parametrize("before", [b"", literal(b"grpc-timeout", b"1S")])
+    def test_they_say_where_a_traceparent_ends(self, decoder: Decoder, before: bytes) -> None:
+        for number in range(5):
+            value = b"00-%032x-%016x-0%d" % (number + 1, number + 1, number % 2)
+            extra = decoder.decode(STABLE + before + literal(b"traceparent", value)).extra
+        assert extra.trace_at and extra.wire[: extra.trace_at + 1].endswith(value)
+        for _ in range(3):
+            extra = decoder.decode(STABLE + before + literal(b"traceparent", value[:-3])).extra
+        assert extra.trace_at == 0, "another version, perhaps"
+
     def test_the_beginning_may_be_any_known_one(self, decoder: Decoder) -> None:
         self.known(decoder)
         for octets in (STABLE, b"\x83\x87\xbf\xbe", STABLE, b"\x83\x87\xbf\xbe"):

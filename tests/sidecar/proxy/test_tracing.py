@@ -119,6 +119,29 @@ async def test_a_sampled_one_goes_on_with_our_span(traced: Traced, indexed: bool
     assert 0 < span.seconds < 10 and span.call.source == "test"
 
 
+async def test_a_sampled_one_among_many_that_are_not(traced: Traced) -> None:
+    """Of blocks that differ in the context alone, the decision is read of each."""
+    traced.use(EXPORTED)
+    caller = await traced.plain.caller()
+    caller.headers(1, end=True)
+    contexts = [f"00-{number:032x}-{SPAN}-0{int(number % 4 == 0)}" for number in range(1, 9)]
+    for number, context in enumerate(contexts, 1):
+        block = caller.block(GRPC) + literals([("traceparent", context)])
+        caller.send(frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, block))
+    app = await traced.plain.app.wire()
+    sids = (await app.asked(9))[1:]
+    for sid in sids:
+        app.headers(sid, HEAD_OK)
+        app.headers(sid, TRAILERS_OK, end=True)
+    await caller.over(17)
+    spans = traced.outlets.spans.take(9)
+    assert sorted(span.trace_id for span in spans) == [f"{number:032x}" for number in (4, 8)]
+    sent = [app.heard(sid).blocks[0]["traceparent"] for sid in sids]
+    assert [now == then for now, then in zip(sent, contexts, strict=True)] == [
+        number % 4 != 0 for number in range(1, 9)
+    ]
+
+
 async def test_it_is_indexed_and_comes_again(traced: Traced) -> None:
     """A caller's encoder that indexes all it sends names the context by an index the second time."""
     traced.use(EXPORTED)
