@@ -25,7 +25,7 @@ PAUSED = 1 << 40
 # One connection's turn, before the others get theirs: a read may hold 20,000 frames, and libuv reads 32 times
 # in a row where there is more. It ends after so many frames, as clocks are dear; how many come next time, the
 # time says that these took: 128 of what clients usually send, and 4 of what is made to be dear.
-TURN_S = 0.0005
+TURN_S = 0.00025
 TURN_MIN, TURN_MAX = 4, 128
 TURNS_AT_END_MAX = 16  # of a peer that has closed its side
 NO_LIMIT = 1 << 31  # RFC 9113 section 6.5.2: initially there is none

@@ -247,6 +247,12 @@ class Pool:
         endpoint.connecting = True
         self._tasks.spawn(self._connect(endpoint), f"connect to {endpoint.key} at {endpoint.address}")
 
+    def prepare(self, endpoint: Endpoint) -> None:
+        """The connection that carries all will soon be rolled: another one, so that nobody waits for it."""
+        full = self._connections_max and self._carrying() >= self._connections_max
+        if len(endpoint.conns) == 1 and not full:
+            self._connect_more(endpoint)
+
     def _carrying(self) -> int:
         return sum(len(endpoint.conns) + endpoint.connecting for endpoint in self.endpoints.values())
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from weft.errors import Unavailable
 
 from ..errors import UpstreamLost
-from ..h2 import control, frames
+from ..h2 import abuse, control, frames, settings
 from ..h2.abuse import INFORMATIONAL_MAX
 from ..h2.connection import LARGE_BLOCK_BYTES, Connection
 from ..h2.decoder import Decoder
@@ -36,6 +36,9 @@ STREAM_ID_ROLL = 0x7000_0000
 # that cancels must not make the next hop refuse the connection, which is everybody's: servers stand 1000 at
 # once and 33 a second (nghttp2 since 1.57, hence Node) or more.
 RESETS_ROLL, RESETS_PER_S = 400, 30
+# A sidecar stands more (`h2.abuse`), less what may be open when the connection is rolled and reset later.
+# Each roll there is a handshake: at 400 a flood of cancelled calls made fifty of them a second.
+PEER_RESETS_ROLL, PEER_RESETS_PER_S = abuse.RESETS_MAX - settings.STREAMS_MAX, abuse.RESETS_PER_S * 3 // 4
 # A caller that goes away resets all that it had at once, after the roll as well: so many streams of one
 # connection to an application, that the two stay below the thousand. A sidecar stands what it lets be opened.
 APP_STREAMS_MAX = 512
@@ -273,8 +276,11 @@ class Upstream(Connection, asyncio.Protocol):
     def reset_stream(self, stream: Stream, code: int) -> None:
         super().reset_stream(stream, code)
         self.resets_sent += 1
-        if self.resets_sent > RESETS_ROLL and not self.retired:
+        most = RESETS_ROLL if self.proven is None else PEER_RESETS_ROLL
+        if self.resets_sent > most and not self.retired:
             self.retire()
+        elif self.resets_sent == most // 2:
+            self.pool.prepare(self.endpoint)
 
     def closed(self, stream: Stream) -> None:
         self.streams.pop(stream.sid, None)
@@ -357,7 +363,8 @@ class Upstream(Connection, asyncio.Protocol):
 
     def second_passed(self) -> None:
         """Resets are forgotten, and the connection rolls before its stream ids run out."""
-        self.resets_sent = max(0, self.resets_sent - RESETS_PER_S)
+        forgotten = RESETS_PER_S if self.proven is None else PEER_RESETS_PER_S
+        self.resets_sent = max(0, self.resets_sent - forgotten)
         if self.next_sid > STREAM_ID_ROLL:
             self.retire()
 

@@ -12,10 +12,15 @@ from sidecar.h2.encoder import Encoder
 from sidecar.h2.errors import ErrorCode
 from sidecar.h2.flow import JOIN_BYTES, park, pump, pump_blocked
 from sidecar.h2.outbox import Outbox
-from sidecar.h2.settings import STREAM_WINDOW_BYTES
+from sidecar.h2.settings import STREAM_WINDOW_BYTES, STREAMS_MAX
 from sidecar.h2.stream import GONE, Stream
 from sidecar.proxy import downstream
-from sidecar.proxy.upstream import APP_STREAMS_MAX, RESETS_ROLL
+from sidecar.proxy.upstream import (
+    APP_STREAMS_MAX,
+    PEER_RESETS_PER_S,
+    PEER_RESETS_ROLL,
+    RESETS_ROLL,
+)
 from tests.support.switch import Plain
 from tests.support.waiting import until
 from tests.support.wire import (
@@ -232,6 +237,24 @@ async def test_a_caller_that_cancels_does_not_spoil_the_connection_of_all(plain:
     assert (await other.over(1)).blocks[0]["grpc-status"] == "0"
     app.headers(sid, [(":status", "200"), ("grpc-status", "0")], end=True)
     assert (await caller.over(1)).blocks[0]["grpc-status"] == "0"
+
+
+async def test_another_connection_is_there_before_one_is_rolled(plain: Plain) -> None:
+    """Nobody waits for a handshake because somebody else cancels."""
+    caller, app, _ = await plain.opened()
+    for number in range(1, RESETS_ROLL // 2 + 1):
+        caller.headers(2 * number + 1)
+        caller.reset(2 * number + 1)
+    await plain.app.wire(1)
+    await caller.pinged()
+    (endpoint,) = plain.engine.app.endpoints.values()
+    await until(lambda: len(endpoint.conns) == 2, "both are ready")
+    assert not app.goaways
+
+
+def test_a_peer_stands_what_is_reset_on_a_connection_before_and_after_its_roll() -> None:
+    assert PEER_RESETS_ROLL + STREAMS_MAX <= abuse.RESETS_MAX
+    assert PEER_RESETS_PER_S <= abuse.RESETS_PER_S
 
 
 async def test_large_heads_have_a_bound_per_caller(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
