@@ -1,7 +1,8 @@
 """Callers that mean harm, against real sidecars: memory stays bounded and others are served as before.
 
 Each attack of `tests.support.abuser` runs in a process of its own, while h2load plays callers who are not
-part of it, at a fixed rate: once before all attacks, and during each. `-s` shows the figures.
+part of it, at a fixed rate: once before all attacks, during each, and during the same attack on another pair
+of sidecars, which takes the machine's processors as well but not ours. `-s` shows the figures.
 """
 
 import asyncio
@@ -53,13 +54,25 @@ TOLD = {
 }
 
 
-class Field(NamedTuple):
-    """Where it happens: `web` calls `plain`; the abuser is in web's place, or in that of its application."""
+class Place(NamedTuple):
+    """`web` calls `plain`; the abuser is in web's place, or in that of its application."""
 
-    mesh: Mesh
     web: Member
     plain: Member
     credentials: tuple[str, str]
+
+    def attacked_by(self, who: str) -> tuple[int, tuple[str, ...]]:
+        """The port, and the certificate and key that it takes."""
+        if who == "peer":
+            return self.plain.public_port, self.credentials
+        return next(iter(self.web.upstreams.values())), ()
+
+
+class Field(NamedTuple):
+    """Bystanders call at `here`."""
+
+    here: Place
+    neighbour: Place
     calm_p99_us: float  # of bystanders when nothing else happens
 
 
@@ -70,24 +83,29 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     (folder / "large").write_bytes(bytes(1024 * 1024))
     mesh = Mesh(folder)
     try:
-        port = free_port()
-        arguments = ["--no-tls", "--echo-upload", "-m", "100000", "-a", HOST, "-d", str(folder), str(port)]
-        child = mesh.processes.start("nghttpd", [find("nghttpd") or "", *arguments])
-        wait_for_port(child, port)
-        plain = mesh.add("plain", app_port=port)
-        web = mesh.add("web", upstreams=["plain"], app_port=free_port())
-        mesh.registry.intend("web", "plain", "allow")
-        mesh.wait(plain, web)
-        own = asyncio.run(identity_of(mesh, web))
-        files = (folder / "abuser.pem", folder / "abuser.key")
-        files[0].write_bytes(own.chain_pem)
-        files[1].write_bytes(own.key_pem)
-        calm = bystanders(web, folder / "calm")
+        here, neighbour = place(mesh, folder), place(mesh, folder, "-next")
+        calm = bystanders(here.web, folder / "calm")
         assert calm.lost == 0
-        yield Field(mesh, web, plain, (str(files[0]), str(files[1])), calm.p99_us)
+        yield Field(here, neighbour, calm.p99_us)
     finally:
         ended = mesh.close()
     assert [name for name in ended if "sidecar" in name or "registry" in name] == []
+
+
+def place(mesh: Mesh, folder: Path, suffix: str = "") -> Place:
+    port = free_port()
+    arguments = ["--no-tls", "--echo-upload", "-m", "100000", "-a", HOST, "-d", str(folder), str(port)]
+    child = mesh.processes.start(f"nghttpd{suffix}", [find("nghttpd") or "", *arguments])
+    wait_for_port(child, port)
+    plain = mesh.add(f"plain{suffix}", app_port=port)
+    web = mesh.add(f"web{suffix}", upstreams=[plain.service], app_port=free_port())
+    mesh.registry.intend(web.service, plain.service, "allow")
+    mesh.wait(plain, web)
+    own = asyncio.run(identity_of(mesh, web))
+    files = (folder / f"abuser{suffix}.pem", folder / f"abuser{suffix}.key")
+    files[0].write_bytes(own.chain_pem)
+    files[1].write_bytes(own.key_pem)
+    return Place(web, plain, (str(files[0]), str(files[1])))
 
 
 class Served(NamedTuple):
@@ -100,7 +118,7 @@ def bystanders(web: Member, log: Path) -> Served:
     """What callers who do no harm meet for SECONDS, by web's application's way to plain."""
     command = [
         find("h2load") or "", "-D", str(SECONDS), "-c", str(BYSTANDERS), "-m", "1", "--rps", str(RATE),
-        "--log-file", str(log), f"http://{web.to('plain')}/",
+        "--log-file", str(log), f"http://{web.to(next(iter(web.upstreams)))}/",
     ]  # fmt: skip
     said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     found = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", said)
@@ -156,14 +174,18 @@ CASES = [*((name, "application") for name in ATTACKS), *((name, "peer") for name
 
 @pytest.mark.parametrize("name, who", CASES, ids=[f"{name} by {who}" for name, who in CASES])
 def test_abuse_costs_little_and_nobody_else_pays(field: Field, name: str, who: str, tmp_path: Path) -> None:
-    by_peer = who == "peer"
-    port = field.plain.public_port if by_peer else field.web.upstreams["plain"]
-    files = field.credentials if by_peer else ()
-    with watched(field.web, field.plain) as rss, attacked(name, port, files) as seen:
-        others = bystanders(field.web, tmp_path / "log")
+    here = field.here
+    port, files = field.neighbour.attacked_by(who)
+    with attacked(name, port, files):
+        beside = bystanders(here.web, tmp_path / "log")
+    port, files = here.attacked_by(who)
+    with watched(here.web, here.plain) as rss, attacked(name, port, files) as seen:
+        others = bystanders(here.web, tmp_path / "log")
+    calm, beside_ms, here_ms = (us / 1e3 for us in (field.calm_p99_us, beside.p99_us, others.p99_us))
     print(
-        f"\n{name} by {who}: RSS {[round(size / 1e6) for size in rss]} MB, lost {others.lost}, "
-        f"p99 {field.calm_p99_us} -> {others.p99_us} us, median {others.median_us} us, abuser {dict(seen)}"
+        f"\n{name} by {who}: RSS {[round(size / 1e6) for size in rss]} MB, lost {others.lost}, p99 in ms: "
+        f"calm {calm:.1f}, next door {beside_ms:.1f}, here {here_ms:.1f}; "
+        f"median {others.median_us / 1e3:.1f}; abuser {dict(seen)}"
     )
     assert max(rss) <= RSS_MAX_BYTES
     assert others.lost == 0
