@@ -27,7 +27,7 @@ PAUSED = 1 << 40
 # time says that these took: 128 of what clients usually send, and 4 of what is made to be dear.
 TURN_S = 0.00025
 TURN_MIN, TURN_MAX = 4, 128
-TURNS_AT_END_MAX = 16  # of a peer that has closed its side
+TURNS_AT_END_MAX = 16  # of a caller that has closed its side: it gets no answers any more
 NO_LIMIT = 1 << 31  # RFC 9113 section 6.5.2: initially there is none
 # A replay is for requests that fit one stream window; whatever is larger is not sent twice.
 REPLAY_BYTES_MAX = 64 * 1024
@@ -321,10 +321,10 @@ class Connection:
                 self.transport.resume_reading()
 
     def go_on_to_the_end(self) -> None:
-        """The peer says no more; what it said before counts, if it is not a flood."""
-        turns = TURNS_AT_END_MAX
-        while self.waits and not self.closing and turns:
-            turns -= 1
+        """The peer says no more; what it said before counts, unless it is a caller's flood."""
+        turns = 0
+        while self.waits and not self.closing and (self.client or turns < TURNS_AT_END_MAX):
+            turns += 1
             self.go_on()
 
     def _park_data(self, stream: Stream, payload: bytes, end: int, padding: int) -> None:

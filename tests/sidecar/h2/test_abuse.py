@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from sidecar.h2 import abuse
-from sidecar.h2.connection import TURN_MAX, TURN_MIN, TURN_S, Connection
+from sidecar.h2.connection import TURN_MAX, TURN_MIN, TURN_S, TURNS_AT_END_MAX, Connection
 from sidecar.h2.control import STUCK_BYTES_MAX, STUCK_S, second_passed
 from sidecar.h2.decoder import Decoder
 from sidecar.h2.encoder import Encoder
@@ -387,8 +387,24 @@ def test_turns_are_shorter_where_frames_are_dear() -> None:
         conn.waits, conn.outbox.now = False, now
 
 
+@pytest.mark.parametrize("client", [False, True])
+def test_a_flood_is_not_walked_to_the_end_of_a_caller_but_answers_are(client: bool) -> None:
+    role = Called if client else Connected
+    conn = role(Outbox(lambda: 0.0, lambda later: None), Decoder(requests=not client), Encoder())
+    conn.greeted = True
+    conn.waits, conn.tail = True, frame(8, 0, 0, u32(1)) * 10_000
+    before = conn.window
+    conn.go_on_to_the_end()
+    most = (TURNS_AT_END_MAX + 1) * TURN_MAX
+    assert conn.window - before == 10_000 if client else 0 < conn.window - before <= most
+
+
 class Connected(Connection):
     client = False
+
+
+class Called(Connection):
+    client = True
 
 
 def test_who_waits_newly_goes_before_those_who_always_do() -> None:
