@@ -13,6 +13,8 @@ from . import (
     load,
     mirrors,
     registry,
+    registry_api,
+    registry_api_report,
     registry_report,
     registry_servers,
     report,
@@ -22,8 +24,9 @@ from . import (
 from .processes import end_on_signals
 from .workloads import WORKLOADS
 
-_REGISTRY, _IDLE, _MIRRORS = "registry", "W5", "mirrors"
-_PART, _SIDE = click.Choice([*WORKLOADS, _IDLE, _MIRRORS, _REGISTRY]), click.Choice(list(run.PAIRS))
+_REGISTRY, _API, _IDLE, _MIRRORS = "registry", "registry-api", "W5", "mirrors"
+_PARTS = (*WORKLOADS, _IDLE, _MIRRORS, _REGISTRY, _API)
+_PART, _SIDE = click.Choice(_PARTS), click.Choice(list(run.PAIRS))
 _IDLE_ROUNDS_MAX = 3  # memory varies little
 _MIRROR_PAIRS_PER_S = 4  # of windows: a p99 needs many requests
 
@@ -46,6 +49,8 @@ def main(only: tuple[str, ...], wanted: tuple[str, ...], rounds: int, seconds: f
             _mirrors(int(rounds * seconds * _MIRROR_PAIRS_PER_S))
         if _REGISTRY in (only or [_REGISTRY]) and not wanted:
             _registry(rounds, seconds)
+        if {_REGISTRY, _API} & set(only or [_API]) and not wanted:
+            _api(rounds, seconds)
     except WeftError as error:
         click.echo(f"bench: {error}", err=True)
         sys.exit(error.exit_code)
@@ -92,6 +97,17 @@ def _registry(rounds: int, seconds: float) -> None:
     kept["about"] = results.merge(kept.get("about", {}), {_REGISTRY: about})
     results.save(kept)
     report.update_page(_REGISTRY, registry_report.markdown(found, about))
+    click.echo(f"recorded in {results.LATEST} and {report.PAGE}")
+
+
+def _api(rounds: int, seconds: float) -> None:
+    found = registry_api.measure(rounds, seconds, click.echo)
+    registry_api_report.print_tables(found)
+    about = results.about(_command(), "bench.registry_clients", rounds, "")
+    kept = results.merge(results.load(), {_API: found})
+    kept["about"] = results.merge(kept.get("about", {}), {_API: about})
+    results.save(kept)
+    report.update_page(_API, registry_api_report.markdown(found, about))
     click.echo(f"recorded in {results.LATEST} and {report.PAGE}")
 
 

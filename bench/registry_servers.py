@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,13 +14,14 @@ from typing import Any
 from ca import operator_key
 from weft.files import write_private
 
-from .errors import BenchError, PeerMissing
+from .errors import BenchError, NotReady, PeerMissing
 from .processes import Child, free_port, listening
 
 SERVERS = 3
 _HOST = "127.0.0.1"
 _WEFT = (sys.executable, "-m", "weft")  # from this checkout, whether installed or not
 _READY_S = 60.0
+_POLL_S = 0.1
 _PORTS = ("server", "http", "https", "grpc", "agent")
 
 
@@ -43,6 +46,31 @@ def weft(stack: ExitStack, directory: Path) -> tuple[list[Child], dict[str, Any]
         "token": token,
         "tls": [str(directory / file) for file in ("weft-server-ca.pem", *_files("client"))],
     }
+
+
+def dev(stack: ExitStack, directory: Path) -> tuple[Child, dict[str, Any]]:
+    """One durable `weft dev`, as it is without options. Raises NotReady."""
+    ready = directory / "dev.ready"
+    command = [*_WEFT, "dev", "--data-dir", str(directory / "data"), "--ready-file", str(ready)]
+    command += ["--http-port", "0", "--grpc-port", "0", "--dns-port", "-1"]
+    child = stack.enter_context(Child("weft-dev", command, directory))
+    child.wait_until(ready.exists, "it was ready", _READY_S)
+    told = json.loads(ready.read_text())
+    return child, {"http": [told["http"]], "grpc": told["grpc"]}
+
+
+def leader_first(told: dict[str, Any]) -> list[str]:
+    """The HTTP addresses of a cluster that `weft` has started. Raises NotReady."""
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline:
+        for http in told["http"]:
+            with urllib.request.urlopen(f"http://{http}/v1/status/leader", timeout=_READY_S) as answer:
+                leader = json.load(answer)
+            if leader in told["servers"]:
+                first = told["http"][told["servers"].index(leader)]
+                return [first, *(it for it in told["http"] if it != first)]
+        time.sleep(_POLL_S)
+    raise NotReady("no server says who leads")
 
 
 def _run(*arguments: str) -> None:
