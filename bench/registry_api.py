@@ -19,6 +19,7 @@ Progress = Callable[[str], None]
 PARKED, CHANGES_PER_S = 10_000, 100
 SIDECARS = 1_000
 SMALL_CHANGES, LARGE_CHANGES = 200, 20
+POLICY_CHANGES = 200
 _DESCRIPTORS = 16_384
 _PARK_ROUND_S = 10.0
 
@@ -65,7 +66,11 @@ def three(rounds: int, seconds: float, progress: Progress) -> Json:
         told["http"] = registry_servers.leader_first(told)
         load.ask(json.dumps({"connect": told}))
         load.ask(json.dumps({"fill": {}}))
-        return _requests(CLUSTER_CASES, load, servers, rounds, seconds, progress)
+        found = _requests(CLUSTER_CASES, load, servers, rounds, seconds, progress)
+        sample = load.ask(json.dumps({"policy": {"changes": POLICY_CHANGES}}))
+        found["policy"] = {key: round(value, 1) for key, value in sample.items()}
+        progress(f"a changed policy: p99 {sample['p99_ms']:.1f} ms")
+        return found
 
 
 def _directory(stack: ExitStack) -> Path:

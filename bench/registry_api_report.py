@@ -49,6 +49,13 @@ def single_rows(found: Json) -> Iterator[tuple[str, str]]:
         yield "the same, CPU of the server, ms", f"{it['cpu_ms_per_change']:.1f}"
 
 
+def cluster_rows(found: Json) -> Iterator[tuple[str, str]]:
+    """Of three."""
+    if it := found["three"].get("policy"):
+        what = "a policy changed at the leader: sent to in force on a server, p50 / p99 / longest ms"
+        yield what, f"{it['p50_ms']} / {it['p99_ms']} / {it['longest_ms']}"
+
+
 def print_tables(found: Json) -> None:
     console = Console(width=130)
     table = Table(*_COLUMNS, title="The HTTP API, median of rounds")
@@ -59,6 +66,8 @@ def print_tables(found: Json) -> None:
     for pair in single_rows(found):
         table.add_row(*pair)
     console.print(table)
+    for title, value in cluster_rows(found):
+        console.print(f"Three servers, {title}: {value}")
 
 
 def markdown(found: Json, about: Json) -> str:
@@ -67,6 +76,7 @@ def markdown(found: Json, about: Json) -> str:
     lines += ["| " + " | ".join(row) + " |" for row in rows(found)]
     lines += ["", "| One server |  |", "|---|---|"]
     lines += [f"| {title} | {value} |" for title, value in single_rows(found)]
+    lines += [f"| Three servers: {title} | {value} |" for title, value in cluster_rows(found)]
     lines += [
         "",
         f"{about['date']}; {about['cpu']}, {about['cores']} cores, Linux {about['kernel']}; "

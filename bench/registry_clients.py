@@ -75,15 +75,19 @@ class Http(asyncio.Protocol):
 
     async def call(self, method: str, path: str, body: bytes = b"") -> tuple[bytes, bytes]:
         """Head and body of an answer that must be 200. Raises LoadFailed."""
+        head_got, body_got = await self.ask(method, path, body)
+        if head_got[9:12] != b"200":
+            raise LoadFailed(f"{method} {path}: {head_got[:40]!r} {body_got[:200]!r}")
+        return head_got, body_got
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[bytes, bytes]:
+        """Head and body, whatever the status. Raises LoadFailed where the connection is lost."""
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{self._token}Content-Length: {len(body)}\r\n\r\n"
         )
         self._done = asyncio.get_running_loop().create_future()
         self._transport.write(head.encode() + body)
-        head_got, body_got = await self._done
-        if head_got[9:12] != b"200":
-            raise LoadFailed(f"{method} {path}: {head_got[:40]!r} {body_got[:200]!r}")
-        return head_got, body_got
+        return await self._done
 
     async def put(self, path: str, body: object) -> bytes:
         return (await self.call("PUT", path, json.dumps(body).encode()))[1]
@@ -191,6 +195,32 @@ class Clients:
 
     async def touch(self, wish: Json) -> Json:
         return await self._mesh.changes(wish["changes"], everybody=wish["everybody"])
+
+    async def policy(self, wish: Json) -> Json:
+        """How soon each server goes by a policy that was changed at the first."""
+        lane = await Http.connect(self.addresses[0], self.token)
+        made = json.loads(await lane.put("/v1/acl/policy", {"Name": "bench", "Rules": rules(True)}))
+        token = json.loads(await lane.put("/v1/acl/token", {"Policies": [{"ID": made["ID"]}]}))
+        asking = [await Http.connect(it, token["SecretID"]) for it in self.addresses]
+        waits: list[float] = []
+
+        async def until(server: Http, status: bytes, began: float) -> None:
+            while (await server.ask("GET", "/v1/kv/bench/0001?stale"))[0][9:12] != status:
+                continue
+            waits.append(time.monotonic() - began)
+
+        await asyncio.gather(*(until(it, b"200", time.monotonic()) for it in asking))
+        waits.clear()
+        for number in range(wish["changes"]):
+            allowed = number % 2 == 1
+            began, status = time.monotonic(), b"200" if allowed else b"403"
+            change = lane.put(f"/v1/acl/policy/{made['ID']}", {"Name": "bench", "Rules": rules(allowed)})
+            await asyncio.gather(change, *(until(it, status, began) for it in asking))
+        return {**percentiles(waits), "longest_ms": max(waits) * 1e3}
+
+
+def rules(allowed: bool) -> str:
+    return f'key_prefix "" {{ policy = "{"read" if allowed else "deny"}" }}'
 
 
 async def spread(lanes: list[Http], work: list[Any], do: Callable[[Http, Any], Awaitable[object]]) -> None:

@@ -28,10 +28,12 @@ def test_one_server_is_measured_and_nothing_is_left_running(tiny: None) -> None:
     assert found["parked"]["woken"] == 20
     assert found["subscribed"]["ten"]["p50_ms"] <= found["subscribed"]["ten"]["last_p99_ms"]
     assert children() == before
-    both = {"one": found, "three": {"kv_write_64": found["kv_write_64"]}}
+    policy = {"p50_ms": 1.0, "p99_ms": 2.0, "longest_ms": 3.0}
+    both = {"one": found, "three": {"kv_write_64": found["kv_write_64"], "policy": policy}}
     page = registry_api_report.markdown(both, ABOUT)
     assert "1,000 parked blocking queries" in page
     assert "touches 1 of 100 subscribed sidecars" in page
+    assert "in force on a server, p50 / p99 / longest ms | 1.0 / 2.0 / 3.0 |" in page
 
 
 def test_fields_of_an_answer_are_found() -> None:
