@@ -49,7 +49,7 @@ from .identity.signing_key import SigningKey
 from .limits.guard import Limits
 from .log_engine import open_log
 from .machine import LOOPBACK, join, port_free
-from .mesh.compile import ProxyCompiler, depends
+from .mesh.compile import ProxyCompiler
 from .mesh.compile import Settings as CompileSettings
 from .operator.agents import ReportsToLeader
 from .operator.canaries import Canaries
@@ -187,7 +187,7 @@ class Registry:
         compiler = ProxyCompiler(CompileSettings(self.settings.default_allow))
         proof = ServerProof(keys.operator, self.log.view)
         self.measuring = Measuring(self._clock.monotonic, to_leader, proof)
-        compiled, drains = Compiler(compiler.resources, depends), Drains(self._writer)
+        compiled, drains = Compiler(compiler.resources, compiler.depends), Drains(self._writer)
         monotonic = self._clock.monotonic
         self.canaries = Canaries(self.log, self._writer, self.measuring, self.audit, monotonic)
         tapping = Tapping(to_leader, proof, self._other_servers)

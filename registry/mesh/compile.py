@@ -78,6 +78,10 @@ class ProxyCompiler:
         ]
         return {resource.name: resource for resource in made}
 
+    def depends(self, state: State, instance_key: str) -> frozenset[WatchKey]:
+        """All that `resources` reads, with the chains that it has made."""
+        return depends(state, instance_key, self._chain)
+
     def _outbound(
         self, state: State, cluster: Cluster, instance_key: str, proxy: Proxy
     ) -> Iterator[pb.Resource]:
@@ -105,7 +109,7 @@ class ProxyCompiler:
             return known[1]
         if len(self._chains) >= CHAINS_MAX:
             self._chains.clear()
-        chain = compile_chain(service, cluster.datacenter, state.config, protocol=protocol)
+        chain = _made_anew(state, cluster, service, protocol)
         self._chains[key] = (entries, chain)
         return chain
 
@@ -199,7 +203,13 @@ def compile_proxy(state: State, instance_key: str, settings: Settings) -> dict[s
     return ProxyCompiler(settings).resources(state, instance_key)
 
 
-def depends(state: State, instance_key: str) -> frozenset[WatchKey]:
+def _made_anew(state: State, cluster: Cluster, service: str, protocol: str) -> Chain:
+    return compile_chain(service, cluster.datacenter, state.config, protocol=protocol)
+
+
+def depends(
+    state: State, instance_key: str, chain_of: Callable[[State, Cluster, str, str], Chain] = _made_anew
+) -> frozenset[WatchKey]:
     """All that `compile_proxy` reads: it need not run again before one of these moves.
 
     The set itself changes only when one of its members moves.
@@ -221,8 +231,8 @@ def depends(state: State, instance_key: str) -> frozenset[WatchKey]:
     told, cluster = UpstreamSettings(state, proxy.proxy), state.cluster
     for upstream in proxy.proxy.upstreams if cluster else ():
         name = upstream.destination_name
-        datacenter = cluster.datacenter if cluster else ""
-        chain = compile_chain(name, datacenter, state.config, protocol=told.of(name, name).protocol)
+        assert cluster is not None  # for the type checker
+        chain = chain_of(state, cluster, name, told.of(name, name).protocol)
         entries |= chain.reads
         for reached in chain.services:
             keys |= {watches.connect(reached), watches.service(reached)}

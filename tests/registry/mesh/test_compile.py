@@ -304,9 +304,11 @@ def test_nothing_changes_without_a_key_that_it_depends_on(steps: list[Command]) 
     world.do(commands.set_roots(stamp(), [root()], 0))
     for it in ("web-1", "orders-1"):
         world.register(service(it, it[:-2]), proxy(it, it[:-2], upstreams=(Upstream("orders", 1),)))
+    lasting = ProxyCompiler(DENY)
     for step in steps:
         for key in (KEY, f"{KEY}-sidecar-proxy"):
             before, keys = _versions(world, key), depends(world.state, key)
+            assert lasting.depends(world.state, key) == keys  # with what it has kept
             trial = World(world.state)
             touched = trial.attempt(step).touched
             if not touched & keys:

@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToDict
 from registry.catalog import commands, watches
 from registry.catalog.model import Service, Upstream
 from registry.config_entries.kinds import encoded, entry_of
-from registry.mesh.compile import Settings, compile_proxy, depends
+from registry.mesh.compile import ProxyCompiler, Settings, compile_proxy, depends
 from sidecar.policy.compile import compile_snapshot
 from tests.registry.mesh.test_compile import _certificate
 from tests.support.catalog import CLUSTER, World, check, intention, node, proxy, root, service, stamp
@@ -367,9 +367,11 @@ def test_a_change_wakes_only_the_proxies_that_it_touches(
 
 
 def test_what_a_chain_newly_leads_to_is_waited_for(world: World) -> None:
-    assert watches.connect("billing") not in depends(world.state, KEY)
+    lasting = ProxyCompiler(Settings(False))
+    assert watches.connect("billing") not in lasting.depends(world.state, KEY)
     put(world, "service-resolver", "orders", Redirect={"Service": "billing"})
-    keys = depends(world.state, KEY)
+    keys = lasting.depends(world.state, KEY)
+    assert keys == depends(world.state, KEY)
     assert {watches.connect("billing"), watches.config_entry("service-resolver", "billing")} <= keys
     assert watches.connect("orders") not in keys
 
