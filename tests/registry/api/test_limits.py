@@ -1,6 +1,7 @@
 """Limits of the HTTP face, by real sockets: floods, and clients that take their time."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,14 +11,15 @@ import pytest
 
 from registry.limits.refusals import Limit
 from registry.limits.settings import LimitSettings, Mode, RequestRates
+from registry.process import AclSettings
 from tests.support.registry import Client, running_registry, until
 
 PARK = "/v1/kv/never?index=1000000&wait=60s"
 
 
 @asynccontextmanager
-async def limited(**settings: Any) -> AsyncIterator[Client]:
-    async with running_registry(limits=LimitSettings(**settings)) as client:
+async def limited(acl: AclSettings | None = None, **settings: Any) -> AsyncIterator[Client]:
+    async with running_registry(acl=acl, limits=LimitSettings(**settings)) as client:
         yield client
 
 
@@ -197,3 +199,23 @@ async def test_a_client_that_reads_steadily_gets_all_of_it(client: Client) -> No
             await asyncio.sleep(0.001)
     assert found > 8_000_000
     assert count(client, Limit.SLOW_READER) == 0
+
+
+async def test_parked_queries_of_one_token_are_bounded_wherever_they_come_from() -> None:
+    async with limited(watches_per_token=1, acl=AclSettings()) as client, AsyncExitStack() as stack:
+        _, _, body = await client.call("PUT", "/v1/acl/bootstrap")
+        secret = json.loads(body)["SecretID"]
+        parked = await stack.enter_async_context(raw(client.registry.http, local_addr=("127.0.0.2", 0)))
+        await parked.send(head(PARK, "GET", f"X-Consul-Token: {secret}"))
+        await until(lambda: client.registry.limits.watches.total == 1)
+        status, _, body = await client.call("GET", PARK, X_Consul_Token=secret)
+        assert (status, b"watches/of-token" in body) == (429, True)
+        assert (await client.call("GET", PARK))[0] == 403  # anonymous: refused for what it is
+        policy = {"Name": "p", "Rules": 'key_prefix "" { policy = "read" }'}
+        await client.call("PUT", "/v1/acl/policy", policy, X_Consul_Token=secret)
+        other = await client.call(
+            "PUT", "/v1/acl/token", {"Policies": [{"Name": "p"}]}, X_Consul_Token=secret
+        )
+        second = await stack.enter_async_context(raw(client.registry.http))
+        await second.send(head(PARK, "GET", f"X-Consul-Token: {json.loads(other[2])['SecretID']}"))
+        await until(lambda: client.registry.limits.watches.total == 2)
