@@ -263,3 +263,31 @@ def test_other_shells_have_scripts(shell: str) -> None:
     weft_ = Path(sys.executable).parent / "weft"
     script = subprocess.run([weft_, "completion", shell], capture_output=True, text=True, check=True).stdout
     assert f"_WEFT_COMPLETE={shell}_complete" in script
+
+
+def test_a_login_is_set_up_from_the_command_line(weft: Weft, tmp_path: Path) -> None:
+    config = tmp_path / "method.json"
+    config.write_text(json.dumps(METHOD["Config"]))
+    manage = ("--token", MANAGEMENT)
+    weft("acl", "role", "create", "readers", "--policy", "keys", *manage)
+    assert "readers" in weft("acl", "role", "list", *manage)
+    create = ("acl", "auth-method", "create", "site", "--config", str(config), "--max-token-ttl", "1h")
+    assert weft(*create, *manage) == "Created: auth method site\n"
+    assert "site" in weft("acl", "auth-method", "list", *manage)
+    rule = ("--bind-type", "role", "--bind-name", "readers", "--selector", 'value.name == "ada"')
+    made = json.loads(
+        weft("acl", "binding-rule", "create", "--method", "site", *rule, "--format", "json", *manage)
+    )
+    assert "readers" in weft("acl", "binding-rule", "list", "--method", "site", *manage)
+    bearer = tmp_path / "ada.jwt"
+    for name, code in (("ada", 0), ("bob", 1)):
+        bearer.write_text(jwt.encode({"sub": name, "exp": time.time() + 600}, KEY, algorithm="ES256"))
+        weft("login", "--method", "site", "--bearer-token-file", str(bearer), code=code)
+    weft("kv", "put", "by-ada", "1")
+    weft("logout")
+    weft("acl", "binding-rule", "delete", made["ID"], *manage)
+    weft("acl", "auth-method", "delete", "site", *manage)
+    weft("acl", "role", "delete", "readers", *manage)
+    assert "readers" not in weft("acl", "role", "list", *manage)
+    config.write_text("{")
+    assert "not JSON" in weft(*create, *manage, code=2)

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from .acl_logins import GROUPS
 from .consul_api import Api, takes_address
 from .tables import show, show_result, takes_format
 
@@ -14,6 +15,10 @@ TEXT_CHARS_MAX = 64 * 1024  # of rules; the registry takes as many
 @click.group()
 def command() -> None:
     """Say who may do what. Start with: weft acl bootstrap"""
+
+
+for _group in GROUPS:
+    command.add_command(_group)
 
 
 @command.command()

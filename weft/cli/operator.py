@@ -116,13 +116,14 @@ def agents(api: Api, form: str) -> None:
 @command.command("remove-agent")
 @click.argument("node")
 @takes_address
-def remove_agent(api: Api, node: str) -> None:
+@takes_format
+def remove_agent(api: Api, form: str, node: str) -> None:
     """End the membership of NODE's agent: its certificates, its token and the node go at once.
 
     Do so when a machine is lost to somebody else, or gone for good. To come back, it has to join anew.
     """
     api.call("DELETE", f"/v1/operator/agent/{node}")
-    click.echo(f"Removed: {node}")
+    show_result(form, {"Node": node}, f"Removed: {node}")
 
 
 @command.group()
