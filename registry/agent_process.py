@@ -8,6 +8,7 @@ import asyncio
 import os
 import random
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,9 @@ from weft import __version__
 from weft.aio import Tasks
 from weft.clock import SystemClock
 from weft.errors import ConfigError, WeftError
+from weft.files import read_private
 from weft.pb.agent.v1.agent_pb2 import Hello
+from weft.tls import https_server_context
 
 from .agent.definitions import NO_DEFINITIONS, DefinitionFiles, DefinitionPaths
 from .agent.local import Agent
@@ -51,6 +54,7 @@ from .client_agent.tokens import KeptTokens
 from .dns.recursor import Recursors
 from .dns.server import DnsServer
 from .dns.settings import DnsSettings
+from .identity.server_files import read_public
 from .machine import join, machine_name, port_free
 from .membership.entry import enter
 from .membership.files import Membership, MembershipFiles
@@ -59,6 +63,20 @@ from .membership.keeper import Keeper
 log = structlog.get_logger(__name__)
 
 LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpsSettings:
+    """The API over TLS, for who is not on this machine. Files are PEM, the key of mode 0600."""
+
+    port: int
+    certificate: Path
+    key: Path
+
+    def context(self) -> ssl.SSLContext:
+        """Raises ConfigError."""
+        chain = read_public(self.certificate, "--tls-cert")
+        return https_server_context(chain, read_private(self.key, "--tls-key"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +89,11 @@ class AgentSettings:
     datacenter: str
     node_name: str  # "" takes the machine's
     advertise: str  # where others reach this machine; "" is what it uses towards the servers
-    client_address: str  # where DNS is listened to
+    client_address: str  # where DNS and HTTPS are listened to
     http_port: int
     dns: DnsSettings | None  # None: DNS is not answered; what instances are told is the servers' choice
     sync_interval_s: float
+    https: HttpsSettings | None = None  # None: clients of other machines are not served
     scripts: ScriptPolicy = ScriptPolicy.OFF  # whether checks may run programs on this machine
     definitions: DefinitionPaths = NO_DEFINITIONS  # services and checks of this machine
     join_token: str = field(default="", repr=False)  # used where the agent is no member yet
@@ -96,6 +115,7 @@ class AgentProcess:
         self._callers: RemoteCallers
         self._tokens: KeptTokens
         self.http = ""  # host:port
+        self.https = ""
         self.dns = ""
         self._clock = SystemClock()
         self._draw = random.SystemRandom().random
@@ -224,6 +244,9 @@ class AgentProcess:
         api = Api(parts, LOCAL_ROUTES, forwarder.handle)
         self._closers.append(api.close)
         self.http = join(LOOPBACK, await api.start(LOOPBACK, self.settings.http_port))
+        if https := self.settings.https:
+            host = self.settings.client_address
+            self.https = join(host, await api.start(host, https.port, https.context()))
         if dns := self.settings.dns:
             await self._answer_dns(dns, lambda: tokens.of("dns") or dns.token or tokens.of("default"))
 
@@ -246,7 +269,13 @@ class AgentProcess:
 
     def told(self) -> dict[str, str]:
         """Where it listens, for the ready file."""
-        return {"http": self.http, "dns": self.dns, "node": self.node.name, "node_id": self.node.id}
+        return {
+            "http": self.http,
+            "https": self.https,
+            "dns": self.dns,
+            "node": self.node.name,
+            "node_id": self.node.id,
+        }
 
     async def close(self) -> None:
         """Stops telling servers, stops listening. What is registered stays: a restart is no departure, unless

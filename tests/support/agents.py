@@ -51,9 +51,12 @@ def joining_agent(cluster: Cluster, name: str, *flags: str, text: str = "") -> A
 
 
 @contextmanager
-def running_agents(cluster: Cluster, count: int, *flags: str) -> Iterator[list[Agent]]:
-    """Agents that the servers know; what runs at the end is killed."""
-    agents = [make_agent(cluster, f"a{number + 1}", *flags) for number in range(count)]
+def running_agents(
+    cluster: Cluster, count: int, *flags: str, names: Sequence[str] = ()
+) -> Iterator[list[Agent]]:
+    """Agents that the servers know, a1 and so on where no names are given; what runs at the end is killed."""
+    called = names or [f"a{number + 1}" for number in range(count)]
+    agents = [make_agent(cluster, name, *flags) for name in called]
     try:
         for agent in agents:
             agent.start()

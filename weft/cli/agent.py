@@ -16,7 +16,7 @@ from .names import datacenter_name
 from .options import host_option, port_option, script_options, script_policy
 
 if TYPE_CHECKING:
-    from registry.agent_process import AgentProcess, AgentSettings
+    from registry.agent_process import AgentProcess, AgentSettings, HttpsSettings
 
 HTTPS_PORT = 8501
 SYNC_INTERVAL_MIN_S = 0.1
@@ -115,8 +115,9 @@ def _interval(_context: click.Context, _option: click.Parameter, text: str) -> f
 @host_option(
     "--advertise", "Where others reach this machine.  [default: the address that it uses to reach a server]"
 )
-@host_option("--client-address", "Where DNS is listened to.  [default: 127.0.0.1]")
+@host_option("--client-address", "Where DNS and HTTPS are listened to.  [default: 127.0.0.1]")
 @port_option("--http-port", 8500, "Consul's HTTP API, on 127.0.0.1 only")
+@port_option("--https-port", 8501, "The same API over TLS, where --tls-cert is given")
 @agent_dns_options
 @click.option(
     "--tls-ca",
@@ -132,6 +133,13 @@ def _interval(_context: click.Context, _option: click.Parameter, text: str) -> f
     "and needs neither --tls-ca nor --agent-token-file then. The file may stay.",
 )
 @click.option("--join-token", metavar="TEXT", help="Every user of this machine sees it: better a file.")
+@click.option(
+    "--tls-cert",
+    type=_FILE,
+    metavar="FILE",
+    help="This agent's, for the HTTPS listener (PEM).",
+)
+@click.option("--tls-key", type=_FILE, metavar="FILE", help="Its key, mode 0600.")
 @click.option(
     "--agent-token-file",
     type=_FILE,
@@ -204,6 +212,7 @@ def settings_of(given: dict[str, Any]) -> "AgentSettings":
         advertise=given["advertise"],
         client_address=given["client_address"] or "127.0.0.1",
         http_port=given["http_port"],
+        https=_https(given),
         dns=dns_settings(given),
         sync_interval_s=given["sync_interval"],
         scripts=script_policy(given),
@@ -222,6 +231,15 @@ def _join_token(given: dict[str, Any]) -> str:
     return read_token(file) if file else text or ""
 
 
+def _https(given: dict[str, Any]) -> "HttpsSettings | None":
+    from registry.agent_process import HttpsSettings
+
+    certificate, key = given["tls_cert"], given["tls_key"]
+    if (certificate is None) != (key is None):
+        raise ConfigError("--tls-cert and --tls-key go together: give both, or neither")
+    return HttpsSettings(given["https_port"], certificate, key) if certificate else None
+
+
 def _tokens(given: dict[str, Any]) -> dict[str, str]:
     files = {
         "agent": given["agent_token_file"],
@@ -233,8 +251,9 @@ def _tokens(given: dict[str, Any]) -> dict[str, str]:
 
 def _tell(process: "AgentProcess") -> None:
     settings = process.settings
+    https, dns = process.https or "off", process.dns or "off"
     click.echo(
-        f"weft agent listens: HTTP http://{process.http}, DNS {process.dns or 'off'}, "
+        f"weft agent listens: HTTP http://{process.http}, HTTPS {https}, DNS {dns}, "
         f"datacenter {settings.datacenter}, node {process.node.name} ({process.node.address}), "
         f"servers {', '.join(settings.servers)}, data in {settings.data_dir}"
     )
