@@ -42,6 +42,7 @@ class Http1Upstream(Upstream):
     def __init__(self, outbox: "Outbox", pool: "Pool", endpoint: "Endpoint") -> None:
         super().__init__(outbox, pool, endpoint)
         self.reader = Reader(cast(Decoder, self.decoder))
+        self.encoded = {}  # a known head is not followed by literals as they are: each goes through `encode`
         self.window = self.stream_window = OPEN_WINDOW
         self.streams_max = 1
         self.sid = 0  # the exchange being carried

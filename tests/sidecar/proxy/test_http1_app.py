@@ -58,6 +58,17 @@ async def test_connections_are_kept_and_used_again() -> None:
         assert len(there.orders.apps.http1.connections()) == 1
 
 
+async def test_fields_that_vary_beside_a_known_head_are_lines_as_all_others() -> None:
+    async with aiohttp_app() as app, pair(app, app_protocol=Protocol.HTTP) as there:
+        for more in ("", "x-request-id: 1\r\n", "x-request-id: 2\r\n", "x-user: ada\r\n", ""):
+            found = await there.ask(
+                f"GET /seen HTTP/1.1\r\nHost: a\r\n{more}Connection: close\r\n\r\n".encode()
+            )
+            name, _, value = more.strip().partition(": ")
+            assert b" 200 " in found.partition(b"\r\n")[0]
+            assert not name or f'["{name}", "{value}"]'.encode() in found
+
+
 async def test_one_exchange_at_a_time_on_each() -> None:
     go = asyncio.Event()
 
