@@ -9,7 +9,8 @@ BURST_S = 10
 """Seconds of its rate that a bucket holds, as Consul's: a start of many clients at once is no flood."""
 
 HTTP_CONNECTIONS_MAX = 20_000
-"""HTTP and HTTPS together, some 30 KiB each; below the 32,768 descriptors that the unit file allows."""
+"""HTTP and HTTPS together, 17 KB each while parked; gRPC has as many. A process takes 65,536 descriptors
+where the machine allows it."""
 
 HTTP_CONNECTIONS_PER_SOURCE_MAX = 4_096
 """A machine full of consul-templates, or one NAT in front of many machines. Consul says 200, which one

@@ -1,8 +1,10 @@
 """A flood of blocking queries against a real registry: who floods is refused, and memory stays."""
 
 import asyncio
+import resource
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,27 @@ GROWTH_KIB_MAX = 48 * 1024  # 600 connections at 40 KiB, and as much again
 PARK = b"GET /v1/kv/never?index=1000000&wait=120s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
+SHELLS_DESCRIPTORS = 256  # fewer than the flood needs: a server raises what it was started with
+
+
 @pytest.fixture(scope="module")
 def dev() -> Iterator[Dev]:
     flags = ("--max-watches-per-client", str(WATCHES), "--http-max-conns-per-client", str(CONNECTIONS))
-    with running_dev(*flags, "--dns-port", "-1") as found:
+    with ExitStack() as stack:
+        with few_descriptors():
+            found = stack.enter_context(running_dev(*flags, "--dns-port", "-1"))
         yield found
+
+
+@contextmanager
+def few_descriptors() -> Iterator[None]:
+    """What is started inside begins with as few open files as a careless shell allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (SHELLS_DESCRIPTORS, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def rss_kib(dev: Dev) -> int:

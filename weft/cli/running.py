@@ -1,6 +1,7 @@
 """The process of `weft dev`, `weft server` or `weft agent`: started, told about, ended by a signal."""
 
 import asyncio
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,10 @@ P = TypeVar("P", bound="Process")
 SWITCH_INTERVAL_S = 0.0005
 """How long the log's thread, with a write that is on disk, waits for the interpreter while the event loop is
 busy. CPython's own 5 ms would be longer than the write."""
+
+
+DESCRIPTORS = 65_536
+"""Open files, of which connections are the most: HTTP and gRPC take 20,000 each at most."""
 
 
 class Process(Protocol):
@@ -44,8 +49,18 @@ def serve(start: Callable[[], Awaitable[P]], tell: Callable[[P], None], ready_fi
     import uvloop
 
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    _take_descriptors()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(start, tell, ready_file))
+
+
+def _take_descriptors() -> None:
+    """As many as the machine allows: a shell's soft limit of 1,024 would be the bound for clients, and who
+    comes last would get no answer at all."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def run(start: Callable[[], Awaitable[P]], tell: Callable[[P], None], ready_file: Path | None) -> None:
