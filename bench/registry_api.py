@@ -4,6 +4,7 @@ import json
 import resource
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -110,9 +111,10 @@ def _parked(load: Child, server: Child, rounds: int, progress: Progress) -> Json
     grown_mb = procfs.rss_mb(server.pid) - rss_mb
     samples = []
     for number in range(rounds):
-        before = procfs.cpu_s(server.pid)
+        before, began = procfs.cpu_s(server.pid), time.monotonic()
         sample = load.ask(json.dumps({"change": {"per_s": CHANGES_PER_S, "seconds": _PARK_ROUND_S}}))
-        sample["cpu_percent"] = (procfs.cpu_s(server.pid) - before) / (_PARK_ROUND_S + 1) * 100
+        spent, took = procfs.cpu_s(server.pid) - before, time.monotonic() - began
+        sample["cpu_percent"] = spent / took * 100
         samples.append(sample)
         progress(f"parked, round {number + 1}/{rounds}: p99 {sample['p99_ms']:.1f} ms")
     load.ask(json.dumps({"unpark": {}}))

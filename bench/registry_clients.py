@@ -33,6 +33,7 @@ VALUE = b"v" * 100
 PER_ADDRESS = 3_000  # parked queries from one local address: below the registry's bound for a source
 MESHED, MESHED_INSTANCES = 100, 10  # services with sidecars
 _TOUCHED_TIMEOUT_S = 60.0
+_WOKEN_TIMEOUT_S, _POLL_S = 20.0, 0.05
 
 
 class Http(asyncio.Protocol):
@@ -277,10 +278,11 @@ class Parked:
                 registration(f"watched-{service:04d}", 0, 2000 + next(_PORTS) % 60_000),
             )
         took = time.monotonic() - began
-        await asyncio.sleep(1.0)  # the last ones are woken
-        expected = total * len(self._lanes) // SERVICES
-        if len(self._waits) < expected * 0.99:
-            raise LoadFailed(f"{len(self._waits)} queries were woken of {expected}")
+        expected, deadline = total * len(self._lanes) // SERVICES, time.monotonic() + _WOKEN_TIMEOUT_S
+        while len(self._waits) < expected:  # the last ones are being woken
+            if time.monotonic() > deadline:
+                raise LoadFailed(f"{len(self._waits)} queries were woken of {expected}")
+            await asyncio.sleep(_POLL_S)
         return {"changes_per_s": total / took, "woken": len(self._waits), **percentiles(self._waits)}
 
     async def end(self) -> None:
