@@ -25,7 +25,7 @@ PAUSED = 1 << 40
 # One connection's turn, before the others get theirs: a read may hold 20,000 frames, and libuv reads 32 times
 # in a row where there is more. It ends after so many frames, as clocks are dear; how many come next time, the
 # time says that these took: 128 of what clients usually send, and 4 of what is made to be dear.
-TURN_S = 0.00025
+TURN_S, SHARED_TURN_S = 0.00025, 0.001  # of a caller; of a connection whose requests are many callers'
 TURN_MIN, TURN_MAX = 4, 128
 TURNS_AT_END_MAX = 16  # of a caller that has closed its side: it gets no answers any more
 NO_LIMIT = 1 << 31  # RFC 9113 section 6.5.2: initially there is none
@@ -74,6 +74,7 @@ class Connection:
 
     client: ClassVar[bool]  # we opened it
     header_list_max = settings.HEADER_LIST_BYTES_MAX  # what we announce
+    turn_s = SHARED_TURN_S
 
     def __init_subclass__(cls) -> None:
         """Each role runs its own copy of the hot bytecode.
@@ -307,7 +308,7 @@ class Connection:
         self.waits = True
         outbox = self.outbox
         took = max(outbox.clock() - outbox.now, 1e-6)
-        self.turn = range(max(TURN_MIN, min(TURN_MAX, int(len(self.turn) * TURN_S / took))))
+        self.turn = range(max(TURN_MIN, min(TURN_MAX, int(len(self.turn) * self.turn_s / took))))
         if self.transport is not None:
             self.transport.pause_reading()
         self.outbox.soon(self.go_on)

@@ -11,8 +11,10 @@ FRAME_SIZE_LIMIT = 0xFF_FFFF  # RFC 9113 section 6.5.2
 
 # The protocol's own default, so that no setting is needed: also the bound on what one stalled stream holds.
 STREAM_WINDOW_BYTES = 65_535
-# One connection carries many streams and is credited on receipt, so this is only a matter of few updates.
-CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024
+# One connection carries many streams and is credited on receipt: sixteen of them are sent at full speed. What
+# is under way stands before everybody else's answers: with 4 MiB, while one caller asked for 2,000 downloads
+# and cut them, again and again, the p99 of the others was 980 ms, with 1 MiB it is 170 to 200.
+CONNECTION_WINDOW_BYTES = 1024 * 1024
 # Over 1000 concurrent calls of one client fit on its one connection.
 STREAMS_MAX = 2048
 HEADER_LIST_BYTES_MAX = 64 * 1024

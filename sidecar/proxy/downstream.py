@@ -9,7 +9,7 @@ from weft.histogram import BOUNDS_S
 
 from ..h2 import control, frames
 from ..h2.block import Block
-from ..h2.connection import Connection
+from ..h2.connection import SHARED_TURN_S, TURN_S, Connection
 from ..h2.decoder import Decoder
 from ..h2.encoder import Encoder
 from ..h2.errors import ConnectionFault, ErrorCode, HeaderListTooLarge, StreamFault
@@ -67,6 +67,11 @@ class Downstream(Connection, asyncio.Protocol):
     def codec(self, side: "Side") -> tuple[Decoder, Encoder]:
         """What reads heads from its peer, and what makes those that it sends."""
         return Decoder(requests=True, promoted=side.reads, header_list_max=side.header_list_max), Encoder()
+
+    @property
+    def turn_s(self) -> float:  # type: ignore[override]  # it depends on who is there
+        """A peer's sidecar calls for many."""
+        return TURN_S if self.proven is None else SHARED_TURN_S
 
     # --- asyncio -------------------------------------------------------------------------------------
 

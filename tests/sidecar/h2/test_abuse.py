@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from sidecar.h2 import abuse
-from sidecar.h2.connection import TURN_MAX, TURN_MIN, TURN_S, TURNS_AT_END_MAX, Connection
+from sidecar.h2.connection import TURN_MAX, TURN_MIN, TURNS_AT_END_MAX, Connection
 from sidecar.h2.control import STUCK_BYTES_MAX, STUCK_S, second_passed
 from sidecar.h2.decoder import Decoder
 from sidecar.h2.encoder import Encoder
@@ -378,9 +378,9 @@ async def test_answers_without_content_have_none(plain: Plain) -> None:
 
 def test_turns_are_shorter_where_frames_are_dear() -> None:
     """What makes us work for each frame gets as much time as others do, not as many frames."""
-    now = 0.0
+    now, turn_s = 0.0, Connected.turn_s
     conn = Connected(Outbox(lambda: now, lambda later: None), Decoder(requests=True), Encoder())
-    for seconds_a_frame, frames in ((TURN_S, TURN_MIN), (TURN_S / 10.5, 10), (TURN_S / 1e6, TURN_MAX)):
+    for seconds_a_frame, frames in ((turn_s, TURN_MIN), (turn_s / 10.5, 10), (turn_s / 1e6, TURN_MAX)):
         now = conn.outbox.now + seconds_a_frame * len(conn.turn)
         conn.wait_for_turn()
         assert len(conn.turn) == frames
