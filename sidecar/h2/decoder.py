@@ -87,13 +87,13 @@ class Decoder:
         shape = section.shapes.get(len(block))
         if shape is None:
             return self._decode_by_beginning(block, section)
-        run, beginning, head, room, constants, marks, timeout, trace_at = shape
-        if block[:run] != beginning:  # compared, as a look-up takes twice as long
+        run, opened, opening, head, room, constants, later, marks, timeout, trace_at = shape
+        if block[:opened] != opening:  # compared, as a look-up takes twice as long
             other = section.beginnings.get(block[:run])
             if other is None or other.size > room:
                 return self._decode_by_beginning(block, section)
-            head = other
-        for start, end, octets in constants:
+            head, later = other, constants
+        for start, end, octets in later:
             if block[start:end] != octets:
                 return self._decode_by_beginning(block, section)
         wire = block[run:]

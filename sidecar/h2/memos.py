@@ -22,11 +22,13 @@ SHAPE_BYTES_MAX = 1024
 HEADS_MAX = 64
 HEAD_BYTES_MAX = 4096
 
-# The ending of a block: how many octets are before it; which, the last time, and their head; header list size
-# that the head may have, the constant octets (position, end, octets), the marks of all octets of the ending,
-# and where in it the value of grpc-timeout is, and the last octet of a traceparent.
+# The ending of a block: how many octets are before it; where the first value begins, what stood before it the
+# last time, and its head; header list size that the head may have; the constant octets (position, end,
+# octets) and all but the first of them; the marks of all octets of the ending; where in it the value of
+# grpc-timeout is, and the last octet of a traceparent.
 Constant = tuple[int, int, bytes]
-Shape = tuple[int, bytes, Head, int, tuple[Constant, ...], bytes, slice | None, int]
+_Constants = tuple[Constant, ...]
+Shape = tuple[int, int, bytes, Head, int, _Constants, _Constants, bytes, slice | None, int]
 
 
 class Section:
@@ -45,7 +47,7 @@ class Section:
         self.heads: dict[tuple[Field, ...], Head] = {}
 
     def forget_blocks(self) -> None:
-        if self.memo or self.beginnings:  # often not: some clients insert in every block
+        if self.memo or self.beginnings or self.shapes:  # often not: some clients insert in every block
             self.memo.clear()
             self.memo_bytes = 0
             self.beginnings.clear()
@@ -75,7 +77,10 @@ class Section:
             room = self.list_max - LIST_PER_LITERALS_MAX * (len(block) - run)
             marks = block[run:].translate(MARKS)
             timeout, trace_at = _timeout_in(constants, run), _trace_in(constants, run)
-            self.shapes[len(block)] = run, block[:run], head, room, constants, marks, timeout, trace_at
+            opened = constants[0][1]
+            self.shapes[len(block)] = (
+                run, opened, block[:opened], head, room, constants, constants[1:], marks, timeout, trace_at
+            )  # fmt: skip
 
     def head(self, fields: tuple[Field, ...]) -> Head:
         """The one head of these fields. Raises StreamFault where they are malformed."""
