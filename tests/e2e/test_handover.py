@@ -95,6 +95,8 @@ async def _streams(client: Client, over: asyncio.Event, ended: list[str]) -> Non
             ended.append("")
         except grpc.aio.AioRpcError as error:
             ended.append(f"{error.code()} {error.details()}")
+        except asyncio.InvalidStateError as error:  # a write to a call that has ended
+            ended.append(str(error))
 
 
 @contextlib.asynccontextmanager
