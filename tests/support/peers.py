@@ -26,6 +26,8 @@ DEBIAN_PACKAGES = {
     "systemd-analyze": "systemd",
     "systemd-nspawn": "systemd-container",
     "debootstrap": "debootstrap",
+    "dockerd": "docker.io",
+    "docker": "docker.io",
 }
 """Program -> the Debian package that holds it."""
 
