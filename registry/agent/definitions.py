@@ -130,7 +130,8 @@ class DefinitionFiles:
         self._known = ids
 
     async def run(self) -> None:
-        """For ever: loads, again until the log takes it, and then whenever a file has changed."""
+        """Loads, again until the log takes it, and then whenever a file has changed: for ever, where there
+        are any."""
         while not self._loaded:
             try:
                 await self.reload()
@@ -140,7 +141,8 @@ class DefinitionFiles:
             except WeftError as error:
                 log.error("definitions are not loaded", reason=str(error))
                 break
-        await self._watch()
+        if any(self._where):
+            await self._watch()
 
     async def _watch(self) -> None:
         """What is wrong is logged, and changes nothing."""
