@@ -42,6 +42,11 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
+    def kill(self) -> None:
+        """As a machine that loses power."""
+        self._process.kill()
+        self._process.wait()
+
     def ask(self, line: str = "") -> dict[str, Any]:
         """Sends a line and reads the answer. Raises NotReady if the process has ended."""
         assert self._process.stdin and self._process.stdout

@@ -43,6 +43,7 @@ def weft(stack: ExitStack, directory: Path) -> tuple[list[Child], dict[str, Any]
         "side": "weft",
         "servers": [each["server"] for each in told],
         "http": [each["http"] for each in told],
+        "agents": [each["agents"] for each in told],
         "token": token,
         "tls": [str(directory / file) for file in ("weft-server-ca.pem", *_files("client"))],
     }
