@@ -23,7 +23,7 @@ from ..liveness.limits import ANSWER_S
 from .errors import JoinRefused, ServersAway
 from .files import Membership, MembershipFiles
 from .line import Line
-from .schedule import pause_s, renew_at, retry_s, root_pause_s
+from .schedule import pause_s, refused_s, renew_at, retry_s, root_pause_s, stay_s
 
 log = structlog.get_logger(__name__)
 
@@ -111,29 +111,32 @@ class Keeper:
     # The lease
 
     async def _keep_lease(self) -> None:
-        failures = 0
+        failures, told = 0, ""
         while True:
             self._renewed.clear()
             line = Line(self.membership, self._address())
             try:
                 if await self._hold(line):
-                    failures = 0  # a certificate has come: at once again
+                    failures, told = 0, ""  # a certificate has come, or it is time for another server
                     continue
                 raise ServersAway(f"{line.address} has ended the lease")
             except WeftError as error:
                 failures = 1 if self.held_at else failures + 1
-                log.warning("the agent's lease is not held", reason=str(error))
+                if str(error) != told:
+                    log.warning("the agent's lease is not held", reason=str(error))
+                    told = str(error)
                 self._turn += 1
-                slow = 4 if isinstance(error, JoinRefused) else 0
+                refused = isinstance(error, JoinRefused)
             finally:
                 self.held_at = ""
                 await line.close()
-            await asyncio.sleep(pause_s(failures + slow, 0.5 + self._draw() / 2))
+            draw = 0.5 + self._draw() / 2
+            await asyncio.sleep(refused_s(draw) if refused else pause_s(failures, draw))
 
     async def _hold(self, line: Line) -> bool:
-        """Until there is another certificate: True; or the server has ended the lease. Raises JoinRefused,
-        ServersAway."""
-        call = line.lease()
+        """Until there is another certificate, or it is time for another server: True; or this one has ended
+        the lease. Raises JoinRefused, ServersAway."""
+        call, leave_at = line.lease(), self._clock.monotonic() + stay_s(self._draw())
         try:
             await self._say(call, pb.LeaseRequest(hello=self._hello()), CONNECT_S)
             while True:
@@ -143,6 +146,9 @@ class Keeper:
                 self.held_at = line.address
                 await self._look_at(reply)
                 if await self._renewed_within(reply.keepalive_ms / 1000):
+                    return True
+                if self._clock.monotonic() >= leave_at:
+                    self._turn = int(self._draw() * 1_000_000)
                     return True
                 await self._say(call, pb.LeaseRequest(keepalive=pb.KeepAlive()), ANSWER_S)
         except grpc.aio.AioRpcError as error:

@@ -6,8 +6,12 @@ RENEW_FROM, RENEW_UNTIL = 0.3, 0.5
 ROOT_SPREAD_S = 30.0
 """When another root begins to sign, all agents ask anew within this time, not at once."""
 
+STAY_S = 1200.0
+"""An agent goes to another server after that long at most: one that was away gets its share again."""
+
 PAUSE_S_MIN, PAUSE_S_MAX = 0.1, 2.0
 RETRY_S_MAX = 60.0
+REFUSED_S = 10.0  # before asking again whether this agent is a member after all
 
 
 def renew_at(not_before_s: float, not_after_s: float, draw: float) -> float:
@@ -19,6 +23,16 @@ def renew_at(not_before_s: float, not_after_s: float, draw: float) -> float:
 def retry_s(not_after_s: float, now_s: float, draw: float) -> float:
     """Until a renewal that failed is tried again: often enough that many attempts fit what is left."""
     return float(max(1.0, min(RETRY_S_MAX, (not_after_s - now_s) / 20)) * (0.5 + draw / 2))
+
+
+def stay_s(draw: float) -> float:
+    """How long to hold a lease at one server."""
+    return STAY_S * (0.5 + draw / 2)
+
+
+def refused_s(draw: float) -> float:
+    """Before a server is asked again that has said that this agent is no member."""
+    return REFUSED_S * (0.5 + draw / 2)
 
 
 def pause_s(failures: int, draw: float) -> float:

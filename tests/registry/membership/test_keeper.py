@@ -1,6 +1,7 @@
 """What keeps an agent a member: renewals in time, another root, another server."""
 
 import asyncio
+import random
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -69,6 +70,32 @@ async def test_a_server_that_is_not_there_is_left_for_the_next(tmp_path: Path) -
         addresses = (*(f"127.0.0.1:{free_port()}" for _ in range(2)), client.registry.agents)
         async with kept(replace(member, agent_addresses=addresses), tmp_path) as keeper:
             await until(lambda: keeper.held_at == client.registry.agents)
+
+
+async def test_every_server_gets_its_share_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "STAY_S", 0.1)
+    async with running_registry() as client:
+        member = await joined(client, tmp_path)
+        port = client.registry.agents.rpartition(":")[2]
+        same = {f"127.0.0.1:{port}", f"localhost:{port}"}
+        member, seen = replace(member, agent_addresses=tuple(same)), set[str]()
+        draw = random.Random(7).random
+        monkeypatch.setattr(Keeper, "_look_at", never)  # the registry knows itself by one name only
+        keeper = Keeper(member, MembershipFiles(tmp_path), lambda: hello().hello, SystemClock(), draw)
+        keeper.start()
+
+        def both() -> bool:
+            seen.add(keeper.held_at)
+            return same <= seen
+
+        try:
+            await until(both)
+        finally:
+            await keeper.close()
+
+
+async def never(*_: object) -> None:
+    return None
 
 
 async def test_a_server_that_never_answers_is_left_too(
