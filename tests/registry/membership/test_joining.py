@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -34,14 +35,14 @@ async def client() -> AsyncIterator[Client]:
 
 
 class Stranger:
-    """Listens with a certificate of its own root, and keeps what it is told."""
+    """Listens with a certificate of its own root, and keeps what it is told. `sent` is in its chain."""
 
-    def __init__(self) -> None:
+    def __init__(self, sent: x509.Certificate | None = None) -> None:
         key, root_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
         now = datetime.now(UTC)
         self.root = new_server_root("dc1", root_key, 1, now)
         leaf = issue_server(self.root, root_key, key.public_key(), ["server.dc1.weft"], 2, now)
-        chain = chain_to_pem([leaf.leaf_der]) + self.root_pem.encode()
+        chain = chain_to_pem([leaf.leaf_der]) + (sent or self.root).public_bytes(Encoding.PEM)
         self.tls: ssl.SSLContext = https_server_context(chain, private_pem(key))
         self.heard = b""
         self.address = ""
@@ -51,7 +52,8 @@ class Stranger:
         return der_to_pem(self.root.public_bytes(Encoding.DER))
 
     async def listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.heard += await reader.read()
+        while data := await reader.read(4096):
+            self.heard += data
         writer.close()
 
     @asynccontextmanager
@@ -67,6 +69,17 @@ async def test_trap_3_the_secret_is_not_said_to_who_has_another_root(tmp_path: P
         text = JoinText("0" * 16, "s" * 43, PIN)
         joiner = Joiner((stranger.address,), text, "vm-1", "dc1", MembershipFiles(tmp_path), lambda: 0.5)
         with pytest.raises(NotOurServer, match="somebody"):
+            await joiner._ask(stranger.address, ec.generate_private_key(ec.SECP256R1()))
+        assert stranger.heard == b""
+
+
+async def test_trap_3_to_send_our_root_along_is_not_to_be_vouched_for_by_it(tmp_path: Path) -> None:
+    """Anybody can: it is public. So the second connection is verified by it, before a word is said."""
+    root = new_server_root("dc1", ec.generate_private_key(ec.SECP256R1()), 1, datetime.now(UTC))
+    async with Stranger(root).running() as stranger:
+        text = JoinText("0" * 16, "s" * 43, (pin(root),))
+        joiner = Joiner((stranger.address,), text, "vm-1", "dc1", MembershipFiles(tmp_path), lambda: 0.5)
+        with pytest.raises(ServersAway):
             await joiner._ask(stranger.address, ec.generate_private_key(ec.SECP256R1()))
         assert stranger.heard == b""
 
