@@ -119,11 +119,12 @@ class Client:
         }
 
     async def ready(self) -> None:
-        """Until the CA has a root, and signs as fast as it can."""
+        """Until all servers are known and the CA has a root; it signs as fast as it can then."""
         deadline = time.monotonic() + SETTLE_S
         while time.monotonic() < deadline:
             try:
-                if (await self.get("/v1/connect/ca/roots"))["ActiveRootID"]:
+                known = await self.get("/v1/catalog/service/consul")
+                if len(known) == len(self.http) and (await self.get("/v1/connect/ca/roots"))["ActiveRootID"]:
                     path, body = "/v1/connect/ca/configuration", {"Config": {"CSRMaxPerSecond": 0}}
                     await put(self.session, self.http[0], path, self.token, body)
                     return
