@@ -139,6 +139,10 @@ def upstream(**config: Any) -> Entry:
     return {"Kind": "service-defaults", "Name": BUYER, "UpstreamConfig": {"Overrides": overrides}}
 
 
+NEVER_OUT = upstream(PassiveHealthCheck={"EnforcingConsecutive5xx": 0})
+"""Failures on purpose take nobody out of the pool: later tests need them."""
+
+
 @contextmanager
 def _opened(mesh: Mesh, folder: Path) -> Iterator[Shop]:
     with ExitStack() as stack:
@@ -184,4 +188,9 @@ async def shop(open_shop: Shop) -> AsyncIterator[Shop]:
         app.status, app.well = 200, True
         app.seen.clear()
     await open_shop.until(lambda it: it.status == 200, "the store answers")
+
+    async def all_in() -> bool:
+        return not await in_thread(open_shop.buyer.metric, "weft_ejected_instances")
+
+    await until(all_in, "nobody is ejected any more", 2 * SOON_S)
     yield open_shop

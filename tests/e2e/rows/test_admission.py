@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.e2e.rows.conftest import BUYER, STORE, Answer, Entry, Shop
+from tests.e2e.rows.conftest import BUYER, NEVER_OUT, STORE, Answer, Entry, Shop
 from tests.support.mesh import in_thread
 from tests.support.tokens import jwks, token
 from tests.support.waiting import until
@@ -226,7 +226,7 @@ async def test_faults_of_an_entry_abort_delay_and_slow_down(shop: Shop) -> None:
 
 async def test_the_application_has_its_time_for_an_answer(shop: Shop) -> None:
     entry: Entry = {"Kind": "service-defaults", "Name": STORE, "LocalRequestTimeoutMs": 300}
-    async with shop.entries(entry):
+    async with shop.entries(NEVER_OUT, entry):
         await shop.until(lambda it: it.status == 504, "the limit is in force", x_do="sleep=5")
         assert (await shop.ask()).status == 200
 

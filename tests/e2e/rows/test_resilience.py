@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.e2e.rows.conftest import STORE, Answer, Entry, Shop, resolver, route, router, upstream
+from tests.e2e.rows.conftest import NEVER_OUT, STORE, Answer, Entry, Shop, resolver, route, router, upstream
 from tests.support.mesh import in_thread
 from tests.support.waiting import until
 from weft.aio import Tasks
@@ -109,9 +109,7 @@ async def test_the_budget_holds_under_a_total_outage(shop: Shop) -> None:
         {"PathPrefix": "/outage"}, NumRetries=5, RetryOn=["5xx"], RetryBudget=budget, RetryBackoff=backoff
     )
     app, requests, at_once = shop.apps[f"{STORE}-1"], 300, 20
-    # Left in the pool, so that its failures are what there is.
-    never = upstream(PassiveHealthCheck={"EnforcingConsecutive5xx": 0})
-    async with shop.entries(resolver(), router(again), never):
+    async with shop.entries(resolver(), router(again), NEVER_OUT):
         app.status = 503
         await shop.until(lambda it: it.status == 503, "the outage", "/outage/first")
 
@@ -132,7 +130,7 @@ async def test_time_limits_of_the_route_and_of_an_attempt(shop: Shop) -> None:
     whole = route({"PathPrefix": "/whole"}, RequestTimeout="300ms")
     attempt = route({"PathPrefix": "/attempt"}, PerTryTimeout="300ms", NumRetries=1, RetryOn=["reset"])
     quiet = route({"PathPrefix": "/quiet"}, IdleTimeout="300ms")
-    async with shop.entries(router(whole, attempt, quiet)):
+    async with shop.entries(NEVER_OUT, router(whole, attempt, quiet)):
         for path in ("/whole", "/attempt", "/quiet"):
             begun = time.monotonic()
             await shop.until(lambda it: it.status == 504, "the limit is in force", path, x_do="sleep=5")
