@@ -1,6 +1,8 @@
 """The rows of "Routing" in docs/features.md, through processes, by `weft config write`."""
 
-from tests.e2e.rows.conftest import SPARE, STORE, Answer, Entry, Shop, resolver, route, router
+import json
+
+from tests.e2e.rows.conftest import BUYER, SPARE, STORE, Answer, Entry, Shop, resolver, route, router
 from tests.support.mesh import in_thread
 from tests.support.waiting import until
 from weft.aio import Tasks
@@ -102,3 +104,32 @@ async def test_an_impossible_chain_is_refused_when_it_is_written(shop: Shop) -> 
         raise AssertionError("it was taken")
     answer: Answer = await shop.ask()
     assert answer.status == 200
+
+
+async def test_what_is_explained_is_what_happens(shop: Shop) -> None:
+    """`weft explain` names the instances that may answer, and who refuses."""
+    split = {
+        "Kind": "service-splitter",
+        "Name": STORE,
+        "Splits": [{"Weight": 50, "ServiceSubset": "v1"}, {"Weight": 50, "ServiceSubset": "v2"}],
+        "Sticky": [{"Field": "header", "FieldValue": "x-user"}],
+    }
+    beta = route({"Header": [{"Name": "x-beta", "Exact": "1"}]}, ServiceSubset="v3")
+    spare = route({"PathPrefix": "/spare/"}, Service=SPARE, PrefixRewrite="/")
+    async with shop.entries(resolver(), split, router(beta, spare)):
+        await shop.until(lambda it: it.name == f"{STORE}-3", "the routes are in force", x_beta="1")
+        cases = [("/", {"x-beta": "1"}), ("/spare/x", {}), *(("/", {"x-user": str(n)}) for n in range(12))]
+        answered = set()
+        for path, headers in cases:
+            flags = [word for name, value in headers.items() for word in ("--header", f"{name}={value}")]
+            told = await in_thread(
+                shop.weft, "explain", BUYER, STORE, "--path", path, *flags, "--format", "json"
+            )
+            found = json.loads(told)
+            (side,) = found["Sides"]
+            (instance,) = (it for it in found["Targets"][side["Target"]]["Instances"] if it["Takes"])
+            assert found["Arrivals"][side["Target"]]["Allowed"]
+            answer = await shop.ask(path, **headers)
+            assert (answer.status, answer.name) == (200, instance["ServiceID"]), (path, headers)
+            answered.add(answer.name)
+        assert answered == {ONE, TWO, f"{STORE}-3", f"{SPARE}-1"}, "the cases reach everything"
