@@ -165,7 +165,7 @@ class Cluster:
         (folder / "cert.pem").write_bytes(material.chain_pem)
         write_private(folder / "key.pem", material.key_pem)
         flags = ["--data-dir", folder / "data", "--node-name", f"s{number}", "--bind", host]
-        flags += ["--dns-port", "-1"]
+        flags += ["--dns-port", "-1", "--agent-port", "0"]
         for kind, port in ports.items():
             flags += [f"--{kind}-port", port]
         flags += ["--tls-ca", folder / "ca.pem", "--tls-cert", folder / "cert.pem"]
