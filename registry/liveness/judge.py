@@ -24,10 +24,10 @@ class _Source:
 
 
 class Judge:
-    """`began` is when this server began to lead, `members` how many agents there were then."""
+    """`began` is when this server began to lead; it judges nobody for `grace_s`, and longer by `expect`."""
 
-    def __init__(self, began: float, members: int, grace_s: float = LEADER_GRACE_S) -> None:
-        self._grace_ends = began + grace_s + members / AGENTS_PER_S
+    def __init__(self, began: float, grace_s: float = LEADER_GRACE_S) -> None:
+        self._least_ends = self._grace_ends = began + grace_s
         self._sources: dict[str, _Source] = {}
         self._unheard: dict[str, float] = {}  # since when no server hears it
         self._fresh: set[str] = set()
@@ -61,11 +61,22 @@ class Judge:
             if self.told(node) is None:
                 self._unheard[node] = since
 
+    def is_new(self, now: float) -> bool:
+        """Whether servers and agents may still be on their way to this leader."""
+        return now < self._least_ends
+
+    def expect(self, unheard: int, now: float) -> None:
+        """So many agents were not heard yet: at first those of the lost leader, who all move at once."""
+        if self.is_new(now):
+            self._grace_ends = self._least_ends + unheard / AGENTS_PER_S
+
     def forget_stale(self, now: float) -> list[str]:
-        """Ids of servers whose word does not count any more."""
+        """Ids of servers whose word does not count any more. Their agents have the time that so many need to
+        go elsewhere."""
         gone = [server_id for server_id, it in self._sources.items() if now - it.at > STALE_S]
         for server_id in gone:
-            self._release(self._sources.pop(server_id).nodes, now)
+            nodes = self._sources.pop(server_id).nodes
+            self._release(nodes, now + len(nodes) / AGENTS_PER_S)
         return gone
 
     def told(self, node: str) -> Hello | None:

@@ -129,8 +129,7 @@ class Agents:
     def _leading(self) -> Judge:
         term = self._log.status().term
         if self._judge is None or term != self._term:
-            members = len(self._log.view().members)
-            self._judge = Judge(self._monotonic(), members, self._patience.leader_grace_s)
+            self._judge = Judge(self._monotonic(), self._patience.leader_grace_s)
             self._term = term
             self._roster.report_whole()
         return self._judge
@@ -147,6 +146,8 @@ class Agents:
         if sweep:
             judge.keep_only({name for (name,), _ in state.members.items()})
         reports: list[AgentReport] = []
+        if judge.is_new(now):
+            judge.expect(sum(judge.told(name) is None for (name,), _ in state.members.items()), now)
         for members in _batches(state):
             now_ms = self._writer.now_ms()
             for member in members:
