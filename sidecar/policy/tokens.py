@@ -69,14 +69,20 @@ def _nothing() -> None:
 
 class KeySet:
     """Keys, as they are now. `miss` is called when a token names one that is not there, and `missing` is for
-    whoever then looks for it."""
+    whoever then looks for it. `absent` says why there are none."""
 
-    __slots__ = ("keys", "miss", "missing")
+    __slots__ = ("absent", "keys", "miss", "missing")
 
-    def __init__(self, keys: tuple[Key, ...], miss: Callable[[], None] = _nothing) -> None:
+    def __init__(
+        self,
+        keys: tuple[Key, ...],
+        miss: Callable[[], None] = _nothing,
+        absent: str = "have not been fetched",
+    ) -> None:
         self.keys = keys
         self.miss = miss
         self.missing = False
+        self.absent = absent
 
     def put(self, keys: tuple[Key, ...]) -> None:
         """From now on it holds these; what it said of any token is forgotten."""
@@ -111,7 +117,7 @@ class Verifier:
             if token is not None:
                 if not self._keys:
                     self._set.miss()
-                    return Proof(name, f"the keys of {name} have not been fetched")
+                    return Proof(name, f"the keys of {name} {self._set.absent}")
                 return self._proof(token)._replace(location=location)
         return Proof(name, f"there is no token of {name}")
 
@@ -154,7 +160,11 @@ class Verifier:
 
 
 def given_keys(provider: JwtProvider) -> KeySet:
-    """Of a provider whose set is in its entry. Raises InvalidResource where it cannot be read."""
+    """Of a provider whose set is in its entry, for whoever fetches none. Raises InvalidResource."""
+    if provider.remote is not None:
+        return KeySet(
+            (), absent="are only with the sidecars that fetch them: nothing is known of a token here"
+        )
     jwks = provider.jwks
     return KeySet(keys_of(f"jwt-provider/{provider.name}", jwks) if jwks else ())
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.admission import BEARER, Claim, Location, Place
+from sidecar.admission import BEARER, Claim, Location, Place, RemoteKeys
 from sidecar.errors import InvalidResource
 from sidecar.h2.block import Head
 from sidecar.h2.fields import request_head
@@ -199,6 +199,8 @@ def test_a_set_without_a_key_is_refused(said: str) -> None:
 
 def test_keys_that_must_be_fetched_prove_nothing_yet() -> None:
     assert "have not been fetched" in trouble(token(), jwks="")
+    remote = RemoteKeys("https://idp.example/keys")
+    assert "only with the sidecars that fetch them" in trouble(token(), jwks="", remote=remote)
 
 
 def test_the_memo_is_bounded_and_of_one_provider() -> None:
