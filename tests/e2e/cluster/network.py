@@ -17,7 +17,7 @@ from tests.support.processes import free_port
 INSIDE = "WEFT_TEST_NAMESPACE"
 """Set in the environment of a test that runs in a namespace of its own."""
 
-_PORTS = {"server": 8300, "http": 8500, "https": 8501, "grpc": 8502}
+_PORTS = {"server": 8300, "agent": 8301, "http": 8500, "https": 8501, "grpc": 8502}
 
 
 class Network(Protocol):
