@@ -383,7 +383,7 @@ class Driver:
         while self.full and not self._closed:
             await self._fall_silent(reason)
             try:
-                await self._disk.run(lambda: self._wal.append([], self.entries.hard_state()))
+                await self._disk.run(lambda: self._wal.resume(self.entries.hard_state()))
                 self.full = None
             except DiskFull:
                 continue

@@ -259,6 +259,18 @@ class Wal:
         at.file.sync()
         return self._appended(at, data, entries, hard_state)
 
+    def resume(self, hard_state: HardState | None) -> int:
+        """`append` of the hard state after the disk was full. Raises DiskFull, too, while there is no room
+        for what is reserved at a time: a disk that takes only a few bytes would be full again at once."""
+        try:
+            at = self._writable()
+            at.file.reserve(at.size + self._reserve_bytes)
+            at.reserved = max(at.reserved, at.size + self._reserve_bytes)
+        except OSError as error:
+            self._undo(error)
+            raise translated(error) from None
+        return self.append([], hard_state)
+
     def begin(
         self,
         entries: Sequence[Entry],

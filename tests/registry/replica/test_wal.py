@@ -325,6 +325,24 @@ def test_trap_20_a_full_disk_refuses_the_write_and_keeps_the_rest(reserves: bool
         assert _open(recovered)[1].entries == [*_entries(1, index), _entry(index + 1, term=5)]
 
 
+def test_trap_20_a_little_room_does_not_end_a_full_disk() -> None:
+    """Or a server would stand for election, take the next write and be full again, in turns."""
+    disk = SimDisk()
+    disk.reserves = True
+    wal, _ = _open(disk)
+    wal.append([_entry(1)], None)
+    disk.capacity_bytes = disk.used_bytes() - 1000  # of the 1500 that are reserved
+    with pytest.raises(DiskFull):
+        wal.append([Entry(1, 2, EntryKind.NORMAL, b"x" * 10_000)], None)
+    with pytest.raises(DiskFull):
+        wal.resume(HardState(7, "s1", 1))
+    disk.capacity_bytes = None
+    wal.resume(HardState(7, "s1", 1))
+    recovered = _open(disk.crash(random.Random(1)))[1]
+    assert recovered.entries == _entries(1, 1)
+    assert recovered.hard_state == HardState(7, "s1", 1)
+
+
 def test_trap_20_a_failed_sync_is_not_survived() -> None:
     disk = SimDisk()
     wal, _ = _open(disk)
