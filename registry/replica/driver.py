@@ -171,7 +171,7 @@ class Driver:
         elif not self._installs:
             self._machine.put(ready.committed)
         self._tell(ready)
-        if self._writes or self._writing or _writes(ready):
+        if self._writes or self._writing or self._trouble or _writes(ready):
             self._writes.append(ready)
         else:
             self._finish([ready])
@@ -296,7 +296,7 @@ class Driver:
             self._fail(error)
 
     async def _care(self) -> None:
-        while not self._closed and not self._writing and self._writes and _of_snapshot(self._writes[0]):
+        while self._may_take_in() and self._writes and _of_snapshot(self._writes[0]):
             await self._take_in(self._writes.popleft())
         if trouble := self._trouble:
             self._writing = True
@@ -305,6 +305,9 @@ class Driver:
             finally:
                 self._trouble, self._writing = None, False
         self.poke()
+
+    def _may_take_in(self) -> bool:
+        return not (self._closed or self._writing or self._trouble)
 
     async def _take_in(self, ready: Ready) -> None:
         """Pieces of a snapshot, and what comes with them."""

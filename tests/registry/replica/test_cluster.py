@@ -242,6 +242,30 @@ async def test_trap_20_a_leader_with_a_full_disk_steps_down_and_writes_go_on(
         await leader.propose(_write("four"))
 
 
+async def test_trap_20_plans_end_in_order_when_the_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with nothing to write may come between the write that failed and what is done about it."""
+    async with running_cluster(3) as cluster:
+        leader, others = await cluster.leader(), await _followers(cluster)
+        driver = leader._driver
+        written = driver._written
+
+        def full(_entries: object, _state: object) -> int:
+            raise DiskFull("the disk with the data directory is full; make space, then retry")
+
+        def written_and_more(*arguments: Any) -> None:
+            written(*arguments)
+            driver.tick(10)  # heartbeats
+
+        monkeypatch.setattr(driver, "_written", written_and_more)
+        monkeypatch.setattr(leader._home.wal, "append", full)
+        with pytest.raises((DiskFull, OutcomeUnknown)):
+            await leader.propose(_write("one"))
+        await cluster.leader(among=others)
+        monkeypatch.undo()
+        await others[0].propose(_write("two"))
+        await until(lambda: "two" in _names(leader), "it follows again")
+
+
 async def test_trap_20_a_failed_sync_stops_that_server_only() -> None:
     async with running_cluster(3) as cluster:
         leader, others = await cluster.leader(), await _followers(cluster)
