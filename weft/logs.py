@@ -3,7 +3,8 @@
 import logging
 import re
 import sys
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
@@ -29,7 +30,7 @@ def configure(level: str = "info", stream: TextIO | None = None, style: str = "a
 
     Composition roots call it once. `level` is one of LEVELS, `style` one of STYLES.
     """
-    out = stream or sys.stderr
+    out = _Lossy(stream or sys.stderr)
     threshold = getattr(logging, level.upper())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -42,7 +43,7 @@ def configure(level: str = "info", stream: TextIO | None = None, style: str = "a
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, out)),
         cache_logger_on_first_use=stream is None,
     )
     handler = logging.StreamHandler(out)
@@ -53,6 +54,25 @@ def configure(level: str = "info", stream: TextIO | None = None, style: str = "a
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+
+
+class _Lossy:
+    """A stream that loses what cannot be written: a full disk or a reader that has gone ends no program."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):  # ValueError: the stream is closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -69,7 +89,7 @@ def _hide(found: re.Match[str]) -> str:
     return (found[1] or found[2] or "") + REDACTED
 
 
-def _renderer(out: TextIO, style: str) -> Processor:
+def _renderer(out: _Lossy, style: str) -> Processor:
     if style == "text" or (style == "auto" and out.isatty()):
         return structlog.dev.ConsoleRenderer(
             colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback

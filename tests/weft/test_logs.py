@@ -1,5 +1,6 @@
 """Logs: one shape for both libraries, and no secrets in it."""
 
+import errno
 import io
 import logging
 from collections.abc import Iterator
@@ -113,3 +114,17 @@ def test_redaction_also_reads_exceptions() -> None:
     except ValueError:
         structlog.get_logger().exception("it broke")
     assert SECRET not in out.getvalue()
+
+
+class Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("out", [Full(), closed := io.StringIO()], ids=["full", "closed"])
+def test_what_cannot_be_written_is_lost_and_ends_nothing(out: io.StringIO) -> None:
+    logs.configure("info", out)
+    if out is closed:
+        out.close()
+    structlog.get_logger().info("the disk is full")
+    logging.getLogger("aiohttp.server").error("bad request")
