@@ -20,7 +20,7 @@ PATIENCE_S = 60.0
 DYNAMIC_USERS = range(61184, 65520)  # systemd.exec(5), DynamicUser=
 WEB = "weft-sidecar@web-1"
 SERVER_TOML = "bootstrap_expect = 1\n"
-AGENT_TOML = 'servers = ["127.0.0.1:8501"]\nhttp_port = 9500\nnode_name = "vm1"\n'
+AGENT_TOML = 'servers = ["127.0.0.1:8501"]\nhttp_port = 9500\ndns_port = 9600\nnode_name = "vm1"\n'
 
 
 def settled(holds: Callable[[], object], what: str) -> None:
