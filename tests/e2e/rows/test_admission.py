@@ -3,12 +3,15 @@
 import asyncio
 import base64
 import time
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 
 from tests.e2e.rows.conftest import BUYER, NEVER_OUT, STORE, Answer, Entry, Shop
 from tests.support.mesh import in_thread
+from tests.support.raw_h2 import Refused, client_context, raw_connection
 from tests.support.tokens import jwks, token
 from tests.support.waiting import until
 from weft.aio import Tasks
@@ -222,6 +225,93 @@ async def test_faults_of_an_entry_abort_delay_and_slow_down(shop: Shop) -> None:
         shares = [(await shop.ask("/share")).status for _ in range(60)]
         assert 5 < shares.count(418) < 55
         assert {(await shop.ask(path)).status for path in ("/", "/over")} == {200}
+
+
+async def test_delays_are_drawn_and_answers_come_slowly(shop: Shop) -> None:
+    def fault(name: str, **what: Any) -> Entry:
+        return {"Name": name, "Match": {"HTTP": {"PathExact": f"/{name}"}}, "EndsAt": FOREVER, **what}
+
+    def delay(distribution: str, **more: str) -> Entry:
+        return fault(distribution, Delay={"Distribution": distribution, **more})
+
+    faults = [
+        delay("uniform", Min="200ms", Max="250ms"),
+        delay("normal", Mean="300ms", Deviation="1ms", Max="1s"),
+        delay("exponential", Mean="200ms", Max="400ms"),
+        fault("bandwidth", BytesPerSecond=8_000),
+        fault("ready", Abort={"HTTPStatus": 418}),
+    ]
+
+    async def took(path: str, count: int = 1, **headers: str) -> float:
+        begun = time.monotonic()
+        for _ in range(count):
+            assert (await shop.ask(path, **headers)).status == 200
+        return time.monotonic() - begun
+
+    async with shop.entries({"Kind": "service-faults", "Name": STORE, "Faults": faults}):
+        await shop.until(lambda it: it.status == 418, "it is in force", "/ready")
+        assert await took("/uniform") >= 0.2
+        assert await took("/normal") >= 0.25, "fifty deviations off"
+        assert await took("/exponential", count=10) >= 0.3, "1.7 s are expected"
+        assert await took("/bandwidth", x_long="x" * 8_000) >= 0.5, "the answer has 8,000 octets and more"
+
+
+async def test_peers_are_taken_up_to_a_number_of_connections(shop: Shop, tmp_path: Path) -> None:
+    store = shop.members[f"{STORE}-1"]
+    chain, key = await in_thread(shop.mesh.registry.leaf, BUYER)
+    context = client_context(tmp_path, chain.encode(), key.encode())
+
+    async def admitted() -> bool:
+        try:
+            async with raw_connection(store.public_port, context):
+                return True
+        except Refused:
+            return False
+
+    one: Entry = {"Kind": "service-defaults", "Name": STORE, "MaxInboundConnections": 1}
+    await shop.until(lambda it: it.name == store.id, "the buyer holds a connection")
+    async with shop.entries(one):
+
+        async def refused() -> bool:
+            return not await admitted()
+
+        await until(refused, "another connection is refused", 60)
+        await shop.until(lambda it: it.name == store.id, "the buyer's stays")
+    await until(admitted, "without the limit it is taken", 60)
+
+
+async def test_a_provider_s_keys_are_fetched(shop: Shop) -> None:
+    """They are exchanged meanwhile: a token by the new one makes the sidecar look again."""
+    names = ["p256"]
+
+    async def keys(_request: web.Request) -> web.Response:
+        return web.Response(text=jwks(*names), content_type="application/json")
+
+    server = web.Application()
+    server.add_routes([web.get("/keys", keys)])
+    runner = web.AppRunner(server, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    provider: Entry = {
+        "Kind": "jwt-provider",
+        "Name": "idp",
+        "Issuer": "idp",
+        "JSONWebKeySet": {"Remote": {"URI": f"http://127.0.0.1:{runner.addresses[0][1]}/keys"}},
+    }
+    ends = {"exp": int(time.time()) + 3600}
+    try:
+        async with (
+            shop.entries(provider),
+            Rules(shop, allow(PathPrefix="/"), JWT={"Providers": [{"Name": "idp"}]}),
+        ):
+            await shop.until(lambda it: it.status == 401, "a token is asked for")
+            first, second = (f"Bearer {token(ends, by=name)}" for name in ("p256", "ed25519"))
+            await shop.until(lambda it: it.status == 200, "its keys are there", authorization=first)
+            assert (await shop.ask(authorization=second)).status == 401
+            names[:] = ["ed25519"]
+            await shop.until(lambda it: it.status == 200, "the new key is there", authorization=second)
+    finally:
+        await runner.cleanup()
 
 
 async def test_the_application_has_its_time_for_an_answer(shop: Shop) -> None:

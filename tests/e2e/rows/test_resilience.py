@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.rows.conftest import NEVER_OUT, STORE, Answer, Entry, Shop, resolver, route, router, upstream
 from tests.support.mesh import in_thread
+from tests.support.row_app import row_app
 from tests.support.waiting import until
 from weft.aio import Tasks
 
@@ -185,3 +186,63 @@ async def test_an_instance_that_says_it_is_sick_is_left_out(shop: Shop) -> None:
             return sick.name in await names(shop, 10)
 
         await until(back, "it is back", 60)
+
+
+async def test_with_too_few_well_instances_all_are_used(shop: Shop) -> None:
+    """The panic threshold: two of three are out, and get requests still."""
+    sick = [shop.apps[f"{STORE}-{number}"] for number in (1, 2)]
+    out = {"MaxFailures": 1, "EnforcingConsecutive5xx": 100, "MaxEjectionPercent": 100}
+    calm = upstream(PassiveHealthCheck={**out, "BaseEjectionTime": "10s", "PanicPercent": 0})
+    panic = upstream(PassiveHealthCheck={**out, "BaseEjectionTime": "10s", "PanicPercent": 50})
+    everywhere = resolver(DefaultSubset="", LoadBalancer={"Policy": "round_robin"})
+
+    async def both_out() -> bool:
+        await names(shop, 6)
+        return await metric(shop, "weft_ejected_instances") == 2
+
+    async def asked_while_out() -> int:
+        """Requests that the two got, all while they were out."""
+        while True:
+            await until(both_out, "both are ejected", 60)
+            before = sum(app.count("/panic") for app in sick)
+            for _ in range(12):
+                await shop.ask("/panic")
+            if await metric(shop, "weft_ejected_instances") == 2:
+                return sum(app.count("/panic") for app in sick) - before
+
+    for app in sick:
+        app.status = 503
+    async with shop.entries(everywhere, calm):
+        assert await asked_while_out() == 0
+    async with shop.entries(everywhere, panic):
+
+        async def used() -> bool:
+            return await asked_while_out() > 0
+
+        await until(used, "they are used in panic", 60)
+
+
+SLOW_S = 20
+
+
+@pytest.mark.long
+async def test_a_new_instance_starts_slowly(shop: Shop) -> None:
+    """It gets less than half of what the others get, who were there before."""
+    entry = resolver(DefaultSubset="", LoadBalancer={"Policy": "round_robin", "SlowStart": f"{SLOW_S}s"})
+    async with shop.entries(entry):
+
+        async def even() -> bool:
+            return set((await names(shop, 30)).values()) == {10}
+
+        await until(even, "the others have started", 3 * SLOW_S)
+        with row_app(f"{STORE}-4") as app:
+            new = shop.mesh.member(STORE, 4, app_port=app.port)
+            await in_thread(shop.mesh.enrol, new, {})
+            await in_thread(shop.mesh.start_sidecar, new)
+            try:
+                await in_thread(shop.mesh.wait, new)
+                await until(lambda: new.id in shop.buyer.admin("/config").decode(), "it is known", 60)
+                assert (await names(shop, 100))[new.id] < 100 / 4 / 2
+            finally:
+                await in_thread(shop.mesh.registry.deregister, new.id)
+                await in_thread(shop.mesh.kill, new.sidecar)
