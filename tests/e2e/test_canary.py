@@ -15,6 +15,8 @@ from tests.support.mesh import Member, Mesh, in_thread
 from tests.support.versions import Version, application, calling
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.long
+
 SERVICE, CALLER = "sale", "shopper"
 QUICK = ("--steps", "10,50,100", "--interval", "2s", "--min-requests", "10", "--sticky", "header:x-user")
 WAIT_S = 90

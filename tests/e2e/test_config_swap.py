@@ -3,9 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.test_handover import World, everything, world
 from tests.support.mesh import in_thread
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.long
 
 ROUNDS = 4
 # Of each service that is called: what its callers' sidecars do, what its own does, and both at once.

@@ -19,6 +19,8 @@ from tests.support.mesh import HOST, Member, Mesh, in_thread
 from tests.support.processes import free_port
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.long
+
 DRAIN_S = "20"
 STREAM_S = 4.0  # longer than a replacement takes
 PATIENCE_S = 40.0

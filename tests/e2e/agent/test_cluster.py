@@ -7,6 +7,8 @@ import pytest
 from tests.support.agents import Agent, make_agent, running_agents
 from tests.support.servers import Cluster, eventually, running_servers
 
+pytestmark = pytest.mark.long
+
 REGISTER = "/v1/agent/service/register"
 
 

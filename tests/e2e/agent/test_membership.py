@@ -12,6 +12,8 @@ import pytest
 from tests.support.agents import Agent, joining_agent
 from tests.support.servers import Cluster, eventually, running_servers
 
+pytestmark = pytest.mark.long
+
 
 @contextmanager
 def joined(cluster: Cluster, *names: str) -> Iterator[list[Agent]]:

@@ -3,8 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.agents import running_agents
 from tests.support.servers import Process, eventually, running_servers
+
+pytestmark = pytest.mark.long
 
 RULES = 'agent_prefix "" {{ policy = "{access}" }}'
 PATH = "/v1/agent/self"

@@ -10,6 +10,8 @@ import pytest
 from tests.support.agents import Agent, running_agents
 from tests.support.servers import Cluster, Server, eventually, running_servers
 
+pytestmark = pytest.mark.long
+
 HEALTH = "/v1/health/service/web"
 
 

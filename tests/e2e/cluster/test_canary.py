@@ -19,6 +19,8 @@ from tests.support.versions import HOST, Version, application, calling
 from tests.support.waiting import until
 from weft.credential import Credential
 
+pytestmark = pytest.mark.long
+
 INTERVAL_S = 4.0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from tests.e2e.rows.conftest import BUYER, NEVER_OUT, STORE, Answer, Entry, Shop
@@ -15,6 +16,8 @@ from tests.support.raw_h2 import Refused, client_context, raw_connection
 from tests.support.tokens import jwks, token
 from tests.support.waiting import until
 from weft.aio import Tasks
+
+pytestmark = pytest.mark.long
 
 FOREVER = "2999-01-01T00:00:00Z"
 OPEN: Entry = {"Kind": "service-intentions", "Name": STORE, "Sources": [{"Name": BUYER, "Action": "allow"}]}

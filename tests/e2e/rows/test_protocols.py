@@ -16,6 +16,8 @@ from tests.support.pki import Domain
 from tests.support.processes import free_port
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.long
+
 WAIT_S = 60
 
 

@@ -14,6 +14,8 @@ from tests.support.row_app import row_app
 from tests.support.waiting import until
 from weft.aio import Tasks
 
+pytestmark = pytest.mark.long
+
 ALL = {f"{STORE}-{number}" for number in (1, 2, 3)}
 NAP_S = 0.05
 

@@ -2,10 +2,14 @@
 
 import json
 
+import pytest
+
 from tests.e2e.rows.conftest import BUYER, SPARE, STORE, Answer, Entry, Shop, resolver, route, router
 from tests.support.mesh import in_thread
 from tests.support.waiting import until
 from weft.aio import Tasks
+
+pytestmark = pytest.mark.long
 
 ONE, TWO = f"{STORE}-1", f"{STORE}-2"
 
