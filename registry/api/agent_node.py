@@ -73,7 +73,7 @@ async def reload(call: Call) -> Reply:
 async def metrics(call: Call) -> Reply:
     """Gauges of this server's log and catalog, under the names that Consul's dashboards know; and how often
     its limits were met."""
-    found = _gauges(call) | _of_proxies(call)
+    found = _gauges(call)
     refused = call.parts.limits.counts()
     if call.query.text("format") == "prometheus":
         lines = (f"# TYPE {name} gauge\n{name} {value}\n" for name, value in _prometheus(found))
@@ -94,7 +94,9 @@ def metrics_document(call: Call) -> Json:
 
 def _gauges(call: Call) -> dict[str, float]:
     state = call.parts.log.view()
-    return gauges(call.parts.log.status(), state) if call.parts.is_server else agent_gauges(state)
+    if not call.parts.is_server:
+        return agent_gauges(state)
+    return gauges(call.parts.log.status(), state) | _of_proxies(call)
 
 
 def agent_gauges(state: State) -> dict[str, float]:

@@ -53,14 +53,13 @@ async def refused(line: grpc.aio.Channel) -> list[Code]:
     """What each method says to a caller."""
     stub = agents(line)
     codes = []
-    for call in (
-        lambda: stub.Renew(pb.RenewRequest(csr_der=csr()), timeout=TIMEOUT_S),
-        lambda: stub.Lease(iter([hello()]), timeout=TIMEOUT_S).read(),
-    ):
+    renewal = stub.Renew(pb.RenewRequest(csr_der=csr()), timeout=TIMEOUT_S)
+    lease = stub.Lease(iter([hello()]), timeout=TIMEOUT_S)
+    for call, answer in ((renewal, renewal), (lease, lease.read())):
         try:
-            await call()
-        except grpc.aio.AioRpcError as error:
-            codes.append(error.code())
+            await answer
+        except grpc.aio.AioRpcError:  # of a stream whose first write failed, the call knows more
+            codes.append(await call.code())
         else:
             codes.append(Code.OK)
     return codes
