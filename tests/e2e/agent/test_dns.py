@@ -39,7 +39,8 @@ def texts(message: dns.message.Message) -> list[str]:
 
 def test_names_are_answered_by_servers_and_remembered_without(cluster: Cluster, agent: Agent) -> None:
     web = {"Name": "web", "Port": 80, "Address": "10.1.2.3", "Check": {"TTL": "600s", "Status": "passing"}}
-    agent.ok("PUT", "/v1/agent/service/register", web)
+    register = "/v1/agent/service/register"
+    eventually(lambda: agent.call("PUT", register, web)[0] == 200, "the server knows its tokens")
     eventually(lambda: texts(ask(agent, "web.service.consul")) == ["10.1.2.3"], "the instance is told")
     assert texts(ask(agent, "web.service.consul", tcp=True)) == ["10.1.2.3"]
     assert texts(ask(agent, "web.service.weft", "SRV")) == ["1 1 80 0a010203.addr.dc1.weft."]
