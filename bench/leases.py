@@ -21,6 +21,7 @@ import aiohttp
 import click
 import uvloop
 
+from weft.aio import Tasks
 from weft.errors import WeftError
 
 from . import procfs, registry_servers, report, results
@@ -242,11 +243,21 @@ async def _server_lost(client: Client, children: list[Child], park: Park, leader
     children[victim].kill()
     began, moved, last = time.monotonic(), 0, 0.0
     critical: set[str] = set()
-    while time.monotonic() < began + 20:
+
+    async def look() -> None:
+        while True:
+            critical.update(await client.in_state("critical", asked) - dead)
+            await asyncio.sleep(POLL_S)
+
+    tasks = Tasks()
+    looking = tasks.spawn(look(), "nodes that became critical")  # also while agents move, which takes long
+    while time.monotonic() < began + 20 and not looking.done():
         if again := await park.hold_again():
             moved, last = moved + again, time.monotonic() - began
-        critical |= await client.in_state("critical", asked) - dead
         await asyncio.sleep(POLL_S)
+    if looking.done():
+        looking.result()  # raises what ended it
+    await tasks.close()
     return {"agents_moved": moved, "within_s": round(last, 1), "made_critical": len(critical)}
 
 

@@ -24,7 +24,7 @@ routes as an OpenAPI document.
 
 Tenancy parameters (`ns`, `partition`, `peer`, `sameness-group`) are taken empty or as `default`. `?near`
 sorts by round-trip time where coordinates were reported (`/v1/coordinate/update`), but not by `_ip`.
-`?cached` is taken and answered as a plain read. A wrong `dc` is `No path to datacenter` (500).
+Servers take `?cached` and answer it as a plain read. A wrong `dc` is `No path to datacenter` (500).
 """
 
 
@@ -202,7 +202,7 @@ NOTES: dict[str, str] = {
     "/v1/agent/leave": "ends the process: a server stays a member, an agent takes its node away",
     "/v1/agent/monitor": "what the process logs (`--log-level`); `seconds` bounds it",
     "/v1/agent/host": "memory, processors, host and root disk only",
-    "/v1/agent/members": "servers only: agents join no gossip",
+    "/v1/agent/members": "servers, and agents that have joined; there is no gossip",
     "/v1/agent/metrics": "gauges of the log and the catalog",
     "/v1/agent/reload": "definition files; other settings are read at the start",
     "/v1/agent/service/register": "no terminating, ingress or API gateways",
