@@ -27,6 +27,9 @@ async def register(call: Call) -> Reply:
     row, services, checks, skip = read_whole(body, "", lambda fields: _registration(fields, datacenter))
     if not row.name:
         raise BadRequest("Must provide node")
+    wants_credential = call.query.flag("credential")
+    if wants_credential and not services:
+        raise BadRequest("Missing service: a credential is of one instance")
     await call.parts.log.read_index()
     state = call.parts.log.view()
     row = _completed(row, state, skip=skip)
@@ -37,10 +40,8 @@ async def register(call: Call) -> Reply:
     for check in checks:
         catalog_permission.write_check(call.caller, state, check, names)
     await call.parts.writer.propose(lambda stamp: commands.register(stamp, row, services, checks))
-    if not call.query.flag("credential"):
+    if not wants_credential:
         return call.json(True)
-    if not services:
-        raise BadRequest("Missing service: a credential is of one instance")
     credential = await call.parts.credentials.mint(services[0].instance_key)
     return Reply(200, credential.to_json(), JSON_TYPE, {"Cache-Control": "no-store"})
 

@@ -177,6 +177,13 @@ async def test_the_catalog_takes_what_has_no_agent(client: Client) -> None:
     assert await client.get("/v1/catalog/node/far") is None
 
 
+async def test_a_credential_of_no_service_is_refused_before_anything_is_registered(client: Client) -> None:
+    body = {"Node": "far", "Address": "10.9.9.9"}
+    status, _, said = await client.call("PUT", "/v1/catalog/register?credential", body)
+    assert (status, said) == (400, b"Missing service: a credential is of one instance")
+    assert await client.get("/v1/catalog/node/far") is None
+
+
 @pytest.mark.parametrize(
     ("verb", "body", "status", "says"),
     [
