@@ -4,11 +4,12 @@ import asyncio
 
 from weft.credential import Credential
 
+from ..api.views import health_service
 from ..catalog.model import Node, split_instance_key
-from ..errors import NoServers
+from ..errors import NoServers, NotFound
 from ..replica.port import Log
 from .errors import ServerRefused
-from .local_view import body, held
+from .local_view import body
 from .servers import Servers
 from .sync import REGISTER, Sync
 from .tokens import KeptTokens
@@ -27,19 +28,21 @@ class RemoteMinter:
         self._sync = sync
 
     async def mint(self, instance_key: str) -> Credential:
-        """Raises NoServers, OutcomeUnknown, ServerRefused."""
+        """Raises NotFound where it was deregistered meanwhile, NoServers, OutcomeUnknown, ServerRefused."""
         try:
             async with asyncio.timeout(KNOWN_WITHIN_S):
                 await self._sync.told()
         except TimeoutError:
             raise NoServers("No known Consul servers") from None
         _, _, service_id = split_instance_key(instance_key)
-        service = held(self._local.view(), self._node).services[service_id]
+        service = self._local.view().services.get((self._node.name, service_id))
+        if service is None:
+            raise NotFound(f"the service {service_id} is not registered here any more: register it again")
         told = await self._servers.ask(
             "PUT",
             f"{REGISTER}?credential",
             self._tokens.of_service(service_id),
-            body(self._node, service),
+            body(self._node, health_service(service)),
         )
         if told.status != 200:
             raise ServerRefused(f"the credential of {service_id}", told.status, told.body)
