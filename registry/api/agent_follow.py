@@ -4,7 +4,7 @@ Weft's own parameter `seconds` ends the answer after so long; without it, it end
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import orjson
 from structlog.typing import EventDict
@@ -12,10 +12,9 @@ from structlog.typing import EventDict
 from weft.log_feed import FEED
 
 from ..acl.access import Access
-from ..identity.admission import caller_of
-from ..identity.errors import TokenUnknown
-from ..identity.management import token_of
+from ..acl.caller import Caller
 from .agent_node import metrics_document
+from .caller_now import may_still
 from .errors import BadRequest
 from .handling import Call
 from .respond import JSON_TYPE, Reply
@@ -61,9 +60,9 @@ def _seconds(call: Call) -> float:
 
 async def _lines(call: Call, seconds: float, level: int, as_json: bool) -> AsyncIterator[bytes]:
     clock = call.parts.clock.monotonic
-    ends, lost = clock() + seconds, 0
+    ends, lost, reads = clock() + seconds, 0, _reads(call)
     with FEED.following() as reader:
-        while (left_s := ends - clock()) > 0 and _may_still(call):
+        while (left_s := ends - clock()) > 0 and await may_still(call, reads):
             events = await reader.next(min(WAIT_S, left_s))
             shown = [it for it in events if _RANKS.get(str(it.get("level")), 1) >= level]
             if reader.lost > lost:
@@ -89,20 +88,15 @@ def _line(event: EventDict, as_json: bool) -> bytes:
 async def _measured(call: Call, seconds: float) -> AsyncIterator[bytes]:
     clock = call.parts.clock.monotonic
     now = clock()
-    ends, due = now + seconds, now
-    while (now := clock()) < ends and _may_still(call):
+    ends, due, reads = now + seconds, now, _reads(call)
+    while (now := clock()) < ends and await may_still(call, reads):
         if now >= due:
             due += METRICS_EVERY_S
             yield orjson.dumps(metrics_document(call)) + b"\n"
         await asyncio.sleep(max(0.0, min(WAIT_S, ends - now, due - now)))
 
 
-def _may_still(call: Call) -> bool:
-    """By the token as it is now."""
-    parts = call.parts
-    secret = token_of(call.query.text("token"), call.headers) or parts.tokens.of("default")
-    try:
-        caller = caller_of(parts.callers, parts.log.view(), secret)
-    except TokenUnknown:
-        return False
-    return caller.may.allows("agent", parts.agent.node.name, Access.READ)
+def _reads(call: Call) -> Callable[[Caller], bool]:
+    """What the caller must be allowed for as long as the answer lasts."""
+    name = call.parts.agent.node.name
+    return lambda caller: caller.may.allows("agent", name, Access.READ)

@@ -8,11 +8,11 @@ import hashlib
 import orjson
 
 from ..acl.access import Access
+from ..acl.caller import Caller
 from ..agent.errors import UnknownService
 from ..catalog import watches
-from ..identity.admission import caller_of
-from ..identity.management import token_of
 from .blocking import JITTER_SHARE
+from .caller_now import caller_now
 from .errors import NotFound
 from .handling import Call
 from .respond import Reply
@@ -22,14 +22,16 @@ _INDEXES = ("CreateIndex", "ModifyIndex")
 
 
 async def service(call: Call) -> Reply:
-    """The service as it is, or once it has another hash than the client's. Waits on this node only."""
+    """The service as it is, or once it has another hash than the client's. Waits on this node only; the
+    token is resolved anew for each look (trap 26)."""
     name, known = call.needed("Missing service ID"), call.query.text("hash")
     parts = call.parts
     wait_s = call.query.wait_s() * (1 + parts.draw() / JITTER_SHARE)
     deadline = parts.clock.monotonic() + wait_s
     while True:
+        caller = await caller_now(call)
         index = parts.log.view().index
-        shown = _look(call, name)
+        shown = _look(call, caller, name)
         left_s = deadline - parts.clock.monotonic()
         if shown["ContentHash"] != known or left_s <= 0:
             return call.json(shown, {"X-Consul-ContentHash": shown["ContentHash"]})
@@ -37,14 +39,12 @@ async def service(call: Call) -> Reply:
             await parts.log.wait((watches.node(parts.agent.node.name),), index, left_s)
 
 
-def _look(call: Call, name: str) -> Json:
-    """The token is resolved anew each time (trap 26). Raises NotFound, PermissionDenied, TokenUnknown."""
+def _look(call: Call, caller: Caller, name: str) -> Json:
+    """Raises NotFound, PermissionDenied."""
     try:
         row = call.parts.agent.service(name)
     except UnknownService:
         raise NotFound(f"unknown service ID: {name}") from None
-    secret = token_of(call.query.text("token"), call.headers) or call.parts.tokens.of("default")
-    caller = caller_of(call.parts.callers, call.parts.log.view(), secret)
     caller.require("service", row.name, Access.READ)
     shown = agent_service(row)
     return shown | {"ContentHash": content_hash(shown)}

@@ -3,9 +3,9 @@
 from ..acl.access import Access
 from ..agent.fields import Fields, decode_object, read_whole
 from ..errors import NoServers
-from ..identity.admission import caller_of
 from ..identity.agent_tokens import KINDS
 from ..identity.errors import TokenUnknown
+from .caller_now import caller_by
 from .errors import AclDisabled, NotFound
 from .handling import Call
 from .respond import Reply
@@ -26,11 +26,8 @@ async def put(call: Call) -> Reply:
 async def _check_default(call: Call, secret: str) -> None:
     """The default token speaks for all who come without one, over the network too. One that may write the
     access control list is set only by who may do so himself, and not by mistake. Raises PermissionDenied."""
-    parts = call.parts
-    if parts.remote:
-        await parts.remote.ask(secret)
     try:
-        meant = caller_of(parts.callers, parts.log.view(), secret)
+        meant = await caller_by(call.parts, secret)
     except (TokenUnknown, NoServers):
         return  # allows nothing now; Consul takes it too
     if meant.may.allows("acl", "", Access.WRITE):

@@ -1,6 +1,7 @@
 """`/v1/mesh/tap/:service`: live requests, as the sidecars of a service see them. Weft's own, not Consul's."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from urllib.parse import urlencode
 
 import orjson
@@ -10,11 +11,8 @@ from weft.tap_query import FIELDS, TapQuery, parse_tap
 
 from ..acl.access import Access
 from ..acl.caller import Caller
-from ..errors import NotReady
-from ..identity.admission import caller_of
-from ..identity.errors import TokenUnknown
-from ..identity.management import token_of
 from ..operator.tapping import Batch, Tapping
+from .caller_now import may_still
 from .errors import BadRequest
 from .handling import Call, on_server
 from .respond import Reply
@@ -44,7 +42,7 @@ async def tap(call: Call) -> Reply:
 
 def _check(caller: Caller, service: str) -> None:
     """Raises PermissionDenied."""
-    if not caller.may.allows("operator", "", Access.WRITE):
+    if not _may(service, caller):
         caller.require("service", service, Access.WRITE)
 
 
@@ -61,12 +59,12 @@ async def _told(
 ) -> AsyncIterator[bytes]:
     """Until there were enough, the time is over, or the token is no longer good for it."""
     clock = call.parts.clock.monotonic
-    ends, tasks = clock() + asked.seconds, Tasks()
+    ends, tasks, may = clock() + asked.seconds, Tasks(), partial(_may, service)
     try:
         with tapping.here(service, query) as reader:
             tapping.follow(reader, tasks)
             sidecars, spoke_at = -1, clock()
-            while limit > 0 and (left_s := ends - clock()) > 0 and _may_still(call, service):
+            while limit > 0 and (left_s := ends - clock()) > 0 and await may_still(call, may):
                 batch = await reader.next(min(WAIT_S, left_s))
                 told, limit = _lines(batch, sidecars, limit)
                 sidecars = batch.sidecars
@@ -88,15 +86,6 @@ def _lines(batch: Batch, sidecars: int, limit: int) -> tuple[bytes, int]:
     return b"".join([line + b"\n" for line in lines]), limit - len(batch.requests[:limit])
 
 
-def _may_still(call: Call, service: str) -> bool:
-    """By the rules of now (trap 26)."""
-    parts = call.parts
-    if parts.callers is None:
-        return True
-    secret = token_of(call.query.text("token"), call.headers) or parts.tokens.of("default")
-    try:
-        caller = caller_of(parts.callers, parts.log.view(), secret)
-    except (TokenUnknown, NotReady):
-        return False
+def _may(service: str, caller: Caller) -> bool:
     allows = caller.may.allows
     return allows("operator", "", Access.WRITE) or allows("service", service, Access.WRITE)
