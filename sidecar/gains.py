@@ -46,19 +46,20 @@ class Gains:
         return int(value - before)
 
     def _series(self, series: Series) -> list[Any] | None:
-        moved = (series.requests, series.active, series.sum_s, sum(series.errors.values()))
+        moved = (series.requests, series.active, series.sum_s, series.injected, sum(series.errors.values()))
         before = self._before.get(series)
         if before is not None and before[0] == moved:
             self._now[series] = before
             return None
         none = moved, [0] * len(series.ended), [0] * len(series.buckets), dict[str, int]()
-        old, ended, buckets, errors = before or ((0, 0, 0.0, 0), *none[1:])
+        old, ended, buckets, errors = before or ((0, 0, 0.0, 0, 0), *none[1:])
         self._now[series] = moved, list(series.ended), list(series.buckets), dict(series.errors)
         return [
             [series.call.direction.value, *series.call[1:]],
             series.requests - old[0],
             series.active - old[1],
             series.sum_s - old[2],
+            series.injected - old[3],
             _moved(series.ended, ended),
             _moved(series.buckets, buckets),
             {reason: count - errors.get(reason, 0) for reason, count in series.errors.items()},
@@ -130,6 +131,7 @@ class Gained:
         requests: int,
         active: int,
         sum_s: float,
+        injected: int,
         ended: list[list[int]],
         buckets: list[list[int]],
         errors: dict[str, int],
@@ -138,6 +140,7 @@ class Gained:
         found.requests += requests
         found.active += active
         found.sum_s += sum_s
+        found.injected += injected
         self._active[found] = self._active.get(found, 0) + active
         for at, count in ended:
             found.ended[at] += count

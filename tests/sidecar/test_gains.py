@@ -5,7 +5,7 @@ import json
 from sidecar.events import TCP_BYTES
 from sidecar.exposition import Exposition
 from sidecar.gains import Gained, Gains
-from sidecar.telemetry import Direction, Telemetry
+from sidecar.telemetry import Direction, Series, Telemetry
 
 
 def worked(telemetry: Telemetry, requests: int, active: int = 0) -> None:
@@ -50,6 +50,40 @@ def test_the_sum_of_two_workers_is_what_one_would_have_counted() -> None:
     expected = page(whole)
     assert page(supervisor) == expected
     assert any("weft_pending_requests" in line and line.endswith(" 6.0") for line in expected)
+
+
+def slots(series: Series) -> dict[str, object]:
+    return {slot: getattr(series, slot) for slot in Series.__slots__}
+
+
+def test_every_field_of_a_series_is_told_and_told_once() -> None:
+    telemetry, supervisor = Telemetry(), Telemetry()
+    gains, gained = Gains(telemetry), Gained(supervisor)
+    series = telemetry.series(Direction.OUTBOUND, "web", "orders", "default", "orders.x")
+    untouched = slots(Series(series.call))
+    for round_ in range(1, 3):
+        series.requests += 8 * round_
+        series.active += 1
+        series.ended[40] += 7 * round_
+        series.buckets[3] += 6 * round_
+        series.sum_s += 0.25 * round_
+        series.injected += 5 * round_
+        series.refuse("denied")
+        gained.add(told(gains))
+        (found,) = supervisor.all_series.values()
+        assert slots(found) == slots(series)
+    left = [slot for slot, value in slots(series).items() if slot != "call" and value == untouched[slot]]
+    assert left == [], "this test leaves out a field"
+
+
+def test_a_call_made_to_fail_counts_though_nothing_else_moved() -> None:
+    telemetry, supervisor = Telemetry(), Telemetry()
+    gains, gained = Gains(telemetry), Gained(supervisor)
+    series = telemetry.series(Direction.OUTBOUND, "web", "orders", "default", "orders.x")
+    for _ in range(2):
+        series.injected += 1
+        gained.add(told(gains))
+    assert [it.injected for it in supervisor.all_series.values()] == [2]
 
 
 def test_what_has_not_moved_is_not_told() -> None:
