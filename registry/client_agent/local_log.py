@@ -5,8 +5,10 @@ this disk, and `sync` tells the servers.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+
+import structlog
 
 from weft.aio import Tasks
 from weft.errors import WeftError
@@ -23,6 +25,8 @@ from ..replica.port import Result, Status
 from ..replica.watchers import Watchers
 from .store import Registration, Store, registrations
 
+log = structlog.get_logger(__name__)
+
 FORGOTTEN_AFTER_S = 3600.0  # tombstones of what was deregistered are dropped this often
 
 
@@ -34,7 +38,7 @@ class LocalLog:
         self._node = node
         self._stamp = stamp
         self._state = State()
-        self._kept: dict[str, Registration] = {}
+        self._kept: Mapping[str, Registration | None] = {}  # None: nobody knows what the file holds
         self._watchers = Watchers()
         self._turn = asyncio.Lock()
         self._tasks = Tasks()
@@ -83,7 +87,9 @@ class LocalLog:
 
     async def _persist(self, state: State) -> None:
         kept = {it.key: it for it in self._rows(state)}
-        before, self._kept = self._kept, {}  # until it is done nobody knows: the next write keeps everything
+        before = self._kept
+        # Until it is done nobody knows: the next write keeps all that it has, and drops all else.
+        self._kept = dict.fromkeys(before.keys() | kept.keys())
         await asyncio.to_thread(self._keep, before, kept)
         self._kept = kept
 
@@ -96,7 +102,7 @@ class LocalLog:
         key = (self._node.name,)
         return list(registrations(state.services.prefix(key), state.checks.prefix(key)))
 
-    def _keep(self, before: dict[str, Registration], now: dict[str, Registration]) -> None:
+    def _keep(self, before: Mapping[str, Registration | None], now: Mapping[str, Registration]) -> None:
         for key, rows in now.items():
             if before.get(key) != rows:
                 self._store.keep(rows)
@@ -109,7 +115,10 @@ class LocalLog:
             await asyncio.sleep(FORGOTTEN_AFTER_S)
             stamp = self._stamp()
             if due(self._state, stamp.time_ms):
-                await self.propose(commands.expire(stamp))
+                try:
+                    await self.propose(commands.expire(stamp))
+                except WeftError as error:  # a full disk is no reason to remember for ever
+                    log.warning("what is gone is remembered for longer", reason=str(error))
 
     async def read_index(self, *, consistent: bool = False) -> int:
         return self._state.index

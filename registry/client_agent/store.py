@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 
-from weft.errors import DataDirProblem
+from weft.errors import DataDirProblem, EnvironmentProblem
 from weft.files import read_private, write_private
 from weft.pb.catalog.v1 import state_pb2 as pb
 
@@ -63,8 +63,14 @@ class Store:
         write_private(self._file(rows.key), orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
     def drop(self, key: str) -> None:
-        """Also when there is nothing by that key. Raises EnvironmentProblem through the next `keep`."""
-        self._file(key).unlink(missing_ok=True)
+        """Also when there is nothing by that key. Raises EnvironmentProblem."""
+        file = self._file(key)
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"cannot delete {file} ({error.strerror}); make {file.parent} writable"
+            ) from error
 
     def _file(self, key: str) -> Path:
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"

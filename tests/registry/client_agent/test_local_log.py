@@ -4,16 +4,21 @@ import os
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from registry.acl.caller import EVERYBODY
 from registry.agent.local import Agent
 from registry.agent.writer import Writer
+from registry.catalog import limits
 from registry.catalog.commands import Stamp
 from registry.catalog.model import Node
+from registry.client_agent import local_log
 from registry.client_agent.home import Home
 from registry.client_agent.local_log import LocalLog
 from registry.client_agent.store import Store
 from registry.errors import NotReady
+from tests.support.registry import until
+from weft.aio import Tasks
 from weft.clock import SystemClock
 from weft.errors import DataDirProblem, EnvironmentProblem
 
@@ -66,10 +71,6 @@ async def test_a_disk_that_takes_nothing_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, agent = opened(tmp_path)
-
-    def full(_self: Store, _rows: object) -> None:
-        raise EnvironmentProblem("no space")
-
     with monkeypatch.context() as broken:
         broken.setattr(Store, "keep", full)
         with pytest.raises(EnvironmentProblem):
@@ -77,6 +78,63 @@ async def test_a_disk_that_takes_nothing_changes_nothing(
         assert agent.services() == ()
     await agent.register(WEB, EVERYBODY)
     assert [row.id for row in agent.services()] == ["web"]
+
+
+def full(_self: Store, _rows: object) -> None:
+    raise EnvironmentProblem("no space")
+
+
+async def test_what_is_deregistered_after_a_write_that_failed_stays_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, agent = opened(tmp_path)
+    await agent.register(WEB, EVERYBODY)
+    with monkeypatch.context() as broken:
+        broken.setattr(Store, "keep", full)
+        with pytest.raises(EnvironmentProblem):
+            await agent.register(b'{"Name": "more"}', EVERYBODY)
+    await agent.deregister("web", EVERYBODY)
+    await log.close()
+    _, again = opened(tmp_path)
+    assert again.services() == ()
+
+
+async def test_a_file_that_cannot_be_deleted_is_told_of_and_tried_again(tmp_path: Path) -> None:
+    _, agent = opened(tmp_path)
+    await agent.register(WEB, EVERYBODY)
+    (file,) = (tmp_path / "services").iterdir()
+    file.unlink()
+    file.mkdir()  # what no unlink takes away, not even root's
+    with pytest.raises(EnvironmentProblem, match="cannot delete"):
+        await agent.deregister("web", EVERYBODY)
+    assert [row.id for row in agent.services()] == ["web"]
+    file.rmdir()
+    await agent.deregister("web", EVERYBODY)
+    assert agent.services() == ()
+
+
+async def test_what_is_gone_is_forgotten_also_after_a_disk_that_was_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ms = int(SystemClock().wall() * 1000)
+    monkeypatch.setattr(local_log, "FORGOTTEN_AFTER_S", 0.001)
+    log = LocalLog.open(Store(tmp_path), NODE, lambda: Stamp(now_ms, os.urandom(16)))
+    agent = Agent(Writer(log, SystemClock(), os.urandom), NODE, lambda _: True)
+    await agent.register(WEB, EVERYBODY)
+    await agent.register(b'{"Name": "gone"}', EVERYBODY)
+    await agent.deregister("gone", EVERYBODY)
+    assert list(log.view().tombstones.items())
+    tasks = Tasks()
+    with monkeypatch.context() as broken, capture_logs() as told:
+        broken.setattr(Store, "keep", full)
+        with pytest.raises(EnvironmentProblem):
+            await agent.register(b'{"Name": "more"}', EVERYBODY)
+        now_ms += 2 * limits.TOMBSTONE_KEPT_MS
+        tasks.spawn(log.forget(), "tombstones")
+        await until(lambda: any(it.get("reason") == "no space" for it in told))
+    await until(lambda: not list(log.view().tombstones.items()))
+    await tasks.close()
+    await log.close()
 
 
 @pytest.mark.parametrize(
