@@ -34,7 +34,7 @@ from .pages import Pages
 from .policy.compile import compile_snapshot
 from .policy.renewal import backoff_s
 from .reporting import Reporting
-from .serving import MakeSwitch, Serving, Switch
+from .serving import MakeSwitch, Serving, Switch, frame_switch
 from .session import Session
 from .snapshot import Snapshot
 from .sockets import Binder, Sockets
@@ -60,23 +60,6 @@ def run(config: SidecarConfig) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         make_switch = frame_switch if config.workers == 1 else partial(workers_switch, config)
         runner.run(Sidecar(config, SystemClock(), random.Random(), make_switch).run())
-
-
-def frame_switch(
-    snapshot: Snapshot, tls: TlsContexts, telemetry: Telemetry, outlets: Outlets, binder: Binder
-) -> Switch:
-    """The real data path."""
-    from .proxy.engine import Engine
-
-    return Engine(
-        snapshot=snapshot,
-        tls=tls,
-        telemetry=telemetry,
-        clock=SystemClock(),
-        rng=random.Random(),
-        outlets=outlets,
-        binder=binder,
-    )
 
 
 def workers_switch(

@@ -1,13 +1,15 @@
 """What is served now: one certificate, one snapshot, one switch, brought together and kept in step."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from weft.clock import Clock
+from weft.clock import Clock, SystemClock
 from weft.errors import ConfigError, invariant
 
 from .errors import InvalidResource
+from .h2.outbox import HELD_BYTES_MAX
 from .identity import Svid, TlsContexts, tls_contexts
 from .outlets import Outlets
 from .snapshot import Snapshot
@@ -41,6 +43,29 @@ async def status_of(switch: Switch) -> dict[str, Any]:
 
 
 MakeSwitch = Callable[[Snapshot, TlsContexts, Telemetry, Outlets, Binder], Switch]
+
+
+def frame_switch(
+    snapshot: Snapshot,
+    tls: TlsContexts,
+    telemetry: Telemetry,
+    outlets: Outlets,
+    binder: Binder,
+    held_max: int = HELD_BYTES_MAX,
+) -> Switch:
+    """The real data path, in this process. `held_max` as `proxy.engine.Engine` has it."""
+    from .proxy.engine import Engine  # a supervisor of workers never needs it
+
+    return Engine(
+        snapshot=snapshot,
+        tls=tls,
+        telemetry=telemetry,
+        clock=SystemClock(),
+        rng=random.Random(),
+        outlets=outlets,
+        binder=binder,
+        held_max=held_max,
+    )
 
 
 class Serving:

@@ -6,7 +6,6 @@ It ends when that asks for it, and on its own when it is lost: nobody would tell
 
 import asyncio
 import json
-import random
 import signal
 import socket
 import sys
@@ -26,14 +25,12 @@ from .channel import LOST_BYTES, Channel, Kind, Message
 from .errors import WorkerLost
 from .gains import Gains
 from .h2.outbox import HELD_BYTES_MAX
-from .identity import TlsContexts, svid_of_pem
+from .identity import svid_of_pem
 from .outlets import Outlets
 from .policy.compile import compile_snapshot
 from .policy.share import share_of
 from .reporting import Reporting
-from .serving import Serving, Switch, status_of
-from .snapshot import Snapshot
-from .sockets import Binder
+from .serving import Serving, frame_switch, status_of
 from .tapping import TapFeed
 from .telemetry import Telemetry
 from .traffic import Address
@@ -97,7 +94,7 @@ class Worker:
         self._telemetry = Telemetry()
         self._outlets = Outlets(self._telemetry, clock)
         self._binder = RemoteBinder(channel, self._tasks)
-        make = partial(make_switch, HELD_BYTES_MAX // workers)
+        make = partial(frame_switch, held_max=HELD_BYTES_MAX // workers)
         self._serving = Serving(make, self._telemetry, self._outlets, clock, self._binder)
         self._reporting = Reporting(self._outlets, self._telemetry, self._tasks.spawn)
         self._gains = Gains(self._telemetry)
@@ -210,29 +207,6 @@ class Worker:
             await self._tell_counters(0)
             await self._channel.send(Kind.DRAINED)
             self._drained.set()
-
-
-def make_switch(
-    held_max: int,
-    snapshot: Snapshot,
-    tls: TlsContexts,
-    telemetry: Telemetry,
-    outlets: Outlets,
-    binder: Binder,
-) -> Switch:
-    """The real data path, that holds its part of what a sidecar may."""
-    from .proxy.engine import Engine
-
-    return Engine(
-        snapshot=snapshot,
-        tls=tls,
-        telemetry=telemetry,
-        clock=SystemClock(),
-        rng=random.Random(),
-        outlets=outlets,
-        binder=binder,
-        held_max=held_max,
-    )
 
 
 async def _serve(descriptor: int, workers: int) -> None:
