@@ -48,7 +48,7 @@ class Seen:
     now_ms: int
     since_ms: int  # when the step began
     splitter_index: int  # of the splitter now; 0: there is none
-    has_instances: bool  # one of the new version's is healthy
+    has_instances: bool  # one of the new version's is healthy; not looked at once the first step has begun
     watched_s: float
     step: Tally  # calls of the new version since then
     recent: Tally  # those of the last seconds

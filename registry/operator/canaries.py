@@ -113,7 +113,7 @@ class Canaries:
             now_ms=self._writer.now_ms(),
             since_ms=unix_ms(canary.state.since, "Since"),
             splitter_index=modify_index(state, SPLITTER, canary.name),
-            has_instances=_has_instances(state, canary),
+            has_instances=bool(canary.state.step) or _has_instances(state, canary),
             watched_s=now - meter.since_s,
             step=meter.whole,
             recent=meter.recent(now),
