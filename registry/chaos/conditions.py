@@ -5,7 +5,6 @@ not count: what matters is what else goes wrong. Time does count, delays on purp
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weft.durations import InvalidDuration, format_duration, parse_duration_s
@@ -37,6 +36,14 @@ class Condition:
     def __str__(self) -> str:
         limit = f"{self.limit * 100:g}%" if self.metric == ERROR_RATE else format_duration(self.limit)
         return f"{self.service} {self.metric}>{limit}".lstrip()
+
+    def about(self, service: str) -> str:
+        """Whom it is about, in an experiment of `service`."""
+        return self.service or service
+
+    def counts(self, service: str, edge: Edge) -> bool:
+        """Whether measurements of an edge are what it judges, in an experiment of `service`."""
+        return edge.inbound and edge.destination == self.about(service)
 
     def value(self, tally: Tally) -> float:
         """What it compares."""
@@ -103,9 +110,7 @@ class Finding:
         return f"{self.condition.metric} of {self.service} is {value} (limit: {self.condition})"
 
 
-def judge(condition: Condition, service: str, edges: Mapping[Edge, Tally]) -> Finding:
-    """`service` is the experiment's own; `edges` are measurements of the last SPAN_S seconds."""
-    about = condition.service or service
-    found = Tally.of(tally for edge, tally in edges.items() if edge.inbound and edge.destination == about)
+def judge(condition: Condition, service: str, found: Tally) -> Finding:
+    """`service` is the experiment's own; `found` is what counts of the last SPAN_S seconds."""
     judged = found if found.ended - found.injected >= REQUESTS_MIN else None
-    return Finding(condition, about, judged, found.ended)
+    return Finding(condition, condition.about(service), judged, found.ended)

@@ -12,7 +12,7 @@ from ..audit.event import Event, Outcome
 from ..audit.log import Audit
 from ..catalog import experiments
 from ..catalog.experiment_row import Experiment
-from ..chaos.conditions import SPAN_S, Finding, judge, parse
+from ..chaos.conditions import SPAN_S, Condition, Finding, judge, parse
 from .measuring import Measuring
 
 log = structlog.get_logger(__name__)
@@ -22,8 +22,12 @@ OVER = "its time was over"
 
 def findings(measuring: Measuring, row: Experiment) -> list[Finding]:
     """What its conditions say of the last seconds, as far as this server is told by sidecars."""
-    edges, _ = measuring.recent(SPAN_S) if row.stop_if else ({}, 0.0)
-    return [judge(parse(it, f"StopIf[{at}]"), row.service, edges) for at, it in enumerate(row.stop_if)]
+    conditions = (parse(it, f"StopIf[{at}]") for at, it in enumerate(row.stop_if))
+    return [_finding(measuring, it, row.service) for it in conditions]
+
+
+def _finding(measuring: Measuring, condition: Condition, service: str) -> Finding:
+    return judge(condition, service, measuring.total(SPAN_S, partial(condition.counts, service)))
 
 
 class Experiments:

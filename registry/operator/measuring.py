@@ -44,6 +44,10 @@ class Measuring:
         now = self._now()
         return self.window.edges(now, span_s, wanted), max(1.0, min(span_s, now - self._hears_since))
 
+    def total(self, span_s: float, wanted: Wanted) -> Tally:
+        """What was measured of some edges in the last `span_s` seconds, together."""
+        return self.window.total(self._now(), span_s, wanted)
+
     def take(self, counted: Counted) -> None:
         """From a sidecar of this server. Raises InvalidMeasurement; what came before it stands."""
         for edge, tally in counted:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.chaos.conditions import Condition, judge, parse
+from registry.chaos.conditions import Condition, Finding, judge, parse
 from registry.config_entries.errors import InvalidEntry
 from registry.measurements.tally import Edge, Tally
 from weft.histogram import BOUNDS_S
@@ -35,8 +35,14 @@ def test_everything_else_is_refused_with_what_to_write(text: str) -> None:
         parse(text, "StopIf[0]")
 
 
+def judged(condition: Condition, edges: dict[Edge, Tally]) -> Finding:
+    """In an experiment of `orders`."""
+    found = Tally.of(tally for edge, tally in edges.items() if condition.counts("orders", edge))
+    return judge(condition, "orders", found)
+
+
 def finding(text: str, **counts: int) -> tuple[bool, str]:
-    found = judge(parse(text, ""), "orders", {INBOUND: Tally(**counts)})
+    found = judged(parse(text, ""), {INBOUND: Tally(**counts)})
     return found.is_met, found.told
 
 
@@ -71,13 +77,13 @@ def test_only_the_called_side_of_the_service_meant_counts() -> None:
         Edge(True, "orders", "audit"): Tally(100, 100),
         INBOUND: Tally(100, 0),
     }
-    assert not judge(parse("error-rate>5%", ""), "orders", edges).is_met
-    assert judge(Condition("audit", "error-rate", 0.05), "orders", edges).is_met
+    assert not judged(parse("error-rate>5%", ""), edges).is_met
+    assert judged(Condition("audit", "error-rate", 0.05), edges).is_met
 
 
 def test_time_counts_whatever_it_was_spent_on() -> None:
     buckets = [0] * (len(BOUNDS_S) + 1)
     buckets[next(at for at, bound in enumerate(BOUNDS_S) if bound >= 0.2)] = 100
     edges = {INBOUND: Tally(100, 0, buckets)}
-    assert judge(parse("p99>100ms", ""), "orders", edges).is_met
-    assert not judge(parse("p99>1s", ""), "orders", edges).is_met
+    assert judged(parse("p99>100ms", ""), edges).is_met
+    assert not judged(parse("p99>1s", ""), edges).is_met
