@@ -33,14 +33,30 @@ def endpoints(state: State, service: str, subset: Subset = ALL_INSTANCES) -> pb.
     in front of a dead application is of no use to a caller.
     """
     kept = filter(_keeps(subset), state.connect_nodes(service).rows)
-    entries = (entry for entry in kept if not _is_maintained(state, entry))
-    return pb.Endpoints(endpoints=[_endpoint(state, entry, subset.only_passing) for entry in entries])
+    found = (_instance(state, entry) for entry in kept)
+    rows = [_endpoint(it, subset.only_passing) for it in found if not _is_maintained(it)]
+    return pb.Endpoints(endpoints=rows)
 
 
-def _is_maintained(state: State, entry: ServiceEntry) -> bool:
+class _Instance(NamedTuple):
+    """An entry, the application that it stands for, and all that its health is told by: found once."""
+
+    entry: ServiceEntry
+    application: Service | None
+    checks: tuple[Check, ...]
+
+
+def _instance(state: State, entry: ServiceEntry) -> _Instance:
+    application = _application(state, entry.service)
+    if application is None:
+        return _Instance(entry, None, entry.checks)
+    return _Instance(entry, application, (*entry.checks, *state.checks_of(application)))
+
+
+def _is_maintained(it: _Instance) -> bool:
     """Whether callers' sidecars are to let what is open on it end and begin nothing, even where so few are
     well that the sick ones are tried too."""
-    return any(map(is_maintenance, _checks(state, entry)))
+    return any(map(is_maintenance, it.checks))
 
 
 class Standing(NamedTuple):
@@ -57,16 +73,16 @@ class Standing(NamedTuple):
 def standings(state: State, service: str, subset: Subset = ALL_INSTANCES) -> list[Standing]:
     """All instances of the service, as `endpoints` judges them."""
     keeps = _keeps(subset)
-    return [_standing(state, entry, subset, keeps(entry)) for entry in state.connect_nodes(service).rows]
+    found = (_instance(state, entry) for entry in state.connect_nodes(service).rows)
+    return [_standing(it, subset, keeps(it.entry)) for it in found]
 
 
-def _standing(state: State, entry: ServiceEntry, subset: Subset, is_kept: bool) -> Standing:
-    made = _endpoint(state, entry, subset.only_passing)
-    checks = _checks(state, entry)
-    out = "" if made.healthy else _trouble(checks, subset.only_passing)
+def _standing(it: _Instance, subset: Subset, is_kept: bool) -> Standing:
+    made = _endpoint(it, subset.only_passing)
+    out = "" if made.healthy else _trouble(it.checks, subset.only_passing)
     if not is_kept:
         out = f"the subset's filter does not keep it: {subset.filter}"
-    status, node = aggregate(checks), entry.node.name
+    status, node = aggregate(it.checks), it.entry.node.name
     return Standing(made.instance_key, made.service_id, node, f"{made.address}:{made.port}", status, out)
 
 
@@ -84,21 +100,15 @@ def _keeps(subset: Subset) -> Callable[[ServiceEntry], bool]:
     return lambda entry: keeps(row_of(entry))
 
 
-def _checks(state: State, entry: ServiceEntry) -> tuple[Check, ...]:
-    """All that its health is told by."""
-    application = _application(state, entry.service)
-    return (*entry.checks, *(state.checks_of(application) if application else ()))
-
-
-def _endpoint(state: State, entry: ServiceEntry, only_passing: bool) -> pb.Endpoint:
-    row, application = entry.service, _application(state, entry.service)
-    status = aggregate(_checks(state, entry))
+def _endpoint(it: _Instance, only_passing: bool) -> pb.Endpoint:
+    row, application = it.entry.service, it.application
+    status = aggregate(it.checks)
     weight = row.weight_warning if status == WARNING else row.weight_passing
     is_well = status == PASSING if only_passing else status != CRITICAL
     return pb.Endpoint(
         instance_key=row.instance_key,
         service_id=application.id if application else row.id,
-        address=row.address or entry.node.address,
+        address=row.address or it.entry.node.address,
         port=row.port,
         weight=weight,
         healthy=is_well and weight > 0,
