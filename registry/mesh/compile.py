@@ -80,28 +80,9 @@ class ProxyCompiler:
 
     def depends(self, state: State, instance_key: str) -> frozenset[WatchKey]:
         """All that `resources` reads, with the chains that it has made."""
-        return depends(state, instance_key, self._chain)
+        return depends(state, instance_key, self.chain)
 
-    def _outbound(
-        self, state: State, cluster: Cluster, instance_key: str, proxy: Proxy
-    ) -> Iterator[pb.Resource]:
-        """Upstreams, and the targets that they lead to: each target once, as its first upstream uses it."""
-        told = UpstreamSettings(state, proxy)
-        found: dict[str, tuple[Target, Chain, str]] = {}
-        for upstream in proxy.upstreams:
-            name = upstream.destination_name
-            chain = self._chain(state, cluster, name, told.of(name, name).protocol)
-            yield self._upstream(state, cluster, instance_key, upstream, chain)
-            for target_id, target in chain.targets.items():
-                known = found.get(target_id)
-                if known is None or f"resolver:{target_id}" not in known[1].nodes:
-                    found[target_id] = (target, chain, known[2] if known else name)
-        for target, chain, name in found.values():
-            settings = told.of(name, target.leg.service)
-            yield self._target(state, cluster, instance_key, proxy, target, chain, settings)
-            yield self._endpoints(state, cluster, target)
-
-    def _chain(self, state: State, cluster: Cluster, service: str, protocol: str) -> Chain:
+    def chain(self, state: State, cluster: Cluster, service: str, protocol: str) -> Chain:
         """Made once for each content of the entries."""
         entries, key = state.config_entries, (cluster.datacenter, service, protocol)
         known = self._chains.get(key)
@@ -112,6 +93,25 @@ class ProxyCompiler:
         chain = _made_anew(state, cluster, service, protocol)
         self._chains[key] = (entries, chain)
         return chain
+
+    def _outbound(
+        self, state: State, cluster: Cluster, instance_key: str, proxy: Proxy
+    ) -> Iterator[pb.Resource]:
+        """Upstreams, and the targets that they lead to: each target once, as its first upstream uses it."""
+        told = UpstreamSettings(state, proxy)
+        found: dict[str, tuple[Target, Chain, str]] = {}
+        for upstream in proxy.upstreams:
+            name = upstream.destination_name
+            chain = self.chain(state, cluster, name, told.of(name, name).protocol)
+            yield self._upstream(state, cluster, instance_key, upstream, chain)
+            for target_id, target in chain.targets.items():
+                known = found.get(target_id)
+                if known is None or f"resolver:{target_id}" not in known[1].nodes:
+                    found[target_id] = (target, chain, known[2] if known else name)
+        for target, chain, name in found.values():
+            settings = told.of(name, target.leg.service)
+            yield self._target(state, cluster, instance_key, proxy, target, chain, settings)
+            yield self._endpoints(state, cluster, target)
 
     def _get(self, name: str, of: str, inputs: tuple[object, ...], body: _Body) -> pb.Resource:
         return self._memo.get(name, of, inputs, lambda: _named(name, body()))

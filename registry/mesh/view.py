@@ -7,9 +7,8 @@ from weft.pb.mesh.v1 import mesh_pb2 as pb
 from ..catalog.model import Proxy
 from ..catalog.state import State
 from ..catalog.watches import WatchKey
-from ..discovery_chain.compile import compile_chain
 from ..errors import NotFound
-from .compile import ProxyCompiler, depends
+from .compile import ProxyCompiler
 from .endpoints import ALL_INSTANCES, Standing, standings
 from .origins import Origins, inbound_origins, outbound_origins
 from .settings import UpstreamSettings
@@ -41,21 +40,22 @@ def view(state: State, compiler: ProxyCompiler, service: str, instance: str = ""
         compiler.resources(state, row.instance_key),
         inbound_origins(state, service),
         {},
-        depends(state, row.instance_key),
+        compiler.depends(state, row.instance_key),
     )
-    _trace(made, state, proxy)
+    _trace(made, state, compiler, proxy)
     return made
 
 
-def _trace(made: View, state: State, proxy: Proxy) -> None:
+def _trace(made: View, state: State, compiler: ProxyCompiler, proxy: Proxy) -> None:
     """Fills in what there is to say of each upstream."""
     told, cluster = UpstreamSettings(state, proxy), state.cluster
     for upstream in proxy.upstreams if cluster else ():
-        name, datacenter = upstream.destination_name, cluster.datacenter if cluster else ""
-        chain = compile_chain(name, datacenter, state.config, protocol=told.of(name, name).protocol)
+        assert cluster is not None  # for the type checker
+        name = upstream.destination_name
+        chain = compiler.chain(state, cluster, name, told.of(name, name).protocol)
         made.origins.update(outbound_origins(state, proxy, chain))
         for target_id, target in chain.targets.items():
             leg, entry = target.leg, target.entry
-            if leg.datacenter == datacenter:
+            if leg.datacenter == cluster.datacenter:
                 subset = entry.subsets[leg.subset] if entry and leg.subset else ALL_INSTANCES
                 made.standings[target_id] = standings(state, leg.service, subset)
