@@ -73,11 +73,10 @@ async def reload(call: Call) -> Reply:
 async def metrics(call: Call) -> Reply:
     """Gauges of this server's log and catalog, under the names that Consul's dashboards know; and how often
     its limits were met."""
-    found = _gauges(call)
-    refused = call.parts.limits.counts()
     if call.query.text("format") == "prometheus":
-        lines = (f"# TYPE {name} gauge\n{name} {value}\n" for name, value in _prometheus(found))
-        text = "".join(lines) + _exceeded(refused)
+        found = _prometheus(_gauges(call))
+        lines = (f"# TYPE {name} gauge\n{name} {value}\n" for name, value in found)
+        text = "".join(lines) + _exceeded(call.parts.limits.counts())
         return Reply(200, text.encode(), PROMETHEUS_TYPE)
     return call.json(metrics_document(call))
 
