@@ -7,7 +7,7 @@ when a definition left its file still knows that it came from one. What the API 
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,13 +50,13 @@ class Ids(NamedTuple):
     checks: frozenset[str] = frozenset()
 
 
-async def _nobody(_registered: Defined) -> None:
+async def _nobody(_registered: Sequence[Defined]) -> None:
     """A server registers in its own name: it needs no tokens of definitions."""
 
 
 class DefinitionFiles:
     """Those of one machine. `memory` is the data directory; None remembers nothing over restarts.
-    `registered` hears of each service and its token once it is registered. Raises DataDirProblem."""
+    `registered` hears of the services and their tokens once they are registered. Raises DataDirProblem."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class DefinitionFiles:
         agent: Agent,
         runner: Runner,
         memory: Path | None,
-        registered: Callable[[Defined], Awaitable[None]] = _nobody,
+        registered: Callable[[Sequence[Defined]], Awaitable[None]] = _nobody,
     ) -> None:
         self._where = paths
         self._agent = agent
@@ -112,8 +112,7 @@ class DefinitionFiles:
             now = _ids(found)
             await self._remember(Ids(self._known.services | now.services, self._known.checks | now.checks))
             await self._agent.define([it.spec for it in found.services], found.checks)
-            for it in found.services:
-                await self._registered(it)
+            await self._registered(found.services)
             gone = Ids(self._known.services - now.services, self._known.checks - now.checks)
             await self._agent.withdraw(sorted(gone.services), sorted(gone.checks))
             await self._remember(now)

@@ -4,7 +4,7 @@ A service is told to the servers with its own token, as in Consul: the agent's n
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -50,14 +50,19 @@ class KeptTokens(AgentTokens):
 
     async def remember(self, service_id: str, secret: str) -> None:
         """Raises EnvironmentProblem."""
-        if self._services.get(service_id, "") != secret:
-            self._services[service_id] = secret
-            await self._keep()
+        await self._remember({service_id: secret})
 
-    async def remember_defined(self, defined: Defined) -> None:
-        """That of a definition file, else the one for all that files define. Raises EnvironmentProblem."""
-        secret = defined.token or self.of("config_file_service_registration")
-        await self.remember(defined.spec.service.id, secret)
+    async def remember_defined(self, defined: Sequence[Defined]) -> None:
+        """Those of definition files, else the one for all that files define. Raises EnvironmentProblem."""
+        others = self.of("config_file_service_registration")
+        await self._remember({it.spec.service.id: it.token or others for it in defined})
+
+    async def _remember(self, secrets: Mapping[str, str]) -> None:
+        """Written once, where any of them is new."""
+        new = {key: secret for key, secret in secrets.items() if self._services.get(key, "") != secret}
+        if new:
+            self._services.update(new)
+            await self._keep()
 
     def of_service(self, service_id: str) -> str:
         """What to tell servers of it with; a sidecar's is its application's."""
