@@ -8,7 +8,7 @@ writes go on meanwhile is the operator's choice (`AuditSettings.refuses`).
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -17,7 +17,7 @@ from weft.clock import Clock
 from ..limits.rate import RateLimit
 from ..limits.source import host_of, source_of
 from ..replica.disk_thread import DiskThread
-from .chain import line_of
+from .batch import Batch, Waiting
 from .errors import AuditUnavailable
 from .event import Event, Outcome
 from .files import AuditFiles
@@ -33,7 +33,7 @@ GATHER_S = 0.02
 
 RETRY_S = 0.5
 WAITING_MAX = 20_000
-"""Events in memory while the disk is slow or full: about 20 MiB."""
+"""Events in memory while the disk is slow or full, handed over or not: about 20 MiB."""
 
 WRITTEN_TIMEOUT_S = 5.0
 """How long a write that is done waits for its line before its client is told that there is none."""
@@ -86,11 +86,6 @@ def open_audit(settings: AuditSettings | None, clock: Clock) -> Audit:
     return AuditLog(settings, clock.wall, clock.monotonic) if settings else Unaudited()
 
 
-class _Waiting(NamedTuple):
-    at_s: float  # Unix time
-    event: Event
-
-
 class AuditLog:
     """One server's audit log. `wall` is Unix time in seconds, `monotonic` any other clock."""
 
@@ -104,14 +99,14 @@ class AuditLog:
         self._monotonic = monotonic
         self._loop = asyncio.get_running_loop()
         self._thread = DiskThread("weft audit")
-        self._waiting: list[_Waiting] = []
-        self._batch: list[_Waiting] = []  # handed over
+        self._waiting: list[Waiting] = []
+        self._batch = Batch()  # handed over
         self._next: asyncio.Future[None] | None = None  # when what waits is written
         self._under_way: list[asyncio.Future[None]] = []  # when the batch is
         self._is_busy = False
         self._retry: asyncio.TimerHandle | None = None
         self._rate = RateLimit(DENIALS_PER_S, DENIALS_BURST)
-        self._suppressed = self._told = 0  # refusals without a line; those that the batch under way tells of
+        self._suppressed = 0  # refusals without a line
         self._is_closing = False
         self._synced_at = monotonic()
         self._is_synced = True
@@ -139,10 +134,10 @@ class AuditLog:
         if event.outcome is Outcome.DENIED and event.source and not self._may_tell_of(event.source):
             self._suppressed += 1
             return
-        if len(self._waiting) >= WAITING_MAX:
+        if self._held >= WAITING_MAX:
             self.lost += 1
             return
-        self._waiting.append(_Waiting(self._wall(), event))
+        self._waiting.append(Waiting(self._wall(), event))
         if not self._is_busy:
             self._is_busy = True
             if self._refuses:
@@ -150,11 +145,16 @@ class AuditLog:
             else:
                 self._loop.call_later(GATHER_S, self._hand_over)
 
+    @property
+    def _held(self) -> int:
+        """Events in memory."""
+        return self._batch.count + len(self._waiting)
+
     def _may_tell_of(self, peer: str) -> bool:
         return self._rate.take(source_of(host_of(peer)), self._monotonic())
 
     def check(self) -> None:
-        if self._refuses and (self.failure or len(self._waiting) >= WAITING_MAX):
+        if self._refuses and (self.failure or self._held >= WAITING_MAX):
             raise AuditUnavailable(
                 f"the audit log cannot be written ({self.failure or 'too slow'}), and nothing is done "
                 "without a line in it: make space, or start with --audit-on-failure continue"
@@ -175,7 +175,7 @@ class AuditLog:
         """Returns when what has been recorded is written. Raises TimeoutError."""
         if self._waiting:
             done = self._next = self._next or self._loop.create_future()
-        elif self._batch:
+        elif self._batch.count:
             done = self._loop.create_future()
             self._under_way.append(done)
         else:
@@ -184,24 +184,24 @@ class AuditLog:
             await asyncio.shield(done)
 
     def _hand_over(self) -> None:
-        """Gives the thread what waits, and what could not be written before."""
-        self._retry = None
-        batch, self._waiting = self._batch + self._waiting, []
-        self._batch, self._told = batch, self._suppressed
-        told = self._told
+        """Gives the thread what waits."""
+        self._batch, self._waiting = Batch(self._waiting, self._suppressed), []
         if self._next:
             self._under_way.append(self._next)
             self._next = None
-        self._thread.submit(lambda: self._write(batch, told), self._handed_over)
+        self._submit()
 
-    def _write(self, batch: list[_Waiting], suppressed: int) -> None:
+    def _submit(self) -> None:
+        """Has the thread write the batch, or the rest of what a try before has left undone."""
+        self._retry, batch = None, self._batch
+        self._thread.submit(lambda: self._write(batch), self._handed_over)
+
+    def _write(self, batch: Batch) -> None:
         """In the thread. Raises OSError."""
-        head, lines = self._files.head, bytearray()
-        for number, (at_s, event) in enumerate(batch):
-            line, head = line_of(event, at_s, 0 if number else suppressed, head)
-            lines += line
-        self._files.append(bytes(lines), head)
-        self._is_synced = False
+        batch.make(self._files.head)
+        if batch.lines:
+            self._files.append(batch.lines, batch.head)
+            batch.lines, self._is_synced = b"", False  # a sync that fails does not have them written twice
         if self._monotonic() - self._synced_at >= SYNC_EVERY_S:
             self._sync()
 
@@ -217,14 +217,14 @@ class AuditLog:
             self._failed(outcome)
             return
         if outcome is not None:
-            log.error("audit lines were lost", exc_info=outcome, lines=len(self._batch))
-            self.lost += len(self._batch)
+            log.error("audit lines were lost", exc_info=outcome, lines=self._batch.count)
+            self.lost += self._batch.count
         elif self.failure:
             log.warning("the audit log is written again")
-        self._suppressed -= self._told
-        self.failure, self._told = "", 0
-        self.lines += len(self._batch)
-        self._batch = []
+        self.failure = ""
+        self._suppressed -= self._batch.suppressed
+        self.lines += self._batch.count
+        self._batch = Batch()
         done, self._under_way = self._under_way, []
         for future in done:
             future.set_result(None)
@@ -240,7 +240,7 @@ class AuditLog:
             log.error("the audit log cannot be written", reason=str(error), refusing_writes=self._refuses)
         self.failure = error.strerror or str(error)
         if not self._is_closing:
-            self._retry = self._loop.call_later(RETRY_S, self._hand_over)
+            self._retry = self._loop.call_later(RETRY_S, self._submit)
 
     def _sync_later(self) -> None:
         if not self._is_busy and not self._is_synced and not self._is_closing:
@@ -256,7 +256,7 @@ class AuditLog:
         if self._retry:
             self._retry.cancel()
         self._thread.close()
-        if left := len(self._batch) + len(self._waiting):
+        if left := self._held:
             log.error("audit lines were lost", reason=self.failure, lines=left)
         with suppress(OSError):
             self._files.sync()

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import Any
 
 import pytest
 
-from registry.audit.chain import GENESIS
+from registry.audit import batch as batch_module
+from registry.audit import log as log_module
+from registry.audit.chain import GENESIS, line_of
 from registry.audit.errors import AuditFileUnusable, AuditUnavailable
 from registry.audit.event import Event, Outcome
 from registry.audit.files import AuditFiles, in_order
 from registry.audit.log import DENIALS_BURST, AuditLog
 from registry.audit.settings import AuditSettings
 from registry.audit.verify import Place, Report, verify
-from tests.support.registry import until
+from tests.support.registry import TIMEOUT_S, until
 from weft.clock import SystemClock
 
 
@@ -157,13 +160,19 @@ class FullDisk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room: int | None = None
+        self.refused = 0
         self._pwrite = os.pwrite
         monkeypatch.setattr("registry.audit.files.os.pwrite", self.pwrite)
+
+    async def refuses(self, times: int) -> None:
+        wanted = self.refused + times
+        await until(lambda: self.refused >= wanted)
 
     def pwrite(self, handle: int, data: Any, offset: int) -> int:
         if self.room is None:
             return self._pwrite(handle, data, offset)
         if not self.room:
+            self.refused += 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written = self._pwrite(handle, bytes(data)[: self.room], offset)
         self.room -= written
@@ -203,6 +212,83 @@ async def test_a_full_disk_stops_nothing_where_that_was_chosen(
         disk.room = None
         await until(lambda: not log.failure)
     assert resources(path) == ["/v1/kv/1"]
+
+
+async def test_a_full_disk_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, disk, made = tmp_path / "audit.log", FullDisk(monkeypatch), 0
+
+    def counted(*given: Any) -> Any:
+        nonlocal made
+        made += 1
+        return line_of(*given)
+
+    monkeypatch.setattr(log_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(log_module, "WAITING_MAX", 10)
+    async with running(AuditSettings(path, refuses=False)) as log:
+        await until(lambda: log.lines == 1)
+        monkeypatch.setattr(batch_module, "line_of", counted)
+        disk.room = 0
+        for first in range(0, 24, 8):
+            write(log, *range(first, first + 8))
+            await disk.refuses(3)
+        assert log.lost == 14
+        assert made <= 10, "lines are made once, not with each try"
+        disk.room = None
+        await until(lambda: not log.failure and log.lines == 11)
+        write(log, 24)
+    assert resources(path) == [f"/v1/kv/{number}" for number in (*range(10), 24)]
+    assert checked(path).wrong == ""
+
+
+async def test_what_a_slow_disk_has_in_hand_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, pwrite = tmp_path / "audit.log", os.pwrite
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def slow(handle: int, data: Any, offset: int) -> int:
+        begun.set()
+        goes_on.wait(TIMEOUT_S)
+        return pwrite(handle, data, offset)
+
+    monkeypatch.setattr(log_module, "WAITING_MAX", 10)
+    async with running(AuditSettings(path)) as log:
+        await log.written()
+        monkeypatch.setattr("registry.audit.files.os.pwrite", slow)
+        write(log, *range(10))
+        await until(begun.is_set)
+        try:
+            with pytest.raises(AuditUnavailable, match="too slow"):
+                log.check()
+        finally:
+            goes_on.set()
+        await log.written()
+        log.check()
+    assert len(resources(path)) == 10
+
+
+async def test_a_sync_that_fails_has_no_line_written_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, clock, now, fails = tmp_path / "audit.log", SystemClock(), 0.0, 2
+    fdatasync = os.fdatasync
+
+    def broken(handle: int) -> None:
+        nonlocal fails
+        if fails:
+            fails -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fdatasync(handle)
+
+    monkeypatch.setattr(log_module, "RETRY_S", 0.01)
+    log = AuditLog(AuditSettings(path), clock.wall, lambda: now)
+    await log.written()
+    monkeypatch.setattr("registry.audit.files.os.fdatasync", broken)
+    now += 1.0
+    write(log, 1)
+    await log.written()
+    await log.close()
+    assert fails == 0
+    assert resources(path) == ["/v1/kv/1"]
+    assert checked(path).wrong == ""
 
 
 async def test_a_flood_of_refusals_does_not_turn_the_files_over(tmp_path: Path) -> None:
