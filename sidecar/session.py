@@ -1,8 +1,9 @@
 """The line to the registry: gRPC over TLS, the registry's own root pinned, the credential on every call."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -64,17 +65,14 @@ class Session:
     async def sign(self, csr_der: bytes) -> mesh_pb2.SignCertificateResponse:
         """Our certificate for the key of this CSR."""
         request = mesh_pb2.SignCertificateRequest(csr_der=csr_der)
-        try:
-            answer = await self._stub().SignCertificate(
+        with self._translated():
+            return await self._stub().SignCertificate(
                 request, timeout=SIGN_TIMEOUT_S, metadata=self._metadata
             )
-        except grpc.aio.AioRpcError as error:
-            raise self._translated(error) from None
-        return answer
 
     async def subscribe(
         self, hello: mesh_pb2.Hello, take: Callable[[mesh_pb2.Delta], Awaitable[mesh_pb2.Ack]]
-    ) -> None:
+    ) -> NoReturn:
         """Hands each delta to `take` and sends the Ack it answers; returns never. What `take` raises
         ends the stream and travels on."""
         outbox: asyncio.Queue[mesh_pb2.SubscribeRequest] = asyncio.Queue()
@@ -82,10 +80,9 @@ class Session:
         self._outbox = outbox
         stream = self._stub().Subscribe(_drained(outbox), metadata=self._metadata)
         try:
-            async for delta in stream:
-                outbox.put_nowait(mesh_pb2.SubscribeRequest(ack=await take(delta)))
-        except grpc.aio.AioRpcError as error:
-            raise self._translated(error) from None
+            with self._translated():
+                async for delta in stream:
+                    outbox.put_nowait(mesh_pb2.SubscribeRequest(ack=await take(delta)))
         finally:
             self._outbox = None
             stream.cancel()
@@ -95,19 +92,13 @@ class Session:
         self,
         told: AsyncIterator[observe_pb2.Observation],
         asked: Callable[[observe_pb2.ObservationRequest], None],
-    ) -> None:
+    ) -> NoReturn:
         """Sends what `told` yields and hands each request to `asked`; returns never."""
         stream = self._stub().Observe(told, metadata=self._metadata)
         try:
-            async for request in stream:
-                asked(request)
-        except grpc.aio.AioRpcError as error:
-            raise self._translated(error) from None
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            # The channel was closed under it, as the subscription goes on to another address.
+            with self._translated():
+                async for request in stream:
+                    asked(request)
         finally:
             stream.cancel()
         raise RegistryUnreachable(f"registry {self.address} ended the stream")
@@ -123,14 +114,30 @@ class Session:
             self._channel = grpc.aio.secure_channel(self.address, pinned, options=_OPTIONS)
         return mesh_pb2_grpc.MeshStub(self._channel)
 
-    def _translated(self, error: grpc.aio.AioRpcError) -> CredentialRejected | RegistryUnreachable:
-        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-            return CredentialRejected(
-                f"registry {self.address} rejected the credential: it was withdrawn, or its instance "
-                "deregistered; register the service again"
-            )
-        detail = " ".join((error.details() or "").split())[:DETAIL_CHARS_MAX]
-        return RegistryUnreachable(f"registry {self.address}: {error.code().name} {detail}")
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Around each call: what gRPC raises is said in our terms, with the address that was called."""
+        address = self.address
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise _of_rpc(error, address) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancels us: `next_address` or `close` took the channel from under the call.
+            raise RegistryUnreachable(f"registry {address}: the connection was given up") from None
+
+
+def _of_rpc(error: grpc.aio.AioRpcError, address: str) -> CredentialRejected | RegistryUnreachable:
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return CredentialRejected(
+            f"registry {address} rejected the credential: it was withdrawn, or its instance "
+            "deregistered; register the service again"
+        )
+    detail = " ".join((error.details() or "").split())[:DETAIL_CHARS_MAX]
+    return RegistryUnreachable(f"registry {address}: {error.code().name} {detail}")
 
 
 async def _drained(

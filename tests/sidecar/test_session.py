@@ -1,5 +1,6 @@
 """To the registry with a credential, and to its pinned root only."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from sidecar.session import Session
 from tests.support.fake_registry import FakeRegistry
 from tests.support.pki import csr
 from tests.support.processes import free_port
+from tests.support.waiting import until
 from weft.pb.mesh.v1 import mesh_pb2
 
 
@@ -56,3 +58,40 @@ async def test_the_next_address_is_tried(registry: FakeRegistry) -> None:
         await session.sign(csr())
     await session.next_address()
     assert (await sign(session)).spiffe_id
+
+
+async def test_who_waits_for_a_signature_is_told_that_another_address_is_tried(
+    registry: FakeRegistry,
+) -> None:
+    """Not cancelled: who renews certificates would end for ever, and nobody would hear of it."""
+    registry.silent = True
+    session = Session(registry.credential, (f"127.0.0.1:{registry.port}", f"127.0.0.1:{free_port()}"))
+    signing = asyncio.ensure_future(session.sign(csr()))
+    await until(lambda: registry.heard.asked, "the registry is asked")
+    await session.next_address()
+    with pytest.raises(RegistryUnreachable, match=f"registry 127.0.0.1:{registry.port}: .* given up"):
+        await signing
+    await session.close()
+
+
+async def test_so_is_who_is_subscribed(registry: FakeRegistry) -> None:
+    async def take(_: mesh_pb2.Delta) -> mesh_pb2.Ack:
+        return mesh_pb2.Ack()
+
+    session = Session(registry.credential)
+    subscribed = asyncio.ensure_future(session.subscribe(mesh_pb2.Hello(), take))
+    await until(lambda: registry.heard.acks, "the subscription is there")
+    await session.close()
+    with pytest.raises(RegistryUnreachable, match="given up"):
+        await subscribed
+
+
+async def test_who_is_cancelled_stays_cancelled(registry: FakeRegistry) -> None:
+    registry.silent = True
+    session = Session(registry.credential)
+    signing = asyncio.ensure_future(session.sign(csr()))
+    await until(lambda: registry.heard.asked, "the registry is asked")
+    signing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await signing
+    await session.close()

@@ -27,6 +27,7 @@ class Heard:
 
     hellos: list[mesh_pb2.Hello] = field(default_factory=list)
     acks: list[mesh_pb2.Ack] = field(default_factory=list)
+    asked: int = 0  # how often a signature was asked for
     csrs: list[bytes] = field(default_factory=list)
     observations: list[observe_pb2.Observation] = field(default_factory=list)
     observed: int = 0  # how often a stream of observations began
@@ -104,6 +105,7 @@ class FakeRegistry(mesh_pb2_grpc.MeshServicer):
 
     async def SignCertificate(self, request: mesh_pb2.SignCertificateRequest, context: Any) -> Any:
         await self._authenticate(context)
+        self.heard.asked += 1
         if self.silent:
             await asyncio.Event().wait()
         self.heard.csrs.append(request.csr_der)
