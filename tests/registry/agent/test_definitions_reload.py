@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -44,8 +44,8 @@ class Machine:
         self.told: list[Defined] = []
 
     def files(self) -> DefinitionFiles:
-        async def note(defined: Defined) -> None:
-            self.told.append(defined)
+        async def note(defined: Sequence[Defined]) -> None:
+            self.told.extend(defined)
 
         paths = DefinitionPaths((), (self.definitions,))
         return DefinitionFiles(paths, self.agent, self.runner, self.folder, note)
