@@ -46,9 +46,9 @@ def test_envoy_refuses_a_caller_that_rbac_does_not_name(
     stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("envoy", reason="needs the bench extra")
-    inbound = envoy_config.inbound
+    inbound: Any = envoy_config.inbound
 
-    def for_another_caller(*arguments: Any, http1: bool) -> envoy_config.Json:
+    def for_another_caller(*arguments: Any, http1: bool) -> Any:
         return inbound(*arguments[:-1], "spiffe://bench.envoy/ns/default/dc/dc1/svc/another", http1=http1)
 
     monkeypatch.setattr(envoy_config, "inbound", for_another_caller)

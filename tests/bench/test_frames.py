@@ -1,5 +1,7 @@
 """The generator's bytes are what RFC 9113, RFC 7541 and gRPC say: the `hpack` library reads them."""
 
+from typing import Any
+
 import hpack
 import pytest
 
@@ -49,7 +51,7 @@ def test_repeated_blocks_leave_the_table_alone() -> None:
 
 def test_varying_literals_differ_for_every_request() -> None:
     blocks = [varying_literals(number) for number in range(2000)]
-    fields = [dict(hpack.Decoder().decode(block)) for block in blocks]
+    fields: list[Any] = [dict(hpack.Decoder().decode(block)) for block in blocks]
     assert len({field["traceparent"] for field in fields}) == len(blocks)
     assert len({field["grpc-timeout"] for field in fields}) == len(blocks)
     assert all(set(field) == {"traceparent", "grpc-timeout"} for field in fields)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,12 @@ from bench import registry, registry_report
 from tests.bench.test_smoke import children
 from tests.support import peers
 
+Measured = dict[str, Any]
 ABOUT = dict.fromkeys(("date", "cpu", "cores", "kernel", "python", "etcd", "rounds", "command"), "x")
 
 
 @pytest.fixture(scope="module")
-def scale() -> dict:
+def scale() -> Measured:
     done = subprocess.run(
         [sys.executable, "-m", "bench.registry_scale", "400", "40", "10"],
         capture_output=True,
@@ -23,25 +25,26 @@ def scale() -> dict:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    found: Measured = json.loads(done.stdout)
+    return found
 
 
-def test_only_the_readers_of_a_service_are_woken(scale: dict) -> None:
+def test_only_the_readers_of_a_service_are_woken(scale: Measured) -> None:
     assert scale["woken_per_registration"] == 1.0
     assert scale["wake_up_p50_ms"] <= scale["wake_up_p99_ms"]
 
 
-def test_memory_and_times_are_measured(scale: dict) -> None:
+def test_memory_and_times_are_measured(scale: Measured) -> None:
     assert scale["snapshot_mb"] > 0
     assert scale["restore_command_s"] <= scale["all_readers_answered_s"]
     assert set(scale["longest_stall_ms"]) == set(registry_report._PHASES)
 
 
-def _sample(per_s: float) -> dict:
+def _sample(per_s: float) -> Measured:
     return {"per_s": per_s, "p50_ms": 2.0, "p99_ms": 4.0, "cpu_us": 100.0, "count": 10}
 
 
-def test_sides_are_compared_by_medians_and_by_round(scale: dict) -> None:
+def test_sides_are_compared_by_medians_and_by_round(scale: Measured) -> None:
     samples = {"weft": [_sample(it) for it in (10, 30, 20)], "etcd": [_sample(it) for it in (10, 10, 40)]}
     found = {
         "write_1": registry._compared(samples),

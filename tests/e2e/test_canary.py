@@ -37,9 +37,10 @@ class Shop:
 
     async def weft(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "weft", *arguments, "--http-addr", self.mesh.registry.http]
-        return await in_thread(
+        done: subprocess.CompletedProcess[str] = await in_thread(
             lambda: subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
         )
+        return done
 
     async def ask(self, path: str) -> Any:
         return await in_thread(self.mesh.registry._ask, "GET", path)

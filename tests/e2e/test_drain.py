@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from tests.support.grpc_eof import EOF
 from tests.support.grpc_matrix import Client, connect
 from tests.support.load import calling
 from tests.support.matrix_app import Wish
@@ -73,7 +74,7 @@ async def test_no_request_fails_while_an_instance_is_drained(mesh: Mesh) -> None
         lines = await lines_until(process, "1 open")
         before = len(load.outcomes)
         await stream.done_writing()
-        assert await stream.read() is grpc.aio.EOF
+        assert await stream.read() is EOF
         assert await stream.code() is grpc.StatusCode.OK
         code, out, err = await said(process)
         await until(lambda: len(load.outcomes) > before + 100, "calls go on")

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from tests.support.grpc_eof import EOF
 from tests.support.grpc_matrix import Client, connect
 from tests.support.http_load import HttpLoad, http_app, http_calling
 from tests.support.load import Load, calling
@@ -87,7 +88,7 @@ async def _stream(client: Client) -> None:
         assert await call.read() == b"on"
         await asyncio.sleep(0.1)
     await call.done_writing()
-    assert await call.read() is grpc.aio.EOF
+    assert await call.read() is EOF
 
 
 async def _streams(client: Client, over: asyncio.Event, ended: list[str]) -> None:

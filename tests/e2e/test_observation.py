@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import Pair
-from tests.support.grpc_matrix import SERVICE, connect
+from tests.support.grpc_matrix import connect
+from tests.support.matrix_app import SERVICE
 from tests.support.mesh import Mesh, in_thread
 from tests.support.otlp import PARENT, TRACE, grpc_collector
 from tests.support.waiting import until

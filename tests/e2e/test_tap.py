@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from tests.e2e.conftest import Pair
 from tests.support.dev import WEFT
-from tests.support.grpc_matrix import SERVICE, connect
+from tests.support.grpc_matrix import connect
+from tests.support.matrix_app import SERVICE
 from tests.support.mesh import Mesh, in_thread
 from tests.support.waiting import until
 

@@ -59,7 +59,7 @@ def _version(mesh: Mesh, number: int) -> Member:
 
 async def _names(channel: grpc.aio.Channel, count: int, **metadata: str) -> Counter[str]:
     """Who answered, how often."""
-    call = channel.unary_unary(NAME)
+    call = channel.unary_unary(NAME, None, None)
     fields = tuple((name.replace("_", "-"), value) for name, value in metadata.items())
     return Counter([(await call(b"", metadata=fields, timeout=10)).decode() for _ in range(count)])
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.conftest import Pair, new_pair, new_vault
 from tests.support.featured_mesh import FeaturedMesh
+from tests.support.grpc_eof import EOF
 from tests.support.grpc_matrix import Client, connect, failure, new_id
 from tests.support.impostor import identity_of, tripwire
 from tests.support.listener import listening
@@ -220,7 +221,7 @@ async def test_trap_16_drain_loses_nothing(mesh: Mesh) -> None:
             await call.write(b"last words")
             assert await call.read() == b"last words"
             await call.done_writing()
-            assert await call.read() is grpc.aio.EOF
+            assert await call.read() is EOF
             assert await call.code() is grpc.StatusCode.OK
         assert await in_thread(leaver.wait, 10) == 0
         mesh.processes.forget(leaver)
@@ -288,7 +289,8 @@ async def test_an_instance_that_answers_unavailable_is_ejected_and_returns(mesh:
 async def _ask(server: Member, method: str, request: bytes = b"") -> bytes:
     """A call to the application itself, past the mesh."""
     async with grpc.aio.insecure_channel(f"{HOST}:{server.app_port}") as channel:
-        answer: bytes = await channel.unary_unary(f"/matrix.v1.Matrix/{method}")(request, timeout=10)
+        call = channel.unary_unary(f"/matrix.v1.Matrix/{method}", None, None)
+        answer: bytes = await call(request, timeout=10)
         return answer
 
 

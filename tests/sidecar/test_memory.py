@@ -4,6 +4,7 @@ import gc
 import hashlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sidecar.memory import clean_mappings, settle
 
 
 @pytest.fixture(autouse=True)
-def thaw():
+def thaw() -> Iterator[None]:
     yield
     gc.unfreeze()
 

@@ -8,6 +8,7 @@ import urllib.request
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_promtool_has_nothing_to_say() -> None:
 async def test_prometheus_scrapes_a_sidecar(tmp_path: Path) -> None:
     telemetry = used()
     exposition = Exposition(telemetry)
-    admin = Admin({"/metrics": lambda: Page(200, CONTENT_TYPE, exposition.render())})
+    admin = Admin({"/metrics": lambda: Page(HTTPStatus.OK, CONTENT_TYPE, exposition.render())})
     address = await admin.start("127.0.0.1", 0)
     query = 'weft_requests_total{source="web",destination="orders",status_class="2xx",grpc_status="0"}'
     listen = f"127.0.0.1:{free_port()}"

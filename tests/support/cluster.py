@@ -101,7 +101,7 @@ class InProcess:
         async def no_call(_server: str, _call: object) -> None:
             raise NotReady("cut off")
 
-        replica.deliver = replica.send = lambda _message: None  # type: ignore[method-assign]
+        replica.deliver = replica.send = lambda message: None  # type: ignore[method-assign]
         transport.call = no_call
 
         def heal() -> None:

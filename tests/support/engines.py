@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from registry.raft.config import Member
 from registry.replica.etcd.client import Etcd, delete
@@ -160,7 +161,7 @@ class EtcdEngine:
         async def still() -> None:
             log._seat._made_at, log._seat._until = epoch, float("inf")
 
-        log._follower._take_rows, log._seat.beat = deaf, still  # type: ignore[method-assign]
+        log._follower._take_rows, log._seat.beat = deaf, still  # type: ignore[assignment, method-assign]
         await self._raw(lambda etcd: etcd.txn([], [delete(self._keys.leader)]))
         self._away.append(log)
         await self.leader()
@@ -178,7 +179,7 @@ class EtcdEngine:
         found = await self._raw(lambda etcd: etcd.range(self._keys.logs, self._keys.log(10**15), limit=1))
         return not found.kvs or self._keys.first_index(found.kvs[0].key) > 1
 
-    async def _raw(self, ask: Callable[[Etcd], Awaitable[object]]) -> object:
+    async def _raw(self, ask: Callable[[Etcd], Awaitable[Any]]) -> Any:
         from registry.replica.etcd.address import parse
 
         etcd = Etcd(parse(self._url), lambda _error: None)

@@ -16,6 +16,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.support.grpc_eof import EOF
 from tests.support.matrix_app import SERVICE, UNLIMITED, Wish
 from tests.support.waiting import settles, until
 
@@ -50,14 +51,14 @@ async def connect(target: str, *options: tuple[str, Any]) -> AsyncIterator["Clie
 
 
 class Client:
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.channel = channel
-        self.unary = channel.unary_unary(f"/{SERVICE}/Unary")
-        self.server_stream = channel.unary_stream(f"/{SERVICE}/ServerStream")
-        self.client_stream = channel.stream_unary(f"/{SERVICE}/ClientStream")
-        self.bidi = channel.stream_stream(f"/{SERVICE}/Bidi")
-        self._seen = channel.unary_unary(f"/{SERVICE}/Seen")
-        self._name = channel.unary_unary(f"/{SERVICE}/Name")
+    def __init__(self, channel: Any) -> None:
+        self.channel = channel  # untyped: its stubs know no call without serializers or requests
+        self.unary = self.channel.unary_unary(f"/{SERVICE}/Unary")
+        self.server_stream = self.channel.unary_stream(f"/{SERVICE}/ServerStream")
+        self.client_stream = self.channel.stream_unary(f"/{SERVICE}/ClientStream")
+        self.bidi = self.channel.stream_stream(f"/{SERVICE}/Bidi")
+        self._seen = self.channel.unary_unary(f"/{SERVICE}/Seen")
+        self._name = self.channel.unary_unary(f"/{SERVICE}/Name")
 
     def start(self, kind: str, messages: Sequence[bytes], **options: Any) -> Any:
         """Begins a call of `kind` that sends `messages`."""
@@ -260,7 +261,7 @@ async def takes_turns_in_a_bidi_stream(target: str) -> None:
             await call.write(message)
             assert await call.read() == message
         await call.done_writing()
-        assert await call.read() is grpc.aio.EOF
+        assert await call.read() is EOF
         assert await call.code() is grpc.StatusCode.OK
 
 
@@ -287,9 +288,9 @@ async def is_refused_while_it_still_sends(target: str) -> None:
     """
     wish = Wish(code=8, details="enough", deaf=True)
 
-    def call() -> tuple[grpc.StatusCode, str]:
+    def call() -> tuple[grpc.StatusCode, str | None]:
         with grpc.insecure_channel(target, options=UNLIMITED) as channel:
-            method = channel.stream_unary(f"/{SERVICE}/ClientStream")
+            method = channel.stream_unary(f"/{SERVICE}/ClientStream", None, None)
             with pytest.raises(grpc.RpcError) as caught:
                 method(
                     (bytes(MIB) for _ in range(64)), metadata=(wish.as_metadata(),), timeout=CALL_TIMEOUT_S

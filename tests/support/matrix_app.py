@@ -74,7 +74,7 @@ class Gate:
         await self._open.wait()
 
 
-class Matrix(grpc.GenericRpcHandler):
+class Matrix(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs only
     def __init__(self, name: str) -> None:
         self._name = name
         self._mood = "good"

@@ -1,7 +1,7 @@
 """A registry in this process, on free ports, with its HTTP and gRPC clients."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -49,7 +49,7 @@ class Client:
     ) -> tuple[int, dict[str, str], bytes]:
         named = {key.replace("_", "-"): value for key, value in headers.items()}
         data = {"data": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
-        async with self.http.request(method, self.url(path), headers=named, **data) as answer:  # type: ignore[arg-type]
+        async with self.http.request(method, self.url(path), headers=named, **data) as answer:
             return answer.status, dict(answer.headers), await answer.read()
 
     async def get(self, path: str) -> Any:
@@ -67,10 +67,10 @@ class Client:
         assert status == 200, f"{path}: {status} {answer.decode()}"
         return answer
 
-    async def register(self, definition: dict[str, object]) -> None:
+    async def register(self, definition: Mapping[str, object]) -> None:
         await self.put("/v1/agent/service/register", definition)
 
-    async def credential(self, definition: dict[str, object]) -> Credential:
+    async def credential(self, definition: Mapping[str, object]) -> Credential:
         answer = await self.put("/v1/agent/service/register?credential", definition)
         return Credential.from_json(answer)
 

@@ -4,7 +4,7 @@ import asyncio
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import hpack
 
@@ -210,7 +210,7 @@ class App:
         self.port = 0
         self.setup: Callable[[Wire], None] = lambda wire: None
 
-    async def start(self) -> "App":
+    async def start(self) -> Self:
         server = await asyncio.get_running_loop().create_server(
             self._accept, "127.0.0.1", self.port, ssl=self._ssl
         )

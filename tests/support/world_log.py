@@ -29,7 +29,7 @@ class Server:
         raise_refusal(done.answer)
         return Result(done.answer.index, done.answer.value)
 
-    async def read_index(self) -> int:
+    async def read_index(self, *, consistent: bool = False) -> int:
         return self.world.state.index
 
     def view(self) -> State:

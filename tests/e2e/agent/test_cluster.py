@@ -1,6 +1,7 @@
 """Agents beside three servers, of which any may go."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_each_agent_sees_what_the_other_registers(agents: list[Agent]) -> None:
     other.ok("PUT", REGISTER, {"Name": "of-other", "Port": 2})
     for agent in agents:
         for name in ("of-one", "of-other"):
-            eventually(lambda agent=agent, name=name: agent.knows(name), f"{name} seen by {agent.name}")
+            eventually(partial(agent.knows, name), f"{name} seen by {agent.name}")
 
 
 def test_an_alias_follows_a_service_of_another_machine(agents: list[Agent]) -> None:

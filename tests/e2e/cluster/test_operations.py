@@ -7,6 +7,7 @@ import queue
 import threading
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def on_all(cluster: Cluster, service: str) -> None:
     """Each running server answers the service from its own memory."""
     for server in cluster.running:
         path = f"/v1/catalog/service/{service}?stale"
-        eventually(lambda server=server, path=path: server.ok("GET", path), f"{service} on {server.name}")
+        eventually(partial(server.ok, "GET", path), f"{service} on {server.name}")
 
 
 def voters(server: Server) -> set[str]:
@@ -171,7 +172,8 @@ def test_a_lock_outlives_the_leader_and_is_renewed_on_any_server(cluster: Cluste
 
 
 def _status(asked: Server, about: Server) -> int:
-    return {row["Name"]: row["Status"] for row in asked.ok("GET", "/v1/agent/members")}[about.name]
+    found: dict[str, int] = {row["Name"]: row["Status"] for row in asked.ok("GET", "/v1/agent/members")}
+    return found[about.name]
 
 
 def test_a_snapshot_is_saved_on_one_server_and_restored_on_another(
@@ -360,12 +362,13 @@ def test_what_sidecars_tell_any_server_is_in_the_graph_of_each(cluster: Cluster)
             streams.append(mesh_pb2_grpc.MeshStub(channel).Observe(says(), metadata=metadata, timeout=60))
             assert next(iter(streams[-1])).pace.period_ms
 
-        def requests(server: Server) -> int:
+        def told_all(server: Server) -> bool:
             edges = server.ok("GET", "/v1/mesh/graph?service=observed&window=60s")["Edges"]
-            return sum(edge["Requests"] for edge in edges)
+            told: int = sum(edge["Requests"] for edge in edges)
+            return told == 15
 
         for server in cluster.running:
-            eventually(lambda server=server: requests(server) == 15, "five requests told to each server", 30)
+            eventually(partial(told_all, server), "five requests told to each server", 30)
 
 
 def test_a_tap_on_any_server_sees_what_sidecars_of_another_tell(cluster: Cluster) -> None:
@@ -376,7 +379,7 @@ def test_a_tap_on_any_server_sees_what_sidecars_of_another_tell(cluster: Cluster
     root = grpc.ssl_channel_credentials(holder.told["registry_ca_pem"].encode())
     with grpc.secure_channel(holder.told["grpc"], root) as channel:
         stub = mesh_pb2_grpc.MeshStub(channel)
-        stream = stub.Observe(iter(answers.get, None), metadata=metadata, timeout=60)
+        stream: Any = stub.Observe(iter(answers.get, None), metadata=metadata, timeout=60)
         assert next(stream).WhichOneof("kind") == "pace"
         url = f"http://{asked.told['http']}/v1/mesh/tap/tapped?limit=1"
         request = urllib.request.Request(url, headers={"X-Consul-Token": TOKEN})
@@ -425,12 +428,13 @@ def test_sidecars_of_all_servers_are_known_to_each(cluster: Cluster) -> None:
 
     streams: list[Any] = []  # one that nobody holds is cancelled
 
-    def servers(server: Server) -> list[str]:
+    def has_all(server: Server) -> bool:
         found = server.ok("GET", "/v1/mesh/proxies?service=subscribed")
         assert found["Silent"] == []
         assert {row["Version"] for row in found["Proxies"]} <= {"7.8.9"}
-        return [row["Server"] for row in found["Proxies"]]
+        return [row["Server"] for row in found["Proxies"]] == names
 
+    names = sorted(server.name for server in cluster.running)
     with contextlib.ExitStack() as stack:
         stack.callback(over.set)
         for server in cluster.running:
@@ -438,9 +442,8 @@ def test_sidecars_of_all_servers_are_known_to_each(cluster: Cluster) -> None:
             channel = stack.enter_context(grpc.secure_channel(server.told["grpc"], root))
             streams.append(mesh_pb2_grpc.MeshStub(channel).Subscribe(says(), metadata=metadata, timeout=60))
             next(iter(streams[-1]))
-        names = sorted(server.name for server in cluster.running)
         for server in cluster.running:
-            eventually(lambda server=server: servers(server) == names, "one sidecar at each server", 30)
+            eventually(partial(has_all, server), "one sidecar at each server", 30)
         gone = cluster.followers()[0]
         gone.kill()
         asked = cluster.leader()

@@ -29,7 +29,8 @@ CLAIMS = {"exp": NOW + 60, "iss": "us", "aud": ["weft"], "sub": "web", "org": {"
 
 
 def pem(key: Any) -> str:
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    octets: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return octets.decode()
 
 
 def method(*keys: Any, **config: Any) -> AuthMethod:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import grpc
 from aiohttp import web
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 
 from registry.agent.probes import OUTPUT_BYTES_MAX, Prober
 from registry.agent.status import Outcome

@@ -1,8 +1,10 @@
+from typing import Any
+
 from registry.agent.status import OUTPUT_SYNC_S, Outcome, Tracker
 from registry.catalog.model import CRITICAL, PASSING, WARNING, Check, CheckDefinition
 
 
-def tracker(status: str = CRITICAL, **definition: int) -> Tracker:
+def tracker(status: str = CRITICAL, **definition: Any) -> Tracker:
     return Tracker.of(Check("n", "c", "c", status=status, definition=CheckDefinition(**definition)), 0.0)
 
 

@@ -1,6 +1,7 @@
 """One DNS query over the API, as agents ask."""
 
 import base64
+from typing import Any
 
 import dns.flags
 import dns.message
@@ -9,7 +10,7 @@ import pytest
 from tests.support.registry import Client
 
 
-def asked(name: str, kind: str = "A", **how: int) -> str:
+def asked(name: str, kind: str = "A", **how: Any) -> str:
     wire = dns.message.make_query(name, kind, **how).to_wire()
     return base64.urlsafe_b64encode(wire).decode().rstrip("=")
 

@@ -4,7 +4,8 @@ import pytest
 
 from registry.api.errors import NotFound, WrongMethod
 from registry.api.permission import How
-from registry.api.routes import ROUTES, Needs, Table
+from registry.api.route import Needs
+from registry.api.routes import ROUTES, Table
 from tests.support.registry import Client
 
 TABLE = Table(ROUTES)

@@ -72,7 +72,7 @@ async def test_what_was_written_is_there_when_written_returns(tmp_path: Path) ->
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-async def one(log: AuditLog, number: int) -> None:
+async def one(log: AuditLog, number: int | str) -> None:
     write(log, number)
     await log.written()
 

@@ -213,7 +213,7 @@ def test_a_history_keeps_its_newest_lines() -> None:
 )
 def test_trap_21_a_move_with_bad_content_is_a_result(wrong: dict[str, Any]) -> None:
     world = started()
-    good = {"body": row(world).body, "expected_index": row(world).indexes.modify}
+    good: dict[str, Any] = {"body": row(world).body, "expected_index": row(world).indexes.modify}
     entries = world.state.config_entries
     with pytest.raises(InvalidCommand):
         world.do(commands.move_canary(stamp(), **(good | wrong)))

@@ -21,7 +21,8 @@ def _resolver(world: World, *subsets: str) -> frozenset[Any]:
     return _put(world, Kind="service-resolver", Name="a", Subsets={it: {} for it in subsets})
 
 
-SPLIT = {"Kind": "service-splitter", "Name": "a", "Splits": [{"Weight": 100, "ServiceSubset": "v1"}]}
+ONLY_V1 = [{"Weight": 100, "ServiceSubset": "v1"}]
+SPLIT: dict[str, Any] = {"Kind": "service-splitter", "Name": "a", "Splits": ONLY_V1}
 
 
 def test_a_race_into_an_impossible_chain_is_decided_by_the_log() -> None:

@@ -11,6 +11,7 @@ from registry.catalog.model import AutopilotConfig, Cluster
 from registry.catalog.operator import digest_of
 from registry.errors import Conflict, InvalidCommand
 from tests.support.catalog import CLUSTER, World, node, root, service, stamp
+from weft.pb.catalog.v1.command_pb2 import Command
 
 ID, OTHER_ID = b"a" * 16, b"b" * 16
 
@@ -23,7 +24,7 @@ def restore(world: World, records: list[bytes], parts: int = 3) -> frozenset[wat
     return world.do(commands.restore(stamp(), ID, len(runs) - 1, runs[-1], digest_of(records)))
 
 
-def refused(world: World, command: commands.Command, kind: type[Exception], text: str) -> None:
+def refused(world: World, command: Command, kind: type[Exception], text: str) -> None:
     done = world.attempt(command)
     with pytest.raises(kind, match=text):
         raise_refusal(done.answer)

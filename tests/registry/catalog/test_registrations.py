@@ -1,13 +1,22 @@
 """Nodes, services and checks: what is stored, and whose index moves."""
 
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 
 from registry.catalog import commands, watches
 from registry.catalog.model import TaggedAddress
+from registry.catalog.state import Read
 from registry.errors import Conflict, InvalidCommand, NotFound
 from tests.support.catalog import World, check, node, proxy, service, stamp
+
+T = TypeVar("T")
+
+
+def there(found: Read[T | None]) -> T:
+    assert found.rows is not None
+    return found.rows
 
 
 @pytest.fixture
@@ -95,14 +104,14 @@ def test_renaming_an_instance_leaves_the_old_name(world: World) -> None:
     touched = world.register(service("x", "api", tags=("new",)))
     assert {watches.service("web"), watches.service("api"), watches.SERVICES} <= touched
     assert world.state.service_nodes("web").rows == ()
-    assert world.state.check("n1", "c").rows.service_name == "api"
+    assert there(world.state.check("n1", "c")).service_name == "api"
 
 
 def test_create_index_stays_and_modify_index_moves(world: World) -> None:
     world.register(service("web-1", "web"))
-    first = world.state.service("n1", "web-1").rows.service.indexes
+    first = there(world.state.service("n1", "web-1")).service.indexes
     world.register(service("web-1", "web", tags=("t",)))
-    second = world.state.service("n1", "web-1").rows.service.indexes
+    second = there(world.state.service("n1", "web-1")).service.indexes
     assert second == (first.create, world.state.index)
 
 
@@ -144,7 +153,7 @@ def test_registration_is_all_or_nothing(world: World) -> None:
 
 def test_compare_and_set(world: World) -> None:
     world.register(service("web-1", "web"), check("ttl", "web-1"))
-    seen = world.state.check("n1", "ttl").rows.indexes.modify
+    seen = there(world.state.check("n1", "ttl")).indexes.modify
     world.do(commands.update_check(stamp(), "n1", "ttl", "warning", ""))
     stale = commands.update_check(stamp(), "n1", "ttl", "critical", "expired", expected_modify_index=seen)
     with pytest.raises(Conflict):
@@ -152,7 +161,7 @@ def test_compare_and_set(world: World) -> None:
     gone = commands.deregister_services(stamp(), "n1", ["web-1"], expected_modify_index=10**9)
     with pytest.raises(Conflict):
         world.do(gone)
-    assert world.state.check("n1", "ttl").rows.status == "warning"
+    assert there(world.state.check("n1", "ttl")).status == "warning"
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """The persistent tree against a dict and sorted()."""
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.catalog.tree import WIDTH, Tree
 
+Key = tuple[int, str]
 _keys = st.tuples(st.integers(0, 60), st.sampled_from("abcdefgh"))
 _steps = st.lists(st.tuples(st.booleans(), _keys, st.integers()), max_size=400)
 
@@ -12,7 +15,7 @@ _steps = st.lists(st.tuples(st.booleans(), _keys, st.integers()), max_size=400)
 def _check_shape(tree: Tree[int]) -> None:
     """Every node within its widths, every bound true, all leaves at the tree's height."""
 
-    def walk(node: tuple[list, list], height: int, low: tuple | None, high: tuple | None) -> int:
+    def walk(node: Any, height: int, low: Key | None, high: Key | None) -> int:
         firsts, values = node
         assert len(values) <= WIDTH
         assert height == tree._height or len(values) >= WIDTH // 4
@@ -30,8 +33,9 @@ def _check_shape(tree: Tree[int]) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(_steps)
-def test_behaves_as_a_sorted_dict(steps: list) -> None:
-    tree, oracle, past = Tree[int](), {}, []
+def test_behaves_as_a_sorted_dict(steps: list[tuple[bool, Key, int]]) -> None:
+    tree, past = Tree[int](), []
+    oracle: dict[Key, int] = {}
     for is_put, key, value in steps:
         past.append((tree, dict(oracle)))
         if is_put:
@@ -50,7 +54,7 @@ def test_behaves_as_a_sorted_dict(steps: list) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(_keys, st.integers(), max_size=400), _keys)
-def test_loads_ranges_and_prefixes(content: dict, start: tuple) -> None:
+def test_loads_ranges_and_prefixes(content: dict[Key, int], start: Key) -> None:
     tree = Tree[int].load(sorted(content.items()))
     _check_shape(tree)
     assert len(tree) == len(content)

@@ -1,5 +1,7 @@
 """When experiments stop: what conditions say, and what of measurements counts."""
 
+from typing import Any
+
 import pytest
 
 from registry.chaos.conditions import Condition, Finding, judge, parse
@@ -41,7 +43,7 @@ def judged(condition: Condition, edges: dict[Edge, Tally]) -> Finding:
     return judge(condition, "orders", found)
 
 
-def finding(text: str, **counts: int) -> tuple[bool, str]:
+def finding(text: str, **counts: Any) -> tuple[bool, str]:
     found = judged(parse(text, ""), {INBOUND: Tally(**counts)})
     return found.is_met, found.told
 

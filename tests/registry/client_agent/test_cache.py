@@ -45,7 +45,7 @@ def test_how_to_wait_is_no_input() -> None:
 
 
 TEXTS = st.text(
-    st.characters(exclude_characters="#&=?+%\0", codec="ascii", exclude_categories=("C",)), max_size=4
+    st.characters(exclude_characters="#&=?+%\0", codec="ascii", exclude_categories=["C"]), max_size=4
 )
 
 

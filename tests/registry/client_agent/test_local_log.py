@@ -64,7 +64,7 @@ async def test_registrations_move_to_the_nodes_new_name(tmp_path: Path) -> None:
     await agent.register(WEB, EVERYBODY)
     await log.close()
     _, again = opened(tmp_path, Node("n2", "10.0.0.2", "dc1", NODE.id))
-    assert [row.node for row in (*again.services(), *again.checks())] == ["n2"] * 3
+    assert [row.node for row in again.services()] + [row.node for row in again.checks()] == ["n2"] * 3
 
 
 async def test_a_disk_that_takes_nothing_changes_nothing(

@@ -36,7 +36,7 @@ def row(check_id: str, status: str, service_id: str = "") -> dict[str, Any]:
     return {**shown, "Output": "told", "ServiceID": service_id}
 
 
-NODE = {"Node": {}, "Services": {"web": {}, "api": {}}}
+NODE: dict[str, Any] = {"Node": {}, "Services": {"web": {}, "api": {}}}
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ _ROWS = st.fixed_dictionaries(
 @st.composite
 def _match(draw: st.DrawFn) -> tuple[str, Any]:
     value = draw(_VALUES)
-    return draw(
+    found: tuple[str, Any] = draw(
         st.sampled_from(
             [
                 (f'A == "{value}"', lambda row: row["A"] == value),
@@ -207,6 +207,7 @@ def _match(draw: st.DrawFn) -> tuple[str, Any]:
             ]
         )
     )
+    return found
 
 
 def _joined(pair: tuple[tuple[str, Any], tuple[str, Any]]) -> st.SearchStrategy[tuple[str, Any]]:

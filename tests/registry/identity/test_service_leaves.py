@@ -1,7 +1,9 @@
 """Leaves by service name: kept until half their life, then renewed for everyone who waits."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -62,7 +64,7 @@ async def test_on_time_out_a_blocking_call_answers_the_same_leaf() -> None:
 
 async def test_trap_3_the_registrys_certificate_is_renewed_at_half_its_life() -> None:
     async with running_registry() as client:
-        identity = client.registry.identity
+        identity: Any = client.registry.identity
         first = identity.pair()
         assert identity.pair() is first
         clock = Shifted()
@@ -84,6 +86,6 @@ async def test_trap_25_the_leaf_endpoint_is_rate_limited(client_with_short_leave
 
 
 @pytest.fixture
-async def client_with_short_leaves():  # type: ignore[no-untyped-def]
+async def client_with_short_leaves() -> AsyncIterator[Client]:
     async with running_registry() as client:
         yield client

@@ -135,7 +135,7 @@ async def test_a_write_that_a_hanging_leader_holds_is_answered_by_its_successor(
         leader = await cluster.leader()
         follower, _ = await _followers(cluster)
         held: list[object] = []
-        leader.answer = lambda call, _reply: held.append(call)  # type: ignore[method-assign]
+        leader.answer = lambda call, reply: held.append(call)  # type: ignore[method-assign]
         write = asyncio.ensure_future(follower.propose(_write("held")))
         await until(lambda: held, "the write is with the leader")
         heal = cluster.isolate(leader)
@@ -273,7 +273,7 @@ async def test_trap_20_a_failed_sync_stops_that_server_only() -> None:
         def broken(_entries: object, _state: object) -> int:
             raise OSError(errno.EIO, "Input/output error")
 
-        leader._home.wal.append = broken  # type: ignore[method-assign]
+        leader._home.wal.append = broken  # type: ignore[assignment, method-assign]
         with pytest.raises((OutcomeUnknown, NotReady)):
             await leader.propose(_write("one"))
         assert isinstance(await leader.failed(), OSError)

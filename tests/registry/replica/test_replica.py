@@ -4,7 +4,7 @@ import asyncio
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def _write(name: str = "web") -> Command:
     return commands.register(stamp(), node(), [service(f"{name}-1", name)])
 
 
-async def _soon(work: Coroutine[Any, Any, Any]) -> Any:
+async def _soon(work: Awaitable[Any]) -> Any:
     return await asyncio.wait_for(work, DEADLINE_S)
 
 

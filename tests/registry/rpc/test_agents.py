@@ -20,6 +20,7 @@ from registry.catalog.enrolment import remove_agent
 from registry.liveness.limits import Patience
 from registry.membership.files import Membership
 from tests.support.enrolment import KEEPALIVE, agents, channel, hello, joined
+from tests.support.grpc_eof import EOF
 from tests.support.registry import Client, running_registry, until
 from weft.pb.agent.v1 import agent_pb2 as pb
 from weft.spiffe import AgentId
@@ -179,7 +180,7 @@ async def test_the_newest_connection_of_an_agent_counts(client: Client, member: 
             await first.read()
         assert refusal.value.code() is Code.ABORTED
         await second.write(KEEPALIVE)
-        assert await second.read() is not grpc.aio.EOF
+        assert await second.read() is not EOF
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,7 @@ async def test_a_node_that_was_deregistered_comes_back(client: Client, member: M
 
         async def speak() -> None:
             await stream.write(hello())
-            while await stream.read() is not grpc.aio.EOF:
+            while await stream.read() is not EOF:
                 await asyncio.sleep(0.3)
                 await stream.write(KEEPALIVE)
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.grpc_eof import EOF
 from tests.support.registry import Client, mesh, registration, until
 from weft.credential import METADATA_KEY, Credential
 from weft.pb.mesh.v1 import mesh_pb2 as pb
@@ -77,7 +78,7 @@ class Sidecar:
         """The status that the stream ends with."""
         async with asyncio.timeout(SOON_S):
             try:
-                while await self.call.read() is not grpc.aio.EOF:
+                while await self.call.read() is not EOF:
                     pass
             except grpc.aio.AioRpcError as error:
                 assert error.code() is await self.call.code()
@@ -224,10 +225,14 @@ async def test_entries_that_are_written_by_http_reach_the_sidecars_that_they_are
     async with client.channel() as channel:
         sidecar = await Sidecar(channel, credential.metadata()).hello()
         await sidecar.delta()
-        resolver = {"Kind": "service-resolver", "Name": "orders", "Subsets": {"v1": {}, "v2": {}}}
+        resolver: dict[str, object] = {
+            "Kind": "service-resolver",
+            "Name": "orders",
+            "Subsets": {"v1": {}, "v2": {}},
+        }
         splits = [{"Weight": 90, "ServiceSubset": "v1"}, {"Weight": 10, "ServiceSubset": "v2"}]
         route = {"Match": {"HTTP": {"PathPrefix": "/new"}}, "Destination": {"ServiceSubset": "v2"}}
-        other = {"Kind": "service-splitter", "Name": "other", "Splits": [{"Weight": 100}]}
+        other: dict[str, object] = {"Kind": "service-splitter", "Name": "other", "Splits": [{"Weight": 100}]}
         entries: list[dict[str, object]] = [
             resolver | {"Redirect": {"Service": "billing"}},
             resolver,

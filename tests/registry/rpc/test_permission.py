@@ -20,6 +20,7 @@ from registry.process import AclSettings
 from registry.rpc.permission import RULES, Proof
 from tests.registry.api.test_acl import Tokens, make, tokens
 from tests.registry.rpc.test_mesh import csr
+from tests.support.grpc_eof import EOF
 from tests.support.registry import Client, running_registry
 from weft import pb
 from weft.credential import METADATA_KEY as CREDENTIAL_KEY
@@ -121,12 +122,13 @@ async def call(client: Client, path: str, *metadata: tuple[str, str]) -> tuple[g
     async with client.channel() as channel:
         try:
             if method.client_streaming:
-                stream = channel.stream_stream(path, lambda it: it.SerializeToString(), answer.FromString)
+                bare: Any = channel  # its stubs want requests as an iterator
+                stream = bare.stream_stream(path, lambda it: it.SerializeToString(), answer.FromString)
                 opened = stream(metadata=metadata, timeout=20)
                 with contextlib.suppress(grpc.aio.AioRpcError):  # refused already: the read tells how
                     await opened.write(REQUESTS[path]())
                 try:
-                    assert await opened.read() is not grpc.aio.EOF
+                    assert await opened.read() is not EOF
                 except (grpc.aio.AioRpcError, AssertionError):  # the call knows what the server said
                     return await opened.code(), await opened.details() or ""
             elif method.server_streaming:
@@ -180,5 +182,5 @@ async def test_a_method_that_is_served_without_a_rule_is_not_there(
     guarded: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     who, path = await callers(guarded), "/weft.registration.v1.Registration/Register"
-    monkeypatch.delitem(RULES, path)  # type: ignore[arg-type]
+    monkeypatch.delitem(RULES, path)
     assert (await call(guarded, path, ("x-consul-token", who.write)))[0] is Code.UNIMPLEMENTED

@@ -1,6 +1,7 @@
 """Abuse that the RFC's own counters miss: what it may cost is bounded, and other callers do not pay."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -159,7 +160,7 @@ async def test_who_reads_nothing_of_what_waits_is_cut(plain: Plain) -> None:
     """Slow reads: the socket takes nothing for a minute, or control frames pile up behind it."""
     await plain.opened()
     conn = conn_of(plain)
-    stuck = Stuck()
+    stuck: Any = Stuck()
     real, conn.transport = conn.transport, stuck
     conn.pause_writing()
     for _ in range(STUCK_S - 1):

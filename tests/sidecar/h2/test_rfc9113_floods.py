@@ -96,7 +96,7 @@ async def test_answers_that_nobody_reads(plain: Plain) -> None:
     assert conn.aio is not None
     conn.pause_writing()  # as when the socket is full
     conn.transport = Full()
-    conn.aio = conn.transport  # type: ignore[assignment]
+    conn.aio = conn.transport
     conn.send(b"x" * 10)
     plain.engine.outbox.flush()
     await until(lambda: not conn.reading, "reading stops")

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from typing import cast
+from typing import Any, cast
 
 import h2.config
 import h2.connection
@@ -68,7 +68,8 @@ class Peer(asyncio.Protocol):
             self.got[event.stream_id] = self.got.get(event.stream_id, b"") + event.data
             self.uncredited.append((event.stream_id, event.flow_controlled_length))
         elif isinstance(event, h2.events.TrailersReceived):
-            self.trailers[event.stream_id] = dict(event.headers)
+            fields: Any = event.headers
+            self.trailers[event.stream_id] = dict(fields)
         elif isinstance(event, h2.events.StreamEnded):
             self.ended.add(event.stream_id)
             if not self.client:

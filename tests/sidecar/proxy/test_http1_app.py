@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from sidecar.snapshot import Address, Protocol
 from tests.support.http1 import aiohttp_app, pair, raw_app
@@ -92,7 +93,7 @@ async def test_a_stale_connection_costs_no_request() -> None:
         for ask, status in ((LAST, b" 200 "), (LAST.replace(b"GET", b"POST"), b" 502 ")):
             (kept,) = there.orders.apps.http1.connections()
             asked = asyncio.ensure_future(there.ask(ask))
-            await until(lambda kept=kept: kept.streams, "it is sent on the kept connection")
+            await until(partial(getattr, kept, "streams"), "it is sent on the kept connection")
             kept.abort()
             assert status in await asked
 

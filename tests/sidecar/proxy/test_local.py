@@ -105,7 +105,7 @@ async def test_the_time_to_connect_to_the_application_is_bounded(service: Servic
     async def never(*_: object) -> None:
         await asyncio.sleep(30)
 
-    pool.dialer.dial = never  # type: ignore[method-assign]  # a peer that drops SYNs
+    pool.dialer.dial = never  # type: ignore[assignment, method-assign]  # a peer that drops SYNs
     calls = await service.caller()
     heard = await calls.make(get())
     assert heard.reset == REFUSED_STREAM

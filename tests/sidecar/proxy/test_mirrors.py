@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from sidecar.events import MIRRORED
 from sidecar.proxy import mirror
 from sidecar.proxy.engine import Engine
 from sidecar.traffic import Mirror
@@ -40,7 +41,7 @@ class Mirrored:
 
     def counted(self) -> dict[str, int]:
         """Copies by outcome."""
-        found = self.engine.telemetry.all_counts[mirror.MIRRORED]
+        found = self.engine.telemetry.all_counts[MIRRORED]
         return {labels[-1]: count.value for labels, count in found.items() if count.value}
 
     def close(self) -> None:

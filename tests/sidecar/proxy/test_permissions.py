@@ -263,7 +263,7 @@ async def test_trap_11_rules_that_come_during_a_handshake_find_what_they_read(se
     assert isinstance(conn, Downstream)
     service.engine.inbound.recognise = lambda conn: True  # type: ignore[method-assign]
     assert service.engine.inbound.admit(conn)
-    octets = Encoder().encode([(name.encode(), value.encode()) for name, value in get(x_request_id="b")])
+    octets = Encoder().encode(tuple((name.encode(), value.encode()) for name, value in get(x_request_id="b")))
     block = conn.decoder.decode(octets)
     assert block.head.value(b"x-request-id") == b"b"
     service.engine.inbound.connections.clear()

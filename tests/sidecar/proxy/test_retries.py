@@ -53,7 +53,7 @@ class World:
         idle_s: float = 0.0,
         **target: object,
     ) -> Calls:
-        self.peers = [await Peer(self.mesh, behaviour).start() for behaviour in behaviours]  # type: ignore[misc]
+        self.peers = [await Peer(self.mesh, behaviour).start() for behaviour in behaviours]
         self._all_peers += self.peers
         settings = {"ejection": NEVER_EJECT, **target}
         destination = self.mesh.upstream("orders", [peer.port for peer in self.peers], **settings)

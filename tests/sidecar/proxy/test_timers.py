@@ -86,7 +86,7 @@ async def test_looking_rests_in_proportion_to_what_it_took() -> None:
 
 async def test_one_that_is_not_ended_when_it_is_told_is_not_told_for_ever() -> None:
     world = World()
-    world.timers._expired = lambda waiting, now: world.ended.append(waiting)  # type: ignore[assignment, arg-type]
+    world.timers._expired = lambda waiting, now: world.ended.append(waiting)  # type: ignore[arg-type]
     stubborn = world.add(0.01)
     await until(lambda: world.ended, "it is told")
     await asyncio.sleep(0.05)

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,9 @@ async def test_kill_9_of_etcd_under_writers_loses_no_answered_write(tmp_path: Pa
         unknown = 0
         ending = asyncio.Event()
 
+        def more_than(enough: int) -> bool:
+            return len(answered) > enough
+
         async def write(writer: int) -> None:
             nonlocal unknown
             for number in itertools.count():
@@ -108,8 +112,8 @@ async def test_kill_9_of_etcd_under_writers_loses_no_answered_write(tmp_path: Pa
 
         writers = [asyncio.ensure_future(write(writer)) for writer in range(8)]
         for _ in range(3):
-            before = len(answered)
-            await until(lambda before=before: len(answered) > before + 30, "writes are answered", 20)
+            enough = len(answered) + 30
+            await until(partial(more_than, enough), "writes are answered", 20)
             etcd.kill()
             etcd.restart()
         before = len(answered)
