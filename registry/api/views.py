@@ -8,7 +8,6 @@ import orjson
 
 from weft.durations import format_duration
 
-from ..catalog.address_row import VIRTUAL_TAG
 from ..catalog.model import Check, Intention, Node, Proxy, Service, ServiceEntry, Upstream
 from ..config_entries.schema import show
 from ..intentions.precedence import precedence
@@ -33,10 +32,8 @@ def _weights(row: Service) -> Json:
     return {"Passing": row.weight_passing, "Warning": row.weight_warning}
 
 
-def _tagged(row: Service, virtual: str = "") -> Json:
-    """`virtual` is the virtual address of the service that a mesh endpoint stands for."""
-    shown = {tag: {"Address": at.address, "Port": at.port} for tag, at in row.tagged_addresses.items()}
-    return shown | {VIRTUAL_TAG: {"Address": virtual, "Port": row.port}} if virtual else shown
+def _tagged(row: Service) -> Json:
+    return {tag: {"Address": at.address, "Port": at.port} for tag, at in row.tagged_addresses.items()}
 
 
 def _connect(row: Service) -> Json:
@@ -47,10 +44,10 @@ def _opaque(raw: bytes) -> Any:
     return orjson.loads(raw) if raw else {}
 
 
-def health_service(row: Service, virtual: str = "") -> Json:
+def health_service(row: Service) -> Json:
     """As `Service` in health/service."""
     return {
-        **_head(row, virtual),
+        **_head(row),
         "Weights": _weights(row),
         "EnableTagOverride": row.enable_tag_override,
         "Proxy": proxy(row.proxy),
@@ -78,11 +75,11 @@ def agent_service(row: Service) -> Json:
     return shown
 
 
-def _head(row: Service, virtual: str = "") -> Json:
+def _head(row: Service) -> Json:
     head: Json = {"Kind": row.kind} if row.kind else {}
     head |= {"ID": row.id, "Service": row.name, "Tags": list(row.tags), "Address": row.address}
-    if tagged := _tagged(row, virtual):
-        head["TaggedAddresses"] = tagged
+    if row.tagged_addresses:
+        head["TaggedAddresses"] = _tagged(row)
     head |= {"Meta": dict(row.meta), "Port": row.port}
     if row.socket_path:
         head["SocketPath"] = row.socket_path
@@ -91,7 +88,7 @@ def _head(row: Service, virtual: str = "") -> Json:
     return head
 
 
-def catalog_service(entry: ServiceEntry, virtual: str = "") -> Json:
+def catalog_service(entry: ServiceEntry) -> Json:
     """As in catalog/service; `ID` is the node's."""
     on, row = entry.node, entry.service
     return {
@@ -106,7 +103,7 @@ def catalog_service(entry: ServiceEntry, virtual: str = "") -> Json:
         "ServiceName": row.name,
         "ServiceTags": list(row.tags),
         "ServiceAddress": row.address,
-        "ServiceTaggedAddresses": _tagged(row, virtual),
+        "ServiceTaggedAddresses": _tagged(row),
         "ServiceWeights": _weights(row),
         "ServiceMeta": dict(row.meta),
         "ServicePort": row.port,
@@ -120,11 +117,11 @@ def catalog_service(entry: ServiceEntry, virtual: str = "") -> Json:
     }
 
 
-def health_entry(entry: ServiceEntry, virtual: str = "") -> Json:
+def health_entry(entry: ServiceEntry) -> Json:
     """As in health/service."""
     return {
         "Node": node(entry.node),
-        "Service": health_service(entry.service, virtual),
+        "Service": health_service(entry.service),
         "Checks": [check(row) for row in entry.checks],
     }
 

@@ -1,8 +1,9 @@
 """Bounds on what costs us more than it costs the peer (CVE-2023-44487, CVE-2019-9511 to 9518).
 
 Each kind of event fills its own bucket, which leaks once a second. Over the brim the connection ends with
-ENHANCE_YOUR_CALM. The numbers leave room for what real clients do: a thousand calls cancelled at once, a
-keepalive or bandwidth-probe PING with every window update.
+ENHANCE_YOUR_CALM; well before, it gets little of our time (`restless`): who is cut off at once comes again at
+once, and a slow flood costs nobody else. The numbers leave room for what real clients do: a thousand calls
+cancelled at once, a keepalive or bandwidth-probe PING with every window update.
 """
 
 from .errors import ConnectionFault, ErrorCode
@@ -10,6 +11,12 @@ from .errors import ConnectionFault, ErrorCode
 RESETS_MAX, RESETS_PER_S = 4000, 400  # streams that the peer opened and reset, or that were malformed
 CONTROL_MAX, CONTROL_PER_S = 1000, 500  # PING and SETTINGS: each makes us answer
 EMPTY_MAX, EMPTY_PER_S = 1000, 500  # frames that say nothing: empty DATA, PRIORITY, unknown types
+# A broken rule costs as much as so many resets: sound peers break none, while they may cancel thousands.
+FAULT_COST = 8
+# From these levels on a caller is restless. Cancelling more at once is allowed, and takes a little longer.
+RESTLESS_RESETS, RESTLESS_CONTROL, RESTLESS_EMPTY = 512, 100, 100
+# A peer's sidecar cancels for many, but rolls its connection before it has reset so many (`proxy.upstream`).
+SHARED_RESTLESS_RESETS = RESETS_MAX // 2
 SETTINGS_COST = 8  # in `control`: each goes through all open streams, and clients send a few in a minute
 SETTINGS_BYTES_PER_COST = 64  # and each is read: one frame can hold 2,730
 CONTINUATIONS_MAX = 32  # frames of one header block
@@ -24,23 +31,31 @@ CONTINUATION_BYTES = 4096
 class Abuse:
     """The buckets of one connection."""
 
-    __slots__ = ("control", "empty", "resets")
+    __slots__ = ("control", "empty", "resets", "resets_calm", "restless")
 
     def __init__(self) -> None:
         self.resets = self.control = self.empty = 0
+        self.resets_calm = RESTLESS_RESETS  # more make it restless
+        self.restless = False
 
-    def reset(self) -> None:
-        self.resets += 1
+    def reset(self, cost: int = 1) -> None:
+        self.resets += cost
+        if self.resets > self.resets_calm:
+            self.restless = True
         if self.resets > RESETS_MAX:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many streams reset")
 
     def controlled(self, cost: int = 1) -> None:
         self.control += cost
+        if self.control > RESTLESS_CONTROL:
+            self.restless = True
         if self.control > CONTROL_MAX:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many PING or SETTINGS frames")
 
     def said_nothing(self) -> None:
         self.empty += 1
+        if self.empty > RESTLESS_EMPTY:
+            self.restless = True
         if self.empty > EMPTY_MAX:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many empty frames")
 
@@ -49,3 +64,6 @@ class Abuse:
         self.resets = max(0, self.resets - RESETS_PER_S)
         self.control = max(0, self.control - CONTROL_PER_S)
         self.empty = max(0, self.empty - EMPTY_PER_S)
+        self.restless = (
+            self.resets > self.resets_calm or self.control > RESTLESS_CONTROL or self.empty > RESTLESS_EMPTY
+        )

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 HELD_BYTES_MAX = 48 * 1024 * 1024
 
 
+# What restless connections (`abuse`) get of the time: a turn, and then so many times as much is everybody's.
+# The least is what a loop's timer can do. A turn that took longer than TURN_COUNTED_S was not all its own.
+RESTS_PER_TURN = 4
+REST_MIN_S, REST_MAX_S = 0.002, 0.5
+TURN_COUNTED_S = 0.002
 NEVER = float("inf")
 
 
@@ -30,7 +35,10 @@ def _no_timers(due: float) -> None:
 class Outbox:
     """Shared by all connections of one engine. `clock` gives monotonic seconds."""
 
-    __slots__ = ("_later", "arm", "clock", "dirty", "due", "held", "held_max", "now", "relieve", "soon")
+    __slots__ = (
+        "_later", "_restless_at", "arm", "clock", "dirty", "due", "held", "held_max", "now", "relieve",
+        "soon",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -47,6 +55,7 @@ class Outbox:
         self.held_max = held_max
         self.due = NEVER  # no limit of a request ends before it
         self.arm: Callable[[float], None] = _no_timers  # told of a limit that ends before `due`
+        self._restless_at = 0.0  # when the next restless connection may have a turn
         self.relieve: Callable[[], None] = _nothing  # frees some of what is held; called over the bound
 
     def full(self, more: int) -> bool:
@@ -54,6 +63,15 @@ class Outbox:
         if self.held + more > self.held_max:
             self.relieve()
         return self.held + more > self.held_max
+
+    def rests_s(self) -> float:
+        """How long a restless connection waits after the turn that it has had since `now`. All together they
+        get a small share of the process, however many connections a flood is spread over."""
+        now = self.clock()
+        took = min(now - self.now, TURN_COUNTED_S)
+        free_at = max(now, self._restless_at) + max(took * RESTS_PER_TURN, REST_MIN_S)
+        self._restless_at = min(free_at, now + REST_MAX_S)
+        return self._restless_at - now
 
     def flush(self) -> None:
         """Writes all that has collected, once this turn of the loop has read what there is to read.

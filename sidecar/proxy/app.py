@@ -8,7 +8,7 @@ from typing import TypeVar
 from ..h2 import frames, settings
 from ..h2.block import Head
 from ..snapshot import Address, Protocol
-from .endpoint import Endpoint
+from .endpoint import Endpoint, Lane
 from .pool import Pool
 from .singles import SinglePool
 from .tcp import TcpUpstream
@@ -30,8 +30,8 @@ class Http2Pool(Pool):
 
     on_failed: Callable[[], None] | None = None
 
-    def _connect_failed(self, endpoint: Endpoint, why: str) -> None:
-        super()._connect_failed(endpoint, why)
+    def _connect_failed(self, endpoint: Endpoint, lane: Lane, why: str) -> None:
+        super()._connect_failed(endpoint, lane, why)
         if self.on_failed is not None:
             self.on_failed()
 
@@ -42,7 +42,7 @@ class Undecided(SinglePool):
     decided: Callable[[Protocol], Pool]
     _asking = False
 
-    def _connect_more(self, endpoint: Endpoint) -> None:
+    def _connect_more(self, endpoint: Endpoint, lane: Lane) -> None:
         if not self._asking:
             self._asking = True
             self._tasks.spawn(self._ask(endpoint), f"find out what {endpoint.address} speaks")
@@ -52,7 +52,7 @@ class Undecided(SinglePool):
             protocol = await speaks(endpoint.address, self.connect_timeout_s)
         except OSError as error:  # TimeoutError is one
             self._asking = False
-            self._connect_failed(endpoint, str(error) or type(error).__name__)
+            self._connect_failed(endpoint, endpoint, str(error) or type(error).__name__)
         else:
             self._asking = False
             pool = self.decided(protocol)

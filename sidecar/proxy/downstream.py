@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from weft.histogram import BOUNDS_S
 
 from ..h2 import control, frames
+from ..h2.abuse import FAULT_COST, SHARED_RESTLESS_RESETS
 from ..h2.block import Block
 from ..h2.connection import SHARED_TURN_S, TURN_S, Connection
 from ..h2.decoder import Decoder
@@ -39,6 +40,11 @@ WRITE_HIGH_BYTES = 256 * 1024
 LARGE_HEAD_BYTES = 4096
 LARGE_HEADS_BYTES_MAX = 32 * 1024 * 1024
 FIELD_COST_BYTES = 100
+# A caller's streams that are open share connections onward with everybody's; what it opens beyond goes on
+# connections of its own kind (`Endpoint.aside`): answers of a thousand downloads stand before nobody else's
+# there. A peer's sidecar calls for many. Who has reset so many lately, or has large heads, is apart at once.
+CROWD, SHARED_CROWD = 32, 128
+APART_RESETS = 64
 _CANCELLED = 1
 
 
@@ -55,6 +61,7 @@ class Downstream(Connection, asyncio.Protocol):
     def __init__(self, outbox: Outbox, side: "Side") -> None:
         super().__init__(outbox, *self.codec(side))
         self.side = side
+        self.crowd = CROWD
         self.header_list_max = side.header_list_max
         self.connects = False  # whether plain CONNECT may come on it
         self.verdict: Verdict | None = None  # of the intentions on the caller, under `side.epoch`
@@ -82,6 +89,9 @@ class Downstream(Connection, asyncio.Protocol):
             self.closing = True
             self.aio.abort()
             return
+        self.set_apart()
+        if self.proven is not None:
+            self.abuse.resets_calm = SHARED_RESTLESS_RESETS
         control.open_connection(self)
         self.outbox.flush()
 
@@ -89,7 +99,10 @@ class Downstream(Connection, asyncio.Protocol):
         self.closing = True
         self.transport = None
         self.side.lost(self)
-        for stream in list(self.streams.values()):
+        # First those that wait for a connection: they would be sent on as others make room.
+        for stream in sorted(
+            self.streams.values(), key=lambda stream: cast(Exchange, stream).waits_at is None
+        ):
             self.streams.pop(stream.sid, None)
             self.on_reset(stream, ErrorCode.CANCEL)
         self.out.clear()
@@ -115,8 +128,10 @@ class Downstream(Connection, asyncio.Protocol):
                 self._refuse_block(sid, end, fault)
                 return
             # Larger blocks than this one are in no memo.
-            if decoded.head.size + len(decoded.extra.wire) > LARGE_HEAD_BYTES and self._is_full(sid, decoded):
-                return
+            if decoded.head.size + len(decoded.extra.wire) > LARGE_HEAD_BYTES:
+                self.end_long_turn()
+                if self._is_full(sid, decoded):
+                    return
         head = decoded.head
         side = self.side
         if head.plan_for is not side.epoch:
@@ -130,10 +145,10 @@ class Downstream(Connection, asyncio.Protocol):
         if (
             plan.refusal is not None
             or self.draining == 2
-            or len(streams) >= STREAMS_MAX
+            or len(streams) >= self.crowd
             or (end and head.content_length > 0)
         ):
-            self._refuse(exchange, plan)
+            self._begin_slowly(exchange, plan, end)
             return
         streams[sid] = exchange
         if plan.begin is not None:  # a route that asks for more than an instance
@@ -155,6 +170,41 @@ class Downstream(Connection, asyncio.Protocol):
                     return
         pool.enqueue(exchange, endpoint)
 
+    def _begin_slowly(self, exchange: Exchange, plan: Plan, end: int) -> None:
+        """Refuses a request, or sends one that is beyond what its caller may have among everybody's."""
+        vain = end and exchange.block.head.content_length > 0
+        if plan.refusal is not None or self.draining == 2 or len(self.streams) >= STREAMS_MAX or vain:
+            self._refuse(exchange, plan)
+            return
+        self.streams[exchange.sid] = exchange
+        if plan.begin is not None:
+            plan.begin(exchange)
+            return
+        timeout = exchange.block.extra.timeout
+        if plan.deadlines and timeout and (seconds := read_timeout(timeout)):
+            exchange.due = exchange.started + seconds
+            if exchange.due < self.outbox.due:
+                self.outbox.arm(exchange.due)
+        plan.series.requests += 1
+        plan.series.active += 1
+        plan.pool.send(exchange)
+
+    def set_apart(self) -> None:
+        """How much of what it has may be among everybody's, as it behaves now."""
+        if self.large_heads or self.abuse.resets > APART_RESETS:
+            self.crowd = 0
+        else:
+            self.crowd = CROWD if self.proven is None else SHARED_CROWD
+
+    def on_second(self) -> None:
+        self.set_apart()
+
+    def come_back(self) -> None:
+        if self.abuse.restless:
+            asyncio.get_running_loop().call_later(self.outbox.rests_s(), self.go_on)
+        else:
+            super().come_back()
+
     def _is_full(self, sid: int, decoded: Block) -> bool:
         """Counts a large head, and refuses the stream where there are too many of them."""
         head = decoded.head
@@ -166,10 +216,13 @@ class Downstream(Connection, asyncio.Protocol):
             return True
         self.large_heads[sid] = size
         self.outbox.held += size
+        self.crowd = 0
         return False
 
     def _forget_head(self, sid: int) -> None:
         self.outbox.held -= self.large_heads.pop(sid, 0)
+        if not self.large_heads:
+            self.set_apart()
 
     def replay_max(self, stream: Stream) -> int:
         return cast(Exchange, stream).plan.replay_max
@@ -220,7 +273,7 @@ class Downstream(Connection, asyncio.Protocol):
         if self.draining == 2:
             self.remember_reset(sid)
             return
-        self.abuse.reset()
+        self.abuse.reset(1 if isinstance(fault, HeaderListTooLarge) else FAULT_COST)
         if isinstance(fault, HeaderListTooLarge):
             refuse_unplanned(self, sid, TOO_LARGE)
             if not end:
@@ -298,11 +351,14 @@ class Downstream(Connection, asyncio.Protocol):
         exchange.state = CLOSED
         if exchange.grpc_status < 0:
             exchange.grpc_status = _CANCELLED
+        if self.abuse.resets > APART_RESETS:
+            self.crowd = 0
         end_upstream(exchange, ErrorCode(code) if code in _PASSED_ON else ErrorCode.CANCEL)
         self.closed(exchange)
 
     def on_stream_fault(self, stream: Stream, code: ErrorCode, reason: str) -> None:
-        self.abuse.reset()
+        self.abuse.reset(FAULT_COST)
+        self.set_apart()
         exchange = cast(Exchange, stream)
         end_upstream(exchange, ErrorCode.CANCEL)
         exchange.plan.series.refuse("malformed")

@@ -168,7 +168,7 @@ class EgressSide(Side):
 
     def _forget_idle(self) -> None:
         for key, pool in list(self.pools.items()):
-            if not pool.connections() and not any(it.pending for it in pool.endpoints.values()):
+            if not pool.connections() and not pool.waiting():
                 del self.pools[key]
         self.epoch = object()  # plans lead to pools that are gone
 

@@ -21,16 +21,17 @@ from ..respond import ANSWERS
 from ..telemetry import PoolSeries
 from ..traffic import NOWHERE, HashPolicy, Locality, Target
 from .course import try_again
-from .endpoint import Endpoint
+from .endpoint import Endpoint, Lane
 from .exchange import Exchange, answer, needs_half, waiting_half
 from .upstream import Upstream
 
 if TYPE_CHECKING:
     from .dial import Dialer
 
-# Connections to one instance: the first carries all until the peer's SETTINGS_MAX_CONCURRENT_STREAMS is
-# reached; more would only thin out what one write and one TLS record carry.
+# Connections to one instance, of each lane: the first carries all until the SETTINGS_MAX_CONCURRENT_STREAMS
+# of the peer is reached; more would only thin out what one write and one TLS record carry.
 CONNECTIONS_PER_INSTANCE_MAX = 4
+SERVING_S = 0.001  # of sending what waited, before others have their turn: a head of 64 KiB takes 0.3 ms
 GIVE_WAY_LOOK = 64  # of the waiting requests, for one whose caller has more than its share
 
 
@@ -102,10 +103,11 @@ class Pool:
 
     def _remove(self, endpoint: Endpoint) -> None:
         endpoint.removed = True
-        for upstream in list(endpoint.conns):
+        for upstream in endpoint.all_conns():
             upstream.retire()
-        waiting = list(endpoint.pending)
-        endpoint.pending.clear()
+        waiting = [exchange for lane in endpoint.lanes for exchange in lane.pending]
+        for lane in endpoint.lanes:
+            lane.pending.clear()
         self.series.pending -= len(waiting)
         for exchange in waiting:
             exchange.waits_at = None
@@ -170,11 +172,24 @@ class Pool:
         course = exchange.course
         endpoint = self.only or self.pick(None if course is None else course.key)
         if endpoint is not None and exchange.peer is GONE:
-            for upstream in endpoint.conns:
+            for upstream in self._lane(endpoint, exchange).conns:
                 if len(upstream.streams) < upstream.room:
                     upstream.open(exchange, endpoint)
                     return
         self.enqueue(exchange, endpoint)
+
+    def _lane(self, endpoint: Endpoint, exchange: Exchange) -> Lane:
+        """Where the request goes: aside, if its caller has its part of what all share already."""
+        caller = exchange.conn
+        if len(caller.streams) <= caller.crowd or not self._may_split(endpoint):
+            return endpoint
+        return endpoint.aside
+
+    def _may_split(self, endpoint: Endpoint) -> bool:
+        aside = endpoint.aside
+        if aside.conns or aside.connecting or not self._connections_max:
+            return True
+        return self._carrying() + (not endpoint.conns) < self._connections_max
 
     def enqueue(self, exchange: Exchange, endpoint: Endpoint | None) -> None:
         """The request goes on the first connection to `endpoint` that has room, now or later."""
@@ -196,7 +211,7 @@ class Pool:
             answer(last, ANSWERS[errors.PendingFull], f"weft: too many requests wait for {self.name}")
             if last is exchange:
                 return
-        endpoint.pending[exchange] = None
+        self._lane(endpoint, exchange).pending[exchange] = None
         exchange.conn.waiting += 1
         exchange.waits_at = endpoint
         self.series.pending += 1
@@ -207,24 +222,46 @@ class Pool:
         waiting = exchange.conn.waiting
         if 2 * waiting >= self.series.pending:
             return exchange
-        latest = islice(reversed(endpoint.pending), GIVE_WAY_LOOK)
+        latest = (it for lane in endpoint.lanes for it in islice(reversed(lane.pending), GIVE_WAY_LOOK))
         return next((other for other in latest if other.conn.waiting > waiting + 1), exchange)
 
     def serve(self, endpoint: Endpoint) -> None:
         """Sends what waits for the endpoint, as far as its connections have room."""
-        while endpoint.pending:
-            for upstream in endpoint.conns:
+        for lane in endpoint.lanes:
+            if lane.pending:
+                self._serve(endpoint, lane)
+
+    def _serve(self, endpoint: Endpoint, lane: Lane) -> None:
+        ends = self.outbox.clock() + SERVING_S
+        while lane.pending:
+            if self.outbox.clock() > ends:
+                self._serve_later(endpoint, lane)
+                return
+            for upstream in lane.conns:
                 if len(upstream.streams) < upstream.room:
                     break
             else:
-                self._connect_more(endpoint)
+                self._connect_more(endpoint, lane)
                 return
-            exchange = next(iter(endpoint.pending))
+            exchange = next(iter(lane.pending))
             self._dequeue(exchange, endpoint)
             upstream.open_queued(exchange, endpoint)
 
+    def _serve_later(self, endpoint: Endpoint, lane: Lane) -> None:
+        """What is left waits until others have had their turn."""
+
+        def go_on() -> None:
+            lane.later = False
+            self._serve(endpoint, lane)
+            self.outbox.flush()
+
+        if not lane.later:
+            lane.later = True
+            self.outbox.soon(go_on)
+
     def _dequeue(self, exchange: Exchange, endpoint: Endpoint) -> None:
-        del endpoint.pending[exchange]
+        lane = endpoint if exchange in endpoint.pending else endpoint.aside
+        del lane.pending[exchange]
         exchange.waits_at = None
         exchange.conn.waiting -= 1
         self.series.pending -= 1
@@ -236,30 +273,31 @@ class Pool:
 
     # --- connecting ----------------------------------------------------------------------------------
 
-    def _connect_more(self, endpoint: Endpoint) -> None:
-        if endpoint.connecting or endpoint.removed or len(endpoint.conns) >= CONNECTIONS_PER_INSTANCE_MAX:
+    def _connect_more(self, endpoint: Endpoint, lane: Lane) -> None:
+        if lane.connecting or endpoint.removed or len(lane.conns) >= CONNECTIONS_PER_INSTANCE_MAX:
             return
         if self._connections_max and self._carrying() >= self._connections_max:
             self.series.overflow("connections")
-            if not endpoint.conns:
-                self._crowd(endpoint)
+            if not lane.conns:
+                self._crowd(endpoint, lane)
             return
-        endpoint.connecting = True
-        self._tasks.spawn(self._connect(endpoint), f"connect to {endpoint.key} at {endpoint.address}")
+        lane.connecting = True
+        self._tasks.spawn(self._connect(endpoint, lane), f"connect to {endpoint.key} at {endpoint.address}")
 
-    def prepare(self, endpoint: Endpoint) -> None:
+    def prepare(self, endpoint: Endpoint, lane: Lane) -> None:
         """The connection that carries all will soon be rolled: another one, so that nobody waits for it."""
         full = self._connections_max and self._carrying() >= self._connections_max
-        if len(endpoint.conns) == 1 and not full:
-            self._connect_more(endpoint)
+        if len(lane.conns) == 1 and not full:
+            self._connect_more(endpoint, lane)
 
     def _carrying(self) -> int:
-        return sum(len(endpoint.conns) + endpoint.connecting for endpoint in self.endpoints.values())
+        lanes = (lane for endpoint in self.endpoints.values() for lane in endpoint.lanes)
+        return sum(len(lane.conns) + lane.connecting for lane in lanes)
 
-    def _crowd(self, endpoint: Endpoint) -> None:
+    def _crowd(self, endpoint: Endpoint, lane: Lane) -> None:
         """No connection to it may be made: what waits for it shares those that there are."""
         other = next((it for it in self.live if it.conns or it.connecting), None)
-        for exchange in list(endpoint.pending):
+        for exchange in list(lane.pending):
             self._dequeue(exchange, endpoint)
             if other is None:
                 message = f"weft: too many connections to {self.name}"
@@ -267,8 +305,8 @@ class Pool:
             else:
                 self.enqueue(exchange, other)
 
-    async def _connect(self, endpoint: Endpoint) -> None:
-        upstream = Upstream(self.outbox, self, endpoint)
+    async def _connect(self, endpoint: Endpoint, lane: Lane) -> None:
+        upstream = Upstream(self.outbox, self, endpoint, lane)
         self._joining.add(upstream)
         try:
             async with asyncio.timeout(self.connect_timeout_s):
@@ -276,28 +314,28 @@ class Pool:
                 await upstream.ready
         except (OSError, Unavailable) as error:  # ssl.SSLError and TimeoutError are OSErrors
             self._joining.discard(upstream)
-            endpoint.connecting = False
+            lane.connecting = False
             upstream.abort()
-            self._connect_failed(endpoint, str(error) or type(error).__name__)
+            self._connect_failed(endpoint, lane, str(error) or type(error).__name__)
         except asyncio.CancelledError:
             self._joining.discard(upstream)
             upstream.abort()
             raise
         else:
             self._joining.discard(upstream)
-            endpoint.connecting = False
+            lane.connecting = False
             if endpoint.removed:
                 upstream.retire()
             elif not upstream.retired:
-                endpoint.conns.append(upstream)
+                lane.conns.append(upstream)
             self.serve(endpoint)
         self.outbox.flush()
 
-    def _connect_failed(self, endpoint: Endpoint, why: str) -> None:
+    def _connect_failed(self, endpoint: Endpoint, lane: Lane, why: str) -> None:
         self.series.connect_failures += 1
         self.failed(endpoint)
         message = f"weft: no connection to {self.name}: {why}"
-        for exchange in list(endpoint.pending):
+        for exchange in list(lane.pending):
             self._dequeue(exchange, endpoint)
             if not try_again(exchange, endpoint, FailureKind.CONNECT_FAILED):
                 answer(exchange, self._no_connection, message)
@@ -310,7 +348,7 @@ class Pool:
             endpoint.connecting = True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
-                    await self._connect(endpoint)
+                    await self._connect(endpoint, endpoint)
             endpoint.connecting = False
         return bool(endpoint.conns)
 
@@ -325,26 +363,30 @@ class Pool:
 
     def retired(self, upstream: Upstream) -> None:
         """It takes no new streams."""
-        endpoint = upstream.endpoint
-        if upstream in endpoint.conns:
-            endpoint.conns.remove(upstream)
+        lane = upstream.lane
+        if upstream in lane.conns:
+            lane.conns.remove(upstream)
         self._leaving.add(upstream)
-        if endpoint.pending:
-            self.serve(endpoint)
+        if lane.pending:
+            self.serve(upstream.endpoint)
 
     def lost(self, upstream: Upstream) -> None:
         """Its socket is closed."""
-        endpoint = upstream.endpoint
+        endpoint, lane = upstream.endpoint, upstream.lane
         endpoint.opened_before += upstream.opened
-        if upstream in endpoint.conns:
-            endpoint.conns.remove(upstream)
+        if upstream in lane.conns:
+            lane.conns.remove(upstream)
         self._leaving.discard(upstream)
-        if endpoint.pending:
+        if lane.pending:
             self.serve(endpoint)
+
+    def waiting(self) -> bool:
+        """Whether any request waits for a connection."""
+        return any(lane.pending for endpoint in self.endpoints.values() for lane in endpoint.lanes)
 
     def connections(self) -> list[Upstream]:
         """All that are open, finishing ones included."""
-        serving = [upstream for endpoint in self.endpoints.values() for upstream in endpoint.conns]
+        serving = [upstream for endpoint in self.endpoints.values() for upstream in endpoint.all_conns()]
         return [*serving, *self._joining, *self._leaving]
 
     # --- outcomes ------------------------------------------------------------------------------------
@@ -397,8 +439,10 @@ class Pool:
                     "ejected": endpoint.key in out,
                     "ejections_in_a_row": out[endpoint.key].count if endpoint.key in out else 0,
                     "active_requests": endpoint.active,
-                    "connections": len(endpoint.conns),
-                    "spiffe_id": next((str(up.proven.identity) for up in endpoint.conns if up.proven), None),
+                    "connections": len(endpoint.all_conns()),
+                    "spiffe_id": next(
+                        (str(up.proven.identity) for up in endpoint.all_conns() if up.proven), None
+                    ),
                 }
                 for endpoint in self.endpoints.values()
             ],

@@ -7,7 +7,8 @@ from typing import Any
 from weft.errors import Unavailable
 
 from ..h2.outbox import Outbox
-from .endpoint import Endpoint
+from .endpoint import Endpoint, Lane
+from .exchange import Exchange
 from .http1_upstream import Http1Upstream
 from .pool import Pool
 from .upstream import Upstream
@@ -30,14 +31,19 @@ class SinglePool(Pool):
         self._connecting = 0
         self.on_failed: Callable[[], None] | None = None
 
-    def _connect_more(self, endpoint: Endpoint) -> None:
+    def _lane(self, endpoint: Endpoint, exchange: Exchange) -> Lane:
+        """Nothing stands behind anything else."""
+        return endpoint
+
+    def _connect_more(self, endpoint: Endpoint, lane: Lane) -> None:
         wanted = len(endpoint.pending) - self._connecting
         room = min(CONNECTIONS_MAX - len(self._open), CONNECTING_MAX - self._connecting)
         for _ in range(min(wanted, room)):
             self._connecting += 1
-            self._tasks.spawn(self._connect(endpoint), f"connect to {endpoint.key} at {endpoint.address}")
+            name = f"connect to {endpoint.key} at {endpoint.address}"
+            self._tasks.spawn(self._connect(endpoint, lane), name)
 
-    async def _connect(self, endpoint: Endpoint) -> None:
+    async def _connect(self, endpoint: Endpoint, lane: Lane) -> None:
         upstream = self._make(self.outbox, self, endpoint)
         self._open.add(upstream)
         try:
@@ -48,11 +54,11 @@ class SinglePool(Pool):
             self._connecting -= 1
             self._open.discard(upstream)
             upstream.abort()
-            self._connect_failed(endpoint, str(error) or type(error).__name__)
+            self._connect_failed(endpoint, lane, str(error) or type(error).__name__)
         else:
             self._connecting -= 1
             if upstream.retired:  # accepted and closed in one
-                self._connect_failed(endpoint, "the connection was closed at once")
+                self._connect_failed(endpoint, lane, "the connection was closed at once")
             elif endpoint.removed:
                 upstream.retire()
             else:
@@ -60,8 +66,8 @@ class SinglePool(Pool):
             self.serve(endpoint)
         self.outbox.flush()
 
-    def _connect_failed(self, endpoint: Endpoint, why: str) -> None:
-        super()._connect_failed(endpoint, why)
+    def _connect_failed(self, endpoint: Endpoint, lane: Lane, why: str) -> None:
+        super()._connect_failed(endpoint, lane, why)
         if self.on_failed is not None:
             self.on_failed()
 

@@ -25,7 +25,7 @@ from .course import answered, retry_answer, shorten, try_again
 from .exchange import Exchange, answer, release_replay
 
 if TYPE_CHECKING:
-    from .endpoint import Endpoint
+    from .endpoint import Endpoint, Lane
     from .peer import Peer
     from .pool import Pool
 
@@ -51,14 +51,17 @@ _pack = HEADER.pack
 class Upstream(Connection, asyncio.Protocol):
     """The client role."""
 
-    __slots__ = ("endpoint", "pool", "proven", "ready", "resets_sent", "retired", "room", "why")
+    __slots__ = ("endpoint", "lane", "pool", "proven", "ready", "resets_sent", "retired", "room", "why")
 
     client = True
 
-    def __init__(self, outbox: Outbox, pool: "Pool", endpoint: "Endpoint") -> None:
+    def __init__(
+        self, outbox: Outbox, pool: "Pool", endpoint: "Endpoint", lane: "Lane | None" = None
+    ) -> None:
         super().__init__(outbox, *self.codec())
         self.pool = pool
         self.endpoint = endpoint
+        self.lane = lane or endpoint  # the connections to it among which it is
         self.room = 0  # how many streams it may carry now; 0 unless SETTINGS came and it is in use
         self.retired = False
         self.resets_sent = 0
@@ -280,13 +283,13 @@ class Upstream(Connection, asyncio.Protocol):
         if self.resets_sent > most and not self.retired:
             self.retire()
         elif self.resets_sent == most // 2:
-            self.pool.prepare(self.endpoint)
+            self.pool.prepare(self.endpoint, self.lane)
 
     def closed(self, stream: Stream) -> None:
         self.streams.pop(stream.sid, None)
         endpoint = self.endpoint
         endpoint.active -= 1
-        if endpoint.pending:
+        if self.lane.pending:
             self.pool.serve(endpoint)
         if self.retired and not self.streams:
             self._leave()

@@ -239,6 +239,7 @@ NO_BUFFERS = frozenset(
         "h2.connection:LARGE_BLOCK_BYTES",
         "h2.connection:REPLAY_SMALL_BYTES",
         "h2.connection:TURNS_AT_END_MAX",
+        "h2.connection:TURN_BYTES",
         "h2.connection:TURN_MAX",
         "h2.decoder:BLOCK_PER_LIST_MAX",
         "h2.decoder:FIELDS_MAX",

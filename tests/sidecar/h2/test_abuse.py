@@ -6,16 +6,25 @@ from typing import Any
 import pytest
 
 from sidecar.h2 import abuse
-from sidecar.h2.connection import TURN_MAX, TURN_MIN, TURNS_AT_END_MAX, Connection
+from sidecar.h2.connection import (
+    NO_LIMIT,
+    TURN_BYTES,
+    TURN_FIRST,
+    TURN_MAX,
+    TURN_MIN,
+    TURNS_AT_END_MAX,
+    Connection,
+)
 from sidecar.h2.control import STUCK_BYTES_MAX, STUCK_S, second_passed
 from sidecar.h2.decoder import Decoder
 from sidecar.h2.encoder import Encoder
 from sidecar.h2.errors import ErrorCode
 from sidecar.h2.flow import JOIN_BYTES, park, pump, pump_blocked
-from sidecar.h2.outbox import Outbox
+from sidecar.h2.outbox import REST_MAX_S, RESTS_PER_TURN, Outbox
 from sidecar.h2.settings import STREAM_WINDOW_BYTES, STREAMS_MAX
 from sidecar.h2.stream import GONE, Stream
-from sidecar.proxy import downstream
+from sidecar.proxy import downstream, pool, upstream
+from sidecar.proxy.downstream import APART_RESETS, CROWD
 from sidecar.proxy.upstream import (
     APP_STREAMS_MAX,
     PEER_RESETS_PER_S,
@@ -219,6 +228,14 @@ async def test_1xx_answers_are_not_endless(plain: Plain) -> None:
     assert heard.data == b"12345" and len(heard.blocks) == abuse.INFORMATIONAL_MAX + 2
 
 
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is set apart: all share connections, as many callers that are within bounds do."""
+    for bound in ("CROWD", "SHARED_CROWD", "APART_RESETS"):
+        monkeypatch.setattr(downstream, bound, NO_LIMIT)
+
+
+@pytest.mark.usefixtures("together")
 async def test_a_caller_that_cancels_does_not_spoil_the_connection_of_all(plain: Plain) -> None:
     """CVE-2023-44487 through a proxy: nghttp2 and Go end a connection on which so many streams are reset. The
     connection is rolled before, and nothing on it is lost."""
@@ -240,6 +257,7 @@ async def test_a_caller_that_cancels_does_not_spoil_the_connection_of_all(plain:
     assert (await caller.over(1)).blocks[0]["grpc-status"] == "0"
 
 
+@pytest.mark.usefixtures("together")
 async def test_another_connection_is_there_before_one_is_rolled(plain: Plain) -> None:
     """Nobody waits for a handshake because somebody else cancels."""
     caller, app, _ = await plain.opened()
@@ -270,7 +288,8 @@ async def test_large_heads_have_a_bound_per_caller(plain: Plain, monkeypatch: py
     assert plain.engine.outbox.held == conn_of(plain).held()
     other = await plain.caller()
     other.headers(1, end=True)
-    await until(lambda: len(app.requests()) == 20 - len(refused) + 1, "the other caller's request")
+    await until(lambda: plain.app.requests() == 20 - len(refused) + 1, "the other caller's request")
+    assert len(app.requests()) == 2, "whose way is free of large heads"
     app.headers(sid, [(":status", "200"), ("grpc-status", "0")], end=True)
     caller.close()
     await until(lambda: plain.engine.outbox.held == 0, "nothing is held for who has gone")
@@ -383,7 +402,7 @@ def test_turns_are_shorter_where_frames_are_dear() -> None:
     conn = Connected(Outbox(lambda: now, lambda later: None), Decoder(requests=True), Encoder())
     for seconds_a_frame, frames in ((turn_s, TURN_MIN), (turn_s / 10.5, 10), (turn_s / 1e6, TURN_MAX)):
         now = conn.outbox.now + seconds_a_frame * len(conn.turn)
-        conn.wait_for_turn()
+        conn.wait_for_turn(len(conn.turn) - 1)
         assert len(conn.turn) == frames
         conn.waits, conn.outbox.now = False, now
 
@@ -441,14 +460,157 @@ async def test_a_flood_of_small_frames_is_walked_in_turns(plain: Plain) -> None:
     conn = conn_of(plain)
     before = conn.window
     conn.data_received(frame(8, 0, 0, u32(1)) * 1000)
-    assert conn.waits and conn.window == before + TURN_MAX
+    assert conn.waits and conn.window == before + TURN_FIRST
     conn.data_received(frame(8, 0, 0, u32(1)) * 10)  # the transport had some more
-    assert conn.window == before + TURN_MAX
+    assert conn.window == before + TURN_FIRST
     await until(lambda: not conn.waits, "all had their turn")
     assert conn.window == before + 1010
     conn.data_received(frame(8, 0, 0, u32(1)) * 1000)
     conn.eof_received()
     assert not conn.waits and conn.window == before + 2010
+
+
+def test_a_full_read_ends_a_turn_and_something_dear_does() -> None:
+    """After a read that fills its buffer libuv reads again, 32 times, before anybody else has a turn."""
+    now = 0.0
+    conn = Connected(Outbox(lambda: now, lambda later: None), Decoder(requests=True), Encoder())
+    conn.greeted = True
+    conn.data_received(frame(0xAA, 0, 0, bytes(16_000)) * 8)
+    assert not conn.waits
+    conn.data_received(frame(0xAA, 0, 0, bytes(16_000)) * (TURN_BYTES // 16_000 + 1))
+    assert conn.waits
+    conn.waits = False
+    conn.turn, conn.steps = range(TURN_MAX), iter(range(TURN_MAX))
+    conn.end_long_turn()
+    assert next(conn.steps) == 0
+    now = 2 * conn.turn_s
+    conn.end_long_turn()
+    assert list(conn.steps) == []
+
+
+async def test_a_callers_crowd_goes_apart_from_what_others_ask(plain: Plain) -> None:
+    """What a caller has beyond its part waits behind itself: others' answers stand behind none of it."""
+    caller = await plain.caller()
+    for number in range(CROWD + 20):
+        caller.headers(2 * number + 1, end=True)
+    shared, apart = await plain.app.wire(0), await plain.app.wire(1)
+    await until(lambda: plain.app.requests() == CROWD + 20, "all are asked")
+    assert sorted((len(shared.requests()), len(apart.requests()))) == [20, CROWD]
+    other = await plain.caller()
+    other.headers(1, end=True)
+    await until(lambda: plain.app.requests() == CROWD + 21, "the other is asked")
+    wire = max(plain.app.wires, key=lambda wire: len(wire.requests()))
+    assert len(wire.requests()) == CROWD + 1, "with the caller's first"
+    (endpoint,) = plain.engine.app.endpoints.values()
+    assert len(endpoint.conns) == len(endpoint.aside.conns) == 1
+    caller.close()
+    await until(lambda: endpoint.active == 1, "both lanes are counted")
+
+
+async def test_who_resets_much_is_apart_and_comes_back(plain: Plain) -> None:
+    caller, app, _ = await plain.opened()
+    for number in range(1, APART_RESETS + 2):
+        caller.headers(2 * number + 1)
+        caller.reset(2 * number + 1)
+    caller.headers(1001, end=True)
+    apart = await plain.app.wire(1)
+    await apart.asked()
+    conn = conn_of(plain)
+    for _ in range(2):
+        second_passed(conn, probing=False)
+        conn.on_second()
+    caller.headers(1003, end=True)
+    before = APART_RESETS + 2
+    await until(lambda: len(app.requests()) == before + 1, "it is among the others again")
+
+
+async def test_what_cannot_have_a_connection_apart_shares(plain: Plain) -> None:
+    """A bound on connections to a destination holds for both lanes."""
+    plain.engine.app._connections_max = 1
+    caller = await plain.caller()
+    for number in range(CROWD + 20):
+        caller.headers(2 * number + 1, end=True)
+    await (await plain.app.wire(0)).asked(CROWD + 20)
+    assert len(plain.app.wires) == 1
+
+
+async def test_what_waited_is_sent_a_little_at_a_time(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand large heads that waited for a connection are not written in one turn of the loop."""
+    monkeypatch.setattr(pool, "SERVING_S", -1.0)  # not even one fits
+    caller = await plain.caller()
+    caller.headers(1, end=True)
+    (endpoint,) = plain.engine.app.endpoints.values()
+    await until(lambda: endpoint.later, "it waits for the next turn")
+    assert plain.app.requests() == 0
+    monkeypatch.undo()
+    await until(lambda: plain.app.requests() == 1, "it is sent")
+
+
+def test_who_is_restless_gets_little_time_and_is_calm_again_later() -> None:
+    later: list[Any] = []
+    conn = Connected(Outbox(lambda: 0.0, later.append), Decoder(requests=True), Encoder())
+    conn.greeted = True
+    ping = frame(6, 0, 0, b"12345678")
+    for number in range(abuse.RESTLESS_CONTROL + 1):
+        assert not conn.waits, number
+        conn.data_received(ping)
+    assert conn.waits, "each read is followed by a rest"
+    conn.go_on()
+    assert not conn.waits, "after which it is read again"
+    conn.data_received(ping)
+    assert conn.waits
+    conn.go_on()
+    second_passed(conn, probing=False)
+    conn.data_received(ping)
+    assert not conn.waits
+
+
+def test_all_that_are_restless_share_a_little_time() -> None:
+    """A flood over a hundred connections gets no more than one over one."""
+    now = 0.0
+    outbox = Outbox(lambda: now, lambda later: None)
+    now = 0.001
+    first = outbox.rests_s()
+    assert first == pytest.approx(0.001 * RESTS_PER_TURN)
+    assert outbox.rests_s() == pytest.approx(2 * first)
+    for _ in range(1000):
+        assert outbox.rests_s() <= REST_MAX_S
+
+
+async def test_a_restless_caller_is_served_all_the_same(plain: Plain) -> None:
+    caller, app, _ = await plain.opened()
+    for _ in range(3):
+        caller.send(frame(6, 0, 0, b"12345678") * abuse.RESTLESS_CONTROL)
+    await until(lambda: conn_of(plain).abuse.restless, "it is restless")
+    caller.headers(3, end=True)
+    await app.asked(2)
+    await caller.pinged()
+    assert not caller.goaways
+
+
+async def test_broken_rules_are_forgiven_less_than_cancelled_calls(plain: Plain) -> None:
+    """CVE-2025-8671: who makes us reset streams gives us work without a reset of its own."""
+    caller, _, _ = await plain.opened()
+    for number in range(1, abuse.RESETS_MAX // abuse.FAULT_COST + 2):
+        caller.headers(2 * number + 1, [*GRPC, ("connection", "x")])
+    await caller.goaway(CALM)
+
+
+async def test_what_waits_is_not_sent_on_once_its_caller_has_gone(
+    plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "APP_STREAMS_MAX", 1)
+    monkeypatch.setattr(pool, "CONNECTIONS_PER_INSTANCE_MAX", 1)
+    caller, app, sid = await plain.opened()
+    for number in range(1, 5):
+        caller.headers(2 * number + 1, end=True)
+    await caller.pinged()
+    caller.close()
+    await until(lambda: app.heard(sid).reset is not None, "the application learns that it has gone")
+    other = await plain.caller()
+    other.headers(1, end=True)
+    await app.asked(2)
+    assert len(app.requests()) == 2
 
 
 async def test_after_turns_a_connection_is_read_on(plain: Plain) -> None:
@@ -461,6 +623,7 @@ async def test_after_turns_a_connection_is_read_on(plain: Plain) -> None:
     await app.asked(3)
 
 
+@pytest.mark.usefixtures("together")
 async def test_what_was_under_way_on_cancelled_calls_is_no_abuse(plain: Plain) -> None:
     """Answers that cross with the cancellation of 500 calls end no connection that others use."""
     caller, app, _ = await plain.opened()
@@ -491,6 +654,7 @@ async def test_stragglers_on_one_stream_have_an_end(plain: Plain) -> None:
     await app.goaway(CALM)
 
 
+@pytest.mark.usefixtures("together")
 async def test_an_application_gets_few_enough_streams_to_stand_their_cancellation(plain: Plain) -> None:
     """nghttp2 and Node stand a thousand resets at once on one connection; a caller may have 2048 open."""
     caller, app, _ = await plain.opened()
