@@ -104,7 +104,8 @@ class Extra:
     `wire` holds them as literals without (or never) indexing that refer to no dynamic table, so the
     next hop's encoder appends the octets as they are. `timeout` is the value of `grpc-timeout` among them,
     b"" where there is none: the one of them that the switch itself obeys. `trace_at` is where in `wire` the
-    last digit of a `traceparent` in its usual form stands, 0 where that is not known.
+    last digit of a `traceparent` in its usual form stands, NO_TRACE where there surely is no context of any
+    form, and 0 where neither is known.
     """
 
     __slots__ = ("timeout", "trace_at", "wire")
@@ -149,6 +150,7 @@ TIMEOUT_NAMES = (b"\x0cgrpc-timeout", b"\x89\x9a\xca\xc8\xb2MIOj\x7f")
 # As it is written by all who write it: its name, and the length of its value.
 TRACE_ON_WIRE = b"\x0btraceparent\x37"
 TRACE_BYTES = 55
+NO_TRACE = -1
 
 
 def extra_of(wire: bytes) -> Extra:

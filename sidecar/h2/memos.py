@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 
-from .block import TIMEOUT_NAMES, TRACE_BYTES, TRACE_ON_WIRE, Block, Field, Head
+from .block import NO_TRACE, TIMEOUT_NAMES, TRACE_BYTES, TRACE_ON_WIRE, Block, Field, Head
 from .fields import MARKS
 
 # What an octet of literals may count for in the list: a field takes 4 octets or more and counts for 32 more
@@ -25,7 +25,7 @@ HEAD_BYTES_MAX = 4096
 # The ending of a block: how many octets are before it; where the first value begins, what stood before it the
 # last time, and its head; header list size that the head may have; the constant octets (position, end,
 # octets) and all but the first of them; the marks of all octets of the ending; where in it the value of
-# grpc-timeout is, and the last octet of a traceparent.
+# grpc-timeout is, and what `Extra.trace_at` says.
 Constant = tuple[int, int, bytes]
 _Constants = tuple[Constant, ...]
 Shape = tuple[int, int, bytes, Head, int, _Constants, _Constants, bytes, slice | None, int]
@@ -102,8 +102,8 @@ def _timeout_in(constants: tuple[Constant, ...], run: int) -> slice | None:
 
 
 def _trace_in(constants: tuple[Constant, ...], run: int) -> int:
-    """The first of several is the one that counts for `Tracer.join`, too."""
+    """`Extra.trace_at`. The first of several is the one that counts for `Tracer.join`, too."""
     for _, end, octets in constants:
         if octets[1:] == TRACE_ON_WIRE:
             return end - run + TRACE_BYTES - 1
-    return 0
+    return NO_TRACE if all(octets[1:-1] in TIMEOUT_NAMES for _, _, octets in constants) else 0

@@ -10,7 +10,7 @@ import random
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..h2.block import Block, Extra, Literal
+from ..h2.block import NO_TRACE, Block, Extra, Literal
 from ..policy import trace_context
 from ..policy.trace_context import LENGTH_ON_WIRE, NAME_ON_WIRE, Context, may_hold_another
 from .exchange import Exchange
@@ -25,9 +25,14 @@ _LENGTH_AT = len(NAME_ON_WIRE)
 _FLAGS_AT = _LENGTH_AT + LENGTH_ON_WIRE[0]
 PPM = 1_000_000
 
-_UNSAMPLED = b"\0" + NAME_ON_WIRE + LENGTH_ON_WIRE + b"00-%b-%b-00"
-_SAMPLED = _UNSAMPLED[:-1] + b"1"
-_ids_of = struct.Struct("32s16s").iter_unpack
+_BEFORE_IDS = b"\0" + NAME_ON_WIRE + LENGTH_ON_WIRE + b"00-"
+_BLANK = b"%b%032d-%016d-00" % (_BEFORE_IDS, 0, 0)
+# The stock is filled by words of 8 octets, so a literal takes whole ones in it and is cut out again.
+_WORDS = -(-len(_BLANK) // 8)
+_SHELF = _BLANK.ljust(8 * _WORDS, b"\0") * STOCK + bytes(8 * _WORDS)
+_TRACE_ID_AT = len(_BEFORE_IDS)
+_SPAN_ID_AT = _TRACE_ID_AT + 33
+_cut = struct.Struct(f"{len(_BLANK)}s{8 * _WORDS - len(_BLANK)}x" * STOCK).unpack_from
 
 _new = object.__new__
 
@@ -56,9 +61,10 @@ class Tracer:
         block = exchange.block
         came = block.extra
         wire = came.wire
-        if came.trace_at and wire[came.trace_at] in _UNSAMPLED_DIGITS:
+        trace_at = came.trace_at
+        if trace_at > 0 and wire[trace_at] in _UNSAMPLED_DIGITS:
             return
-        if wire:
+        if wire and trace_at != NO_TRACE:
             at = wire.find(NAME_ON_WIRE)
             if at >= 0:
                 # Slices, as the name may be there by chance, at the end of a Huffman coded value.
@@ -89,12 +95,19 @@ class Tracer:
             self._sample(exchange, _span_of(literal))
 
     def _restock(self) -> None:
-        ids = _ids_of(self._rng.randbytes(24 * STOCK).hex().encode())
+        """Writes all ids in six strides of words: 0.15 µs a literal, where formatting each took 0.32."""
+        shelf = bytearray(_SHELF)
+        ids = memoryview(self._rng.randbytes(24 * STOCK).hex().encode()).cast("Q")
+        trace_ids, span_ids = _words(shelf, _TRACE_ID_AT), _words(shelf, _SPAN_ID_AT)
+        for word in range(4):
+            trace_ids[word::_WORDS] = ids[word::6]
+        for word in range(2):
+            span_ids[word::_WORDS] = ids[4 + word :: 6]
+        fresh: list[bytes] = list(_cut(shelf))
         if self._ppm:
             draw, ppm = self._rng.random, self._ppm
-            self._fresh = [(_SAMPLED if draw() * PPM < ppm else _UNSAMPLED) % pair for pair in ids]
-        else:  # formatting pairs that are ready: 0.19 µs each against 0.35 with slices
-            self._fresh = [_UNSAMPLED % pair for pair in ids]
+            fresh = [it[:-1] + b"1" if draw() * PPM < ppm else it for it in fresh]
+        self._fresh = fresh
 
     # --- what is sampled, or not as usual ------------------------------------------------------------
 
@@ -135,6 +148,10 @@ class Tracer:
     def _span(self, came: Context) -> SpanIds:
         span_id = self._rng.randbytes(8).hex()
         return SpanIds(came.trace_id or self._rng.randbytes(16).hex(), span_id, came.span_id)
+
+
+def _words(shelf: bytearray, at: int) -> memoryview:
+    return memoryview(shelf)[at : at + 8 * _WORDS * STOCK].cast("Q")
 
 
 def _span_of(literal: bytes) -> SpanIds:

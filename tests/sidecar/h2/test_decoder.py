@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.h2.block import Block, Kind, NeverIndexed
+from sidecar.h2.block import NO_TRACE, Block, Kind, NeverIndexed
 from sidecar.h2.decoder import BLOCK_PER_LIST_MAX, HEADER_LIST_BYTES_MAX, Decoder
 from sidecar.h2.errors import ConnectionFault, ErrorCode, HeaderListTooLarge, StreamFault
 from sidecar.h2.memos import (
@@ -259,10 +259,19 @@ class TestShapes:
         for number in range(5):
             value = b"00-%032x-%016x-0%d" % (number + 1, number + 1, number % 2)
             extra = decoder.decode(STABLE + before + literal(b"traceparent", value)).extra
-        assert extra.trace_at and extra.wire[: extra.trace_at + 1].endswith(value)
+        assert extra.trace_at > 0 and extra.wire[: extra.trace_at + 1].endswith(value)
         for _ in range(3):
             extra = decoder.decode(STABLE + before + literal(b"traceparent", value[:-3])).extra
         assert extra.trace_at == 0, "another version, perhaps"
+
+    def test_they_say_that_there_is_no_context(self, decoder: Decoder) -> None:
+        def last(name: bytes, value: bytes = b"%dS") -> int:
+            blocks = [STABLE + literal(name, value % number) for number in range(1, 6)]
+            return [decoder.decode(block).extra.trace_at for block in blocks][-1]
+
+        assert last(b"grpc-timeout") == NO_TRACE
+        assert last(b"b3", b"4bf92f3577%d") == 0, "as long as the deadline was, and a context perhaps"
+        assert last(b"x-b3-traceid") == 0
 
     def test_the_beginning_may_be_any_known_one(self, decoder: Decoder) -> None:
         self.known(decoder)

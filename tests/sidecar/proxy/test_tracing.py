@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 import random
+import re
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -97,6 +98,20 @@ async def test_each_request_gets_another(traced: Traced) -> None:
         wire.heard(sid).blocks[0]["traceparent"] for wire in traced.plain.app.wires for sid in wire.requests()
     ]
     assert len(set(contexts)) == STOCK + 10
+
+
+async def test_each_with_a_deadline_gets_another_too(traced: Traced) -> None:
+    """Of blocks whose shape says that there is no context, none gets by without one."""
+    traced.use(EXPORTED)
+    caller = await traced.plain.caller()
+    caller.headers(1, end=True)
+    for number in range(1, 9):
+        block = caller.block(GRPC) + literals([("grpc-timeout", f"{number}S")])
+        caller.send(frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, block))
+    app = await traced.plain.app.wire()
+    contexts = [app.heard(sid).blocks[0]["traceparent"] for sid in await app.asked(9)]
+    assert len(set(contexts)) == 9
+    assert all(re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", it) for it in contexts)
 
 
 @pytest.mark.parametrize("indexed", [False, True])
