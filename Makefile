@@ -34,7 +34,7 @@ demo: setup      ## the whole mesh on this machine, told step by step (ARGS=--on
 
 test: setup      ## lint, types and every test that fits in ten minutes
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
-	@$(PY) -m pytest -m 'not long' $(ARGS)
+	@$(PY) -m pytest -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 sim: setup       ## simulate clusters under faults (SEEDS=n); a failure prints how to replay it
 	@$(PY) -m tests.simulation --seeds $(SEEDS) $(ARGS)

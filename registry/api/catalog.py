@@ -10,7 +10,7 @@ from .handling import Answer, Call, Reading, answer, keeps_all
 from .health import has_meta, selected
 from .near import in_order
 from .respond import Reply
-from .views import catalog_service, health_service, node
+from .views import Json, catalog_service, health_service, node
 
 
 async def datacenters(call: Call) -> Reply:
@@ -34,9 +34,11 @@ def node_services(reading: Reading) -> Answer:
     row, services = found.rows
     if not reading.sieve.keep([row], reads.node):
         return answer(found, None)
-    shown = {each.id: health_service(each) for each in reading.sieve.keep(services, reads.service)}
-    kept = {key: each for key, each in shown.items() if reading.keeps(each)}
-    return answer(found, {"Node": node(row), "Services": kept})
+    virtual = reading.state.virtual_address
+    kept = reading.sieve.keep(services, reads.service)
+    shown = {each.id: health_service(each, virtual(each.connects_to)) for each in kept}
+    chosen = {key: each for key, each in shown.items() if reading.keeps(each)}
+    return answer(found, {"Node": node(row), "Services": chosen})
 
 
 def node_service_list(reading: Reading) -> Answer:
@@ -57,7 +59,7 @@ def services(reading: Reading) -> Answer:
     tags: dict[str, set[str]] = {}
     for name in names:
         for row in reading.state.service_nodes(name).rows:
-            if has_meta(row.node, meta) and reading.keeps(catalog_service(row)):
+            if has_meta(row.node, meta) and reading.keeps(_shown(reading, row)):
                 tags.setdefault(name, set()).update(row.service.tags)
     wider = reading.state.read(None, watches.SERVICES, watches.NODES, *map(watches.service, found.rows))
     return answer(wider, {name: sorted(found) for name, found in tags.items()})
@@ -74,5 +76,9 @@ def connect(reading: Reading) -> Answer:
 def _rows(reading: Reading, found: Read[tuple[ServiceEntry, ...]]) -> Answer:
     chosen = selected(reading.sieve.keep(found.rows, reads.entry), reading.query)
     found, rows = in_order(reading, found, chosen, lambda row: row.node.name)
-    shown = map(catalog_service, rows)
+    shown = (_shown(reading, row) for row in rows)
     return answer(found, [row for row in shown if reading.keeps(row)])
+
+
+def _shown(reading: Reading, row: ServiceEntry) -> Json:
+    return catalog_service(row, reading.state.virtual_address(row.service.connects_to))

@@ -24,7 +24,12 @@ def _entries(reading: Reading, found: Read[tuple[ServiceEntry, ...]]) -> Answer:
     passing = reading.query.boolean("passing")
     chosen = selected(reading.sieve.keep(found.rows, reads.entry), reading.query)
     found, rows = in_order(reading, found, chosen, lambda row: row.node.name)
-    shown = (health_entry(row) for row in rows if not passing or row.status == PASSING)
+    virtual = reading.state.virtual_address
+    shown = (
+        health_entry(row, virtual(row.service.connects_to))
+        for row in rows
+        if not passing or row.status == PASSING
+    )
     return answer(found, [row for row in shown if reading.keeps(row)])
 
 

@@ -227,10 +227,10 @@ def _executed(reading: Reading, name: str) -> Answer:
         node = reading.parts.agent.node.name if near == "_agent" else near
         kept = nearness.nearest_first(reading.state, kept, node, reading.parts.draw)
     limit = reading.query.unsigned("limit") or len(kept)
-    datacenter = reading.parts.datacenter
+    datacenter, virtual = reading.parts.datacenter, reading.state.virtual_address
     body = {
         "Service": wish["Service"],
-        "Nodes": [health_entry(row) for row in kept[:limit]],
+        "Nodes": [health_entry(row, virtual(row.service.connects_to)) for row in kept[:limit]],
         "DNS": found.document["DNS"],
         "Datacenter": datacenter,
         "Failovers": 0 if kept else query_rows.failovers(wish, datacenter),

@@ -8,6 +8,7 @@ import orjson
 
 from weft.durations import format_duration
 
+from ..catalog.address_row import VIRTUAL_TAG
 from ..catalog.model import Check, Intention, Node, Proxy, Service, ServiceEntry, Upstream
 from ..config_entries.schema import show
 from ..intentions.precedence import precedence
@@ -32,8 +33,10 @@ def _weights(row: Service) -> Json:
     return {"Passing": row.weight_passing, "Warning": row.weight_warning}
 
 
-def _tagged(row: Service) -> Json:
-    return {tag: {"Address": at.address, "Port": at.port} for tag, at in row.tagged_addresses.items()}
+def _tagged(row: Service, virtual: str = "") -> Json:
+    """`virtual` is the virtual address of the service that a mesh endpoint stands for."""
+    shown = {tag: {"Address": at.address, "Port": at.port} for tag, at in row.tagged_addresses.items()}
+    return shown | {VIRTUAL_TAG: {"Address": virtual, "Port": row.port}} if virtual else shown
 
 
 def _connect(row: Service) -> Json:
@@ -44,10 +47,10 @@ def _opaque(raw: bytes) -> Any:
     return orjson.loads(raw) if raw else {}
 
 
-def health_service(row: Service) -> Json:
+def health_service(row: Service, virtual: str = "") -> Json:
     """As `Service` in health/service."""
     return {
-        **_head(row),
+        **_head(row, virtual),
         "Weights": _weights(row),
         "EnableTagOverride": row.enable_tag_override,
         "Proxy": proxy(row.proxy),
@@ -75,11 +78,11 @@ def agent_service(row: Service) -> Json:
     return shown
 
 
-def _head(row: Service) -> Json:
+def _head(row: Service, virtual: str = "") -> Json:
     head: Json = {"Kind": row.kind} if row.kind else {}
     head |= {"ID": row.id, "Service": row.name, "Tags": list(row.tags), "Address": row.address}
-    if row.tagged_addresses:
-        head["TaggedAddresses"] = _tagged(row)
+    if tagged := _tagged(row, virtual):
+        head["TaggedAddresses"] = tagged
     head |= {"Meta": dict(row.meta), "Port": row.port}
     if row.socket_path:
         head["SocketPath"] = row.socket_path
@@ -88,7 +91,7 @@ def _head(row: Service) -> Json:
     return head
 
 
-def catalog_service(entry: ServiceEntry) -> Json:
+def catalog_service(entry: ServiceEntry, virtual: str = "") -> Json:
     """As in catalog/service; `ID` is the node's."""
     on, row = entry.node, entry.service
     return {
@@ -103,7 +106,7 @@ def catalog_service(entry: ServiceEntry) -> Json:
         "ServiceName": row.name,
         "ServiceTags": list(row.tags),
         "ServiceAddress": row.address,
-        "ServiceTaggedAddresses": _tagged(row),
+        "ServiceTaggedAddresses": _tagged(row, virtual),
         "ServiceWeights": _weights(row),
         "ServiceMeta": dict(row.meta),
         "ServicePort": row.port,
@@ -117,11 +120,11 @@ def catalog_service(entry: ServiceEntry) -> Json:
     }
 
 
-def health_entry(entry: ServiceEntry) -> Json:
+def health_entry(entry: ServiceEntry, virtual: str = "") -> Json:
     """As in health/service."""
     return {
         "Node": node(entry.node),
-        "Service": health_service(entry.service),
+        "Service": health_service(entry.service, virtual),
         "Checks": [check(row) for row in entry.checks],
     }
 

@@ -15,6 +15,7 @@ from weft.pb.catalog.v1 import command_pb2 as pb
 from ..errors import REFUSALS, Code, CommandRefused, UnknownCommand
 from . import (
     access,
+    addresses,
     authority,
     canaries,
     codec,
@@ -150,6 +151,7 @@ _HANDLERS: dict[str, Callable[[Draft, Any], str]] = {
 }
 _LONG_HANDLERS: dict[str, Callable[[Draft, Any], Generator[None, None, str]]] = {
     "restore": operator.restore,
+    "give_addresses": addresses.give,
     "change_kv": kv.change,
     "txn": txn.carry_out,
 }

@@ -38,7 +38,7 @@ from ..config_entries.canary import ServiceCanary
 from . import codec
 from .model import AutopilotConfig, CaRoot, CaSettings, Check, Cluster, Intention, Node, Service
 
-COMMAND_VERSION = 15
+COMMAND_VERSION = 16
 """The newest level of commands that this version applies. A command carries the level that its kind came
 with, so that a server one level behind still applies all that it knows:
 1: all kinds up to Expire. 2: the CA's key and rotation. 3: autopilot and restore.
@@ -46,7 +46,8 @@ with, so that a server one level behind still applies all that it knows:
 6: the access control list. 7: keys and values. 8: sessions, and the locks that they hold.
 9: transactions. 10: events and coordinates.
 11: prepared queries. 12: checks by UDP, HTTP/2 PING, systemd unit and script.
-13: agents that join, and their life. 14: canaries. 15: experiments."""
+13: agents that join, and their life. 14: canaries. 15: experiments.
+16: virtual addresses."""
 
 CA_LEVEL = 2
 OPERATOR_LEVEL = 3
@@ -63,6 +64,7 @@ ENROLMENT_LEVEL = 13
 CANARY_LEVEL = 14
 _KIND_LEVELS = {ServiceCanary.KIND: CANARY_LEVEL}  # of kinds of config entries that came later
 EXPERIMENT_LEVEL = 15
+ADDRESSES_LEVEL = 16
 REQUEST_ID_BYTES = 16
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..acl.tables import AclTables
 from . import watches
-from .enrolment_draft import EnrolmentDraft
+from .address_draft import ROUTED, AddressDraft
 from .model import (
     CRITICAL,
     SERVICE_INTENTIONS,
@@ -36,7 +36,7 @@ from .tree import Key
 
 
 @dataclass(slots=True)
-class Draft(EnrolmentDraft):
+class Draft(AddressDraft):
     """All tables."""
 
     def drop_revocations(self, keys: list[Key]) -> None:
@@ -96,6 +96,8 @@ class Draft(EnrolmentDraft):
         if not old or (old.name, old.tags) != (row.name, row.tags):
             self.touched.add(watches.SERVICES)
             self._retag_checks(row)
+        for name in dict.fromkeys((old.connects_to if old else "", row.connects_to)):
+            self.settle_address(name)
 
     def _unlist(self, old: Service) -> None:
         self.removes = True
@@ -115,10 +117,16 @@ class Draft(EnrolmentDraft):
             self.drop_check(check)
         self._unlist(row)
         self._change(services=self.state.services.without((row.node, row.id)))
+        self.settle_address(row.connects_to)
         self.touched.add(watches.SERVICES)
         self.drop_credential(row.instance_key)
         if next(self.state.services_by_name.prefix((row.name,)), None) is None:
             self._revoke_leaves(service_leaf_key(row.name))  # nobody is left who could be this service
+
+    def touch_endpoints(self, service: str) -> None:
+        """What is told of the mesh endpoints of a service has changed."""
+        for row in self.state.services_by_connect.prefix((service,)):
+            self._touch_service(row)
 
     def _touch_service(self, row: Service) -> None:
         self.touched |= {watches.node(row.node), watches.instance(row.instance_key)}
@@ -244,12 +252,17 @@ class Draft(EnrolmentDraft):
             return
         row = with_indexes(row, self._indexes(old))
         self._change(config_entries=self.state.config_entries.put(key, row))
-        self.touched |= {watches.config_kind(row.kind), watches.config_entry(row.kind, row.name)}
+        self._touch_config_entry(row)
 
     def drop_config_entry(self, row: ConfigEntry) -> None:
         self.removes = True
         self._change(config_entries=self.state.config_entries.without((row.kind, row.name)))
+        self._touch_config_entry(row)
+
+    def _touch_config_entry(self, row: ConfigEntry) -> None:
         self.touched |= {watches.config_kind(row.kind), watches.config_entry(row.kind, row.name)}
+        if row.kind in ROUTED:
+            self.settle_address(row.name)
 
     # Identity
 

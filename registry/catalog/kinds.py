@@ -4,6 +4,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from ..acl.model import AuthMethod, BindingRule, Policy, Role, Token
+from .address_row import VirtualAddress
 from .columns import SERIAL, Kind
 from .enrolment_model import JoinToken, Member
 from .experiment_row import Experiment
@@ -93,6 +94,7 @@ _ALL = (
     Kind("join_token", JoinToken, unshared=("id", "secret_code", "key_digest")),
     Kind("member", Member, unshared=("node", "accessor_id")),
     Kind("experiment", Experiment, unshared=("name", "fault")),
+    Kind("virtual_address", VirtualAddress, unshared=("service",)),
     Kind("credential", CredentialRecord),
     Kind("leaf", LeafRecord, converted={"serial": SERIAL}),
     Kind("revocation", Revocation, converted={"serial": SERIAL}),

@@ -16,6 +16,7 @@ from ..config_entries.errors import InvalidEntry
 from ..config_entries.kinds import decoded
 from ..errors import LogCorrupt
 from . import codec
+from .address_row import NUMBER_MAX, VirtualAddress
 from .answers import Answered, Answers
 from .columns import Columns, Kind, Run, Shared
 from .enrolment_model import JoinToken, Member
@@ -119,6 +120,14 @@ class _Table:
         return rows
 
 
+def _free(last: int, numbers: list[int]) -> Tree[None]:
+    """Of the numbers of virtual addresses up to `last` those that are not in use. Raises LogCorrupt."""
+    used = set(numbers)
+    if len(used) < len(numbers) or last > NUMBER_MAX or not used <= set(range(1, last + 1)):
+        raise LogCorrupt("the snapshot holds virtual addresses that cannot be; restore a backup")
+    return Tree[None].load(((number,), None) for number in range(1, last + 1) if number not in used)
+
+
 def _config_entry(kind: str, name: str, body: bytes, indexes: Indexes) -> ConfigEntry:
     try:
         return ConfigEntry(kind, name, body, decoded(body), indexes)
@@ -150,6 +159,7 @@ class Tables:
         self._tombstones: list[Key] = []
         self._authority: Authority | None = None
         self._autopilot = AUTOPILOT_DEFAULT
+        self._numbers: list[int] = []  # of virtual addresses
         self._answers: list[tuple[bytes, Answered]] = []
         self._tables = {
             "node": _Table(Node, ("name",)),
@@ -167,6 +177,7 @@ class Tables:
             "join_token": _Table(JoinToken, ("id",), ("expires_ms", "id")),
             "member": _Table(Member, ("node",)),
             "experiment": _Table(Experiment, ("name",)),
+            "virtual_address": _Table(VirtualAddress, ("service",)),
             "credential": _Table(CredentialRecord, ("instance_key",)),
             "leaf": _Table(
                 LeafRecord, ("instance_key", "serial"), ("not_after_ms", "instance_key", "serial")
@@ -207,6 +218,8 @@ class Tables:
                     self._connect(rows)
                 elif table == "acl_token":
                     self._find(rows)
+                elif table == "virtual_address":
+                    self._numbers += [row.number for row in rows]
                 elif table == "query":
                     self._index_queries(rows)
                 elif table == "kv":
@@ -274,6 +287,9 @@ class Tables:
             queries_by_session=(yield from self._bound.tree()),
             events=trees["event"],
             experiments=trees["experiment"],
+            addressing=head.addressing,
+            addresses=trees["virtual_address"],
+            free_numbers=_free(head.numbers, self._numbers),
             coordinates=trees["coordinate"],
             kv_locked=(yield from self._locked.tree()),
             sessions=trees["session"],

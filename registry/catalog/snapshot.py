@@ -30,6 +30,8 @@ def encode(state: State) -> Iterator[bytes]:
         time_ms=state.time_ms,
         floor=state.floor,
         roots_epoch=state.roots_epoch,
+        addressing=state.addressing,
+        numbers=len(state.addresses) + len(state.free_numbers),
         cluster=codec.cluster_to_pb(state.cluster) if state.cluster else None,
     )
     yield head.SerializeToString(deterministic=True)
@@ -49,6 +51,7 @@ def encode(state: State) -> Iterator[bytes]:
         "join_token": state.join_tokens.values(),
         "member": state.members.values(),
         "experiment": state.experiments.values(),
+        "virtual_address": state.addresses.values(),
         "credential": state.credentials.values(),
         "leaf": state.leaves.values(),
         "revocation": state.revocations.values(),

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from ..acl.tables import AclTables
 from ..config_entries.entry import Entry
 from . import watches
+from .address_row import VirtualAddress
 from .answers import Answered as Answered
 from .answers import Answers
 from .enrolment_model import JoinToken, Member, agent_leaf_key
@@ -73,6 +74,7 @@ class State:
     time_ms: int = 0  # of the state: the greatest that a command brought
     floor: int = 1  # index of watch keys without an entry; rises when old tombstones are dropped
     roots_epoch: int = 0  # counts changes of the roots
+    addressing: bool = False  # services of the mesh have virtual addresses
     cluster: Cluster | None = None
     authority: Authority | None = None
     autopilot: AutopilotConfig = AUTOPILOT_DEFAULT
@@ -101,6 +103,8 @@ class State:
     join_tokens_by_end: Tree[JoinToken] = field(default_factory=Tree)  # expires_ms, id
     members: Tree[Member] = field(default_factory=Tree)  # node
     experiments: Tree[Experiment] = field(default_factory=Tree)  # name
+    addresses: Tree[VirtualAddress] = field(default_factory=Tree)  # service
+    free_numbers: Tree[None] = field(default_factory=Tree)  # number of an address that nobody has
     credentials: Tree[CredentialRecord] = field(default_factory=Tree)  # instance key
     leaves: Tree[LeafRecord] = field(default_factory=Tree)  # instance key, serial
     leaves_by_expiry: Tree[LeafRecord] = field(default_factory=Tree)  # not_after_ms, instance key, serial
@@ -173,6 +177,11 @@ class State:
             *self.checks_by_service.prefix((row.node, "")),
             *self.checks_by_service.prefix((row.node, row.id)),
         )
+
+    def virtual_address(self, service: str) -> str:
+        """Of a service of the mesh; "" where it has none."""
+        row = self.addresses.get((service,)) if service else None
+        return row.address if row else ""
 
     # Checks
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..catalog.address_row import VIRTUAL_TAG
+
 Json = dict[str, Any]
 
 NODE_FIELDS = ("ID", "Address", "Datacenter", "TaggedAddresses", "Meta")
@@ -118,7 +120,15 @@ def _wanted(here: Json, there: Json | None) -> Json | None:
     what the catalog says (Consul's rule)."""
     if there and here.get("EnableTagOverride"):
         here = {**here, "Tags": there.get("Tags")}
-    return None if same(here, there, SERVICE_FIELDS) else here
+    return None if same(here, _own(there), SERVICE_FIELDS) else here
+
+
+def _own(there: Json | None) -> Json | None:
+    """Without the virtual address, which the servers give."""
+    if there is None or VIRTUAL_TAG not in there.get("TaggedAddresses", {}):
+        return there
+    tagged = {tag: it for tag, it in there["TaggedAddresses"].items() if tag != VIRTUAL_TAG}
+    return {**there, "TaggedAddresses": tagged}
 
 
 def same(here: Json, there: Json | None, fields: tuple[str, ...]) -> bool:

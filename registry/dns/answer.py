@@ -125,6 +125,8 @@ class Catalog:
             case Kind.CONNECT:
                 name = self._directory.connect(asking.state, target.label, asking.now_s)
                 return self._service(asking, target, self._told(asking, name, in_mesh=True))
+            case Kind.VIRTUAL:
+                return self._virtual(asking, target)
             case Kind.QUERY:
                 return self._query(asking, target)
             case Kind.NODE:
@@ -143,6 +145,14 @@ class Catalog:
         if target.tag:
             rows = [row for row in rows if target.tag in row.tags]
         return self._instances_reply(asking, target, rows, self._choices.service_ttl_s)
+
+    def _virtual(self, asking: Asking, target: Target) -> Reply | None:
+        """The one address that stands for a service of the mesh, whatever becomes of its instances."""
+        name = self._directory.addressed(asking.state, target.label, asking.now_s)
+        address = asking.state.virtual_address(name)
+        if not address or not asking.caller.may.allows("service", name, Access.READ):
+            return None
+        return self._addresses(asking, [records.place(address)], self._choices.service_ttl_s)
 
     def _query(self, asking: Asking, target: Target) -> Reply | None:
         """What a prepared query finds, under the rights of the token that it was given."""

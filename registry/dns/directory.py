@@ -55,6 +55,11 @@ class Directory:
         self._gather(state, now_s)
         return self._folded_connects.get(label, text)
 
+    def addressed(self, state: State, label: bytes, now_s: float) -> str:
+        """As `connect`; a name that only config entries speak of is found in lower case."""
+        text = label.decode(errors="replace")
+        return text if (text,) in state.addresses else self.connect(state, label, now_s)
+
     def nodes_at(self, state: State, address: str, now_s: float) -> Iterable[str]:
         """Names of the nodes that have this address."""
         self._gather(state, now_s)

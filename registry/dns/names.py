@@ -2,7 +2,8 @@
 
     [tag.]NAME.service[.DC].DOMAIN      _NAME._TAG[.service][.DC].DOMAIN  (RFC 2782; the tag "tcp" is no tag)
     NAME.connect[.DC].DOMAIN            NAME.query[.DC].DOMAIN
-    NAME.node[.DC].DOMAIN               HEX.addr[.DC].DOMAIN
+    NAME.virtual[.DC].DOMAIN            HEX.addr[.DC].DOMAIN
+    NAME.node[.DC].DOMAIN
 
 DC is a datacenter, or pairs such as `dc1.dc` and `default.ns`. Letters of either case are one (RFC 4343).
 """
@@ -29,6 +30,7 @@ class Kind(Enum):
     NAME_SERVER = auto()
     SERVICE = auto()
     CONNECT = auto()
+    VIRTUAL = auto()
     QUERY = auto()
     NODE = auto()
     ADDRESS = auto()
@@ -54,9 +56,8 @@ _KINDS = {
     b"node": Kind.NODE,
     b"addr": Kind.ADDRESS,
     b"query": Kind.QUERY,
-    # A virtual address leads somewhere only where connections are redirected; there are no ingress gateways.
-    b"virtual": Kind.NOTHING,
-    b"ingress": Kind.NOTHING,
+    b"virtual": Kind.VIRTUAL,
+    b"ingress": Kind.NOTHING,  # there are no ingress gateways
 }
 
 

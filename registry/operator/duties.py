@@ -16,7 +16,7 @@ from weft.pb.catalog.v1.command_pb2 import Command
 
 from ..agent.check_definition import NODE_ALIVE_ID
 from ..agent.writer import Writer
-from ..catalog import acl_commands, commands, expiry, session_commands
+from ..catalog import acl_commands, addresses, commands, expiry, session_commands
 from ..catalog.acl_commands import Mode
 from ..catalog.commands import Stamp
 from ..catalog.model import CRITICAL, PASSING
@@ -66,6 +66,7 @@ class Duties:
                 continue
             try:
                 await self._write_management_token()
+                await self._give_addresses()
                 await self._look_after_servers()
                 await self._end_sessions()
                 if self._experiments:
@@ -81,6 +82,12 @@ class Duties:
         row = self._admission.management_row(state) if self._admission and state.cluster else None
         if row is not None:
             await self._refusable(lambda stamp: acl_commands.set_acl(stamp, [row], Mode.CREATE))
+
+    async def _give_addresses(self) -> None:
+        """Once every server knows what a virtual address is; refused until then."""
+        state = self._log.view()
+        if state.cluster and not state.addressing:
+            await self._refusable(addresses.give_addresses)
 
     async def _end_sessions(self) -> None:
         """Those that nobody has renewed in time."""

@@ -14,19 +14,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.dev import WEFT, Dev, running_dev
+from tests.support.processes import free_port
 from weft.cli import run
 from weft.credential import METADATA_KEY
 from weft.pb.mesh.v1 import mesh_pb2, mesh_pb2_grpc
 
 WEB = {"Name": "web", "Port": 8080, "Check": {"TTL": "1h"}, "Connect": {"SidecarService": {}}}
 TIMEOUT_S = 30
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def refused(*flags: str) -> tuple[int, str]:

@@ -53,6 +53,13 @@ def test_names_are_answered_by_servers_and_remembered_without(cluster: Cluster, 
     agent.ok("PUT", "/v1/agent/check/pass/service:web")
     eventually(lambda: texts(ask(agent, "web.service.consul")) == ["10.1.2.3"], "it is well again")
 
+    meshed = {"Name": "meshed", "Port": 80, "Connect": {"SidecarService": {}}}
+    agent.ok("PUT", "/v1/agent/service/register", meshed)
+    (address,) = eventually(lambda: texts(ask(agent, "meshed.virtual.consul")), "it has a virtual address")
+    assert address.startswith("240.0.0.")
+    (endpoint,) = agent.ok("GET", "/v1/catalog/connect/meshed")
+    assert endpoint["ServiceTaggedAddresses"]["consul-virtual"]["Address"] == address
+
     cluster.servers[0].kill()
     assert texts(ask(agent, "web.service.consul")) == ["10.1.2.3"]
     assert ask(agent, "never-asked.service.consul").rcode() == dns.rcode.SERVFAIL

@@ -1,7 +1,6 @@
 """Health checks as they run: TTL, HTTP, TCP, gRPC, alias."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -13,6 +12,7 @@ from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined
 from registry.agent.probes import OUTPUT_BYTES_MAX, Prober
 from registry.agent.status import Outcome
 from registry.catalog.model import CRITICAL, PASSING, WARNING, Check, CheckDefinition
+from tests.support.processes import free_port
 from tests.support.registry import Client
 
 SOON = {"Interval": "100ms", "Timeout": "2s"}
@@ -32,13 +32,6 @@ async def becomes(client: Client, check_id: str, status: str) -> None:
             if await status_of(client, check_id) == status:
                 return
             index = int(headers["X-Consul-Index"])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

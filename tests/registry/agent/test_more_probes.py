@@ -17,8 +17,9 @@ from registry.agent.probe_udp import probe_udp
 from registry.agent.status import Outcome
 from registry.catalog.model import CRITICAL, PASSING, WARNING, CheckDefinition
 from registry.machine import port_free
-from tests.registry.agent.test_checks import SOON, becomes, free_port, http_server, prober
+from tests.registry.agent.test_checks import SOON, becomes, http_server, prober
 from tests.support.pki import self_signed_pem
+from tests.support.processes import free_port
 from tests.support.registry import Client, until
 
 

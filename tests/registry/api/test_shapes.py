@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from tests.support.registry import Client
+from tests.support.registry import Client, until
 
 WEB = {
     "Name": "web",
@@ -236,3 +236,18 @@ async def test_the_credential_document_is_shown_once_and_only_when_asked_for(cli
     assert len(base64.urlsafe_b64decode(first.secret + "=")) == 32
     _, headers, _ = await client.call("PUT", "/v1/agent/service/register?credential", WEB)
     assert headers["Cache-Control"] == "no-store"
+
+
+async def test_mesh_endpoints_show_the_virtual_address_of_their_service(client: Client) -> None:
+    await client.register({"Name": "web", "Port": 80, "Connect": {"SidecarService": {}}})
+    await until(lambda: client.registry.log.view().addressing)
+    (row,) = client.registry.log.view().addresses.values()
+    (found,) = await client.get("/v1/catalog/connect/web")
+    expected = {"consul-virtual": {"Address": row.address, "Port": found["ServicePort"]}}
+    assert {it: found["ServiceTaggedAddresses"][it] for it in expected} == expected
+    for path in ("/v1/health/connect/web", "/v1/health/service/web-sidecar-proxy"):
+        (entry,) = await client.get(path)
+        assert {it: entry["Service"]["TaggedAddresses"][it] for it in expected} == expected
+    services = (await client.get("/v1/catalog/node/n1"))["Services"]
+    assert services["web-sidecar-proxy"]["TaggedAddresses"]["consul-virtual"] == expected["consul-virtual"]
+    assert "TaggedAddresses" not in services["web"]

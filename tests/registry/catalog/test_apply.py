@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from registry.acl.tables import AclTables
 from registry.catalog import (
     acl_commands,
+    addresses,
     commands,
     events,
     experiments,
@@ -134,6 +135,7 @@ _other_commands = st.one_of(
         ),
         _names, _names,
     ),
+    st.builds(lambda: addresses.give_addresses(stamp())),
     st.builds(lambda name: experiments.end_experiments(stamp(), [(name, 0)], "stopped"), _names),
 )  # fmt: skip
 _commands = st.one_of(
@@ -268,7 +270,7 @@ def test_what_comes_back_is_no_tombstone_any_more() -> None:
 
 _wild = st.builds(
     lambda kind, data: (kind, data),
-    st.sampled_from([*range(10, 30), *range(40, 60)]),
+    st.sampled_from([*range(10, 30), *range(40, 80)]),
     st.binary(max_size=200),
 )
 

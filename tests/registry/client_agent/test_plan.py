@@ -48,6 +48,15 @@ def test_nothing_is_done_where_both_sides_say_the_same() -> None:
     assert plan(holding(*rows), holding(*known), NOT_OURS) == []
 
 
+def test_the_virtual_address_is_the_servers_to_give() -> None:
+    given = {"consul-virtual": {"Address": "240.0.0.1", "Port": 80}}
+    assert plan(holding(service("web")), holding(service("web", TaggedAddresses=given)), NOT_OURS) == []
+    lan = {"lan": {"Address": "10.0.0.1", "Port": 80}}
+    both = holding(service("web", TaggedAddresses=given | lan))
+    assert plan(holding(service("web", TaggedAddresses=lan)), both, NOT_OURS) == []
+    assert plan(holding(service("web")), both, NOT_OURS) != []
+
+
 def test_a_forgotten_node_comes_first_and_whole() -> None:
     local = holding(service("web"), check("c", "web"), check("disk"))
     first, *rest = plan(local, Held(None), NOT_OURS)

@@ -11,9 +11,10 @@ import pytest
 from registry.acl.authorizer import Authorizer
 from registry.acl.caller import EVERYBODY, Caller
 from registry.acl.rules import parse_rules
-from registry.catalog import commands
+from registry.catalog import addresses, commands
 from registry.catalog.model import TaggedAddress
 from registry.catalog.state import State
+from registry.config_entries.kinds import encoded, entry_of
 from registry.dns import instances
 from registry.dns.answer import Choices
 from registry.dns.desk import Desk
@@ -88,6 +89,21 @@ def test_srv_targets_stay_in_the_domain_that_was_asked_and_can_be_asked_for(worl
 def test_connect_names_the_proxies(world: World) -> None:
     found = resolver(world).ask("web.connect.consul", "SRV")
     assert texts(found) == ["1 1 21000 n1.node.dc1.consul."]
+
+
+def test_a_service_of_the_mesh_has_one_virtual_address(world: World) -> None:
+    asked = resolver(world)
+    assert rcode(asked.ask("web.virtual.consul")) == "NXDOMAIN"
+    world.do(addresses.give_addresses(stamp()))
+    for name in ("web.virtual.consul", "WEB.virtual.weft", "web.virtual.dc1.dc.consul"):
+        assert texts(asked.ask(name)) == ["240.0.0.1"]
+    for kind in ("AAAA", "SRV"):
+        found = asked.ask("web.virtual.consul", kind)
+        assert (rcode(found), texts(found)) == ("NOERROR", [])
+    assert rcode(asked.ask("consul.virtual.consul")) == "NXDOMAIN"  # not in the mesh
+    old = entry_of({"Kind": "service-resolver", "Name": "old"})
+    world.do(commands.set_config_entry(stamp(), encoded(old)))
+    assert texts(asked.ask("Old.virtual.consul")) == ["240.0.0.2"]
 
 
 def test_a_node_is_its_address_and_its_meta(world: World) -> None:

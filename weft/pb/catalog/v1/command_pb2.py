@@ -33,7 +33,7 @@ from weft.pb.catalog.v1 import state_pb2 as weft_dot_catalog_dot_v1_dot_state__p
 from weft.pb.catalog.v1 import txn_pb2 as weft_dot_catalog_dot_v1_dot_txn__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dweft/catalog/v1/command.proto\x12\x0fweft.catalog.v1\x1a\x19weft/catalog/v1/acl.proto\x1a\x1fweft/catalog/v1/enrolment.proto\x1a\x1bweft/catalog/v1/event.proto\x1a weft/catalog/v1/experiment.proto\x1a\x18weft/catalog/v1/kv.proto\x1a\x1bweft/catalog/v1/query.proto\x1a\x1dweft/catalog/v1/session.proto\x1a\x1bweft/catalog/v1/state.proto\x1a\x19weft/catalog/v1/txn.proto\"\xe3\x11\n\x07\x43ommand\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07time_ms\x18\x02 \x01(\x03\x12\x12\n\nrequest_id\x18\x03 \x01(\x0c\x12\x34\n\x0cinit_cluster\x18\n \x01(\x0b\x32\x1c.weft.catalog.v1.InitClusterH\x00\x12-\n\x08register\x18\x0b \x01(\x0b\x32\x19.weft.catalog.v1.RegisterH\x00\x12\x31\n\nderegister\x18\x0c \x01(\x0b\x32\x1b.weft.catalog.v1.DeregisterH\x00\x12\x34\n\x0cupdate_check\x18\r \x01(\x0b\x32\x1c.weft.catalog.v1.UpdateCheckH\x00\x12\x36\n\rset_intention\x18\x0e \x01(\x0b\x32\x1d.weft.catalog.v1.SetIntentionH\x00\x12<\n\x10\x64\x65lete_intention\x18\x0f \x01(\x0b\x32 .weft.catalog.v1.DeleteIntentionH\x00\x12:\n\x0fmint_credential\x18\x10 \x01(\x0b\x32\x1f.weft.catalog.v1.MintCredentialH\x00\x12>\n\x11revoke_credential\x18\x11 \x01(\x0b\x32!.weft.catalog.v1.RevokeCredentialH\x00\x12\x32\n\x0brecord_leaf\x18\x12 \x01(\x0b\x32\x1b.weft.catalog.v1.RecordLeafH\x00\x12.\n\tset_roots\x18\x13 \x01(\x0b\x32\x19.weft.catalog.v1.SetRootsH\x00\x12)\n\x06\x65xpire\x18\x14 \x01(\x0b\x32\x17.weft.catalog.v1.ExpireH\x00\x12\x34\n\x0c\x63onfigure_ca\x18\x15 \x01(\x0b\x32\x1c.weft.catalog.v1.ConfigureCaH\x00\x12\x36\n\ractivate_root\x18\x16 \x01(\x0b\x32\x1d.weft.catalog.v1.ActivateRootH\x00\x12\x34\n\x0cretire_roots\x18\x17 \x01(\x0b\x32\x1c.weft.catalog.v1.RetireRootsH\x00\x12\x30\n\nreseal_key\x18\x18 \x01(\x0b\x32\x1a.weft.catalog.v1.ResealKeyH\x00\x12\x41\n\x13record_service_leaf\x18\x19 \x01(\x0b\x32\".weft.catalog.v1.RecordServiceLeafH\x00\x12\x42\n\x13\x63onfigure_autopilot\x18\x1a \x01(\x0b\x32#.weft.catalog.v1.ConfigureAutopilotH\x00\x12+\n\x07restore\x18\x1b \x01(\x0b\x32\x18.weft.catalog.v1.RestoreH\x00\x12;\n\x10set_config_entry\x18\x1c \x01(\x0b\x32\x1f.weft.catalog.v1.SetConfigEntryH\x00\x12\x41\n\x13\x64\x65lete_config_entry\x18\x1d \x01(\x0b\x32\".weft.catalog.v1.DeleteConfigEntryH\x00\x12*\n\x07set_acl\x18( \x01(\x0b\x32\x17.weft.catalog.v1.SetAclH\x00\x12\x30\n\ndelete_acl\x18) \x01(\x0b\x32\x1a.weft.catalog.v1.DeleteAclH\x00\x12\x36\n\rbootstrap_acl\x18* \x01(\x0b\x32\x1d.weft.catalog.v1.BootstrapAclH\x00\x12.\n\tchange_kv\x18\x32 \x01(\x0b\x32\x19.weft.catalog.v1.ChangeKvH\x00\x12\x38\n\x0e\x63reate_session\x18\x33 \x01(\x0b\x32\x1e.weft.catalog.v1.CreateSessionH\x00\x12\x32\n\x0b\x65nd_session\x18\x34 \x01(\x0b\x32\x1b.weft.catalog.v1.EndSessionH\x00\x12#\n\x03txn\x18\x35 \x01(\x0b\x32\x14.weft.catalog.v1.TxnH\x00\x12\x30\n\nfire_event\x18\x36 \x01(\x0b\x32\x1a.weft.catalog.v1.FireEventH\x00\x12\x38\n\x0eset_coordinate\x18\x37 \x01(\x0b\x32\x1e.weft.catalog.v1.SetCoordinateH\x00\x12.\n\tset_query\x18\x38 \x01(\x0b\x32\x19.weft.catalog.v1.SetQueryH\x00\x12\x34\n\x0c\x64\x65lete_query\x18\x39 \x01(\x0b\x32\x1c.weft.catalog.v1.DeleteQueryH\x00\x12=\n\x11\x63reate_join_token\x18\x46 \x01(\x0b\x32 .weft.catalog.v1.CreateJoinTokenH\x00\x12=\n\x11\x64\x65lete_join_token\x18G \x01(\x0b\x32 .weft.catalog.v1.DeleteJoinTokenH\x00\x12=\n\x11redeem_join_token\x18H \x01(\x0b\x32 .weft.catalog.v1.RedeemJoinTokenH\x00\x12=\n\x11record_agent_leaf\x18I \x01(\x0b\x32 .weft.catalog.v1.RecordAgentLeafH\x00\x12\x36\n\rreport_agents\x18J \x01(\x0b\x32\x1d.weft.catalog.v1.ReportAgentsH\x00\x12\x34\n\x0cremove_agent\x18K \x01(\x0b\x32\x1c.weft.catalog.v1.RemoveAgentH\x00\x12\x32\n\x0bmove_canary\x18: \x01(\x0b\x32\x1b.weft.catalog.v1.MoveCanaryH\x00\x12<\n\x10start_experiment\x18< \x01(\x0b\x32 .weft.catalog.v1.StartExperimentH\x00\x12:\n\x0f\x65nd_experiments\x18= \x01(\x0b\x32\x1f.weft.catalog.v1.EndExperimentsH\x00\x42\x06\n\x04\x62ody\"8\n\x0bInitCluster\x12)\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x18.weft.catalog.v1.Cluster\"\x9e\x01\n\x08Register\x12#\n\x04node\x18\x01 \x01(\x0b\x32\x15.weft.catalog.v1.Node\x12*\n\x08services\x18\x02 \x03(\x0b\x32\x18.weft.catalog.v1.Service\x12&\n\x06\x63hecks\x18\x03 \x03(\x0b\x32\x16.weft.catalog.v1.Check\x12\x19\n\x11replace_checks_of\x18\x04 \x03(\t\"`\n\nDeregister\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bservice_ids\x18\x02 \x03(\t\x12\x10\n\x08\x63heck_id\x18\x03 \x01(\t\x12\x1d\n\x15\x65xpected_modify_index\x18\x04 \x01(\x04\"l\n\x0bUpdateCheck\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08\x63heck_id\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0e\n\x06output\x18\x04 \x01(\t\x12\x1d\n\x15\x65xpected_modify_index\x18\x05 \x01(\x04\"=\n\x0cSetIntention\x12-\n\tintention\x18\x01 \x01(\x0b\x32\x1a.weft.catalog.v1.Intention\"G\n\x0eSetConfigEntry\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ompare\x18\x02 \x01(\x08\x12\x16\n\x0e\x65xpected_index\x18\x03 \x01(\x04\"X\n\x11\x44\x65leteConfigEntry\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x63ompare\x18\x03 \x01(\x08\x12\x16\n\x0e\x65xpected_index\x18\x04 \x01(\x04\"|\n\nMoveCanary\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x16\n\x0e\x65xpected_index\x18\x02 \x01(\x04\x12\x10\n\x08splitter\x18\x03 \x01(\x0c\x12\x15\n\rdrop_splitter\x18\x04 \x01(\x08\x12\x1f\n\x17\x65xpected_splitter_index\x18\x05 \x01(\x04\"6\n\x0f\x44\x65leteIntention\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\"6\n\x0eMintCredential\x12\x14\n\x0cinstance_key\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"(\n\x10RevokeCredential\x12\x14\n\x0cinstance_key\x18\x01 \x01(\t\"m\n\nRecordLeaf\x12\x14\n\x0cinstance_key\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0e\n\x06serial\x18\x03 \x01(\x0c\x12\x14\n\x0cnot_after_ms\x18\x04 \x01(\x03\x12\x13\n\x0broots_epoch\x18\x05 \x01(\x04\"H\n\x08SetRoots\x12$\n\x05roots\x18\x01 \x03(\x0b\x32\x15.weft.catalog.v1.Root\x12\x16\n\x0e\x65xpected_epoch\x18\x02 \x01(\x04\"\x08\n\x06\x45xpire\"d\n\x0b\x43onfigureCa\x12-\n\x08settings\x18\x01 \x01(\x0b\x32\x1b.weft.catalog.v1.CaSettings\x12\x0e\n\x06rotate\x18\x02 \x01(\x08\x12\x16\n\x0e\x65xpected_index\x18\x03 \x01(\x04\"t\n\x0c\x41\x63tivateRoot\x12#\n\x04root\x18\x01 \x01(\x0b\x32\x15.weft.catalog.v1.Root\x12\'\n\x03key\x18\x02 \x01(\x0b\x32\x1a.weft.catalog.v1.SealedKey\x12\x16\n\x0e\x65xpected_index\x18\x03 \x01(\x04\"%\n\x0bRetireRoots\x12\x16\n\x0e\x65xpected_index\x18\x01 \x01(\x04\"L\n\tResealKey\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.weft.catalog.v1.SealedKey\x12\x16\n\x0e\x65xpected_index\x18\x02 \x01(\x04\"_\n\x11RecordServiceLeaf\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06serial\x18\x02 \x01(\x0c\x12\x14\n\x0cnot_after_ms\x18\x03 \x01(\x03\x12\x13\n\x0broots_epoch\x18\x04 \x01(\x04\"l\n\x12\x43onfigureAutopilot\x12,\n\x08settings\x18\x01 \x01(\x0b\x32\x1a.weft.catalog.v1.Autopilot\x12\x16\n\x0e\x65xpected_index\x18\x02 \x01(\x04\x12\x10\n\x08if_unset\x18\x03 \x01(\x08\"D\n\x07Restore\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0c\n\x04part\x18\x02 \x01(\r\x12\x0f\n\x07records\x18\x03 \x03(\x0c\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dweft/catalog/v1/command.proto\x12\x0fweft.catalog.v1\x1a\x19weft/catalog/v1/acl.proto\x1a\x1fweft/catalog/v1/enrolment.proto\x1a\x1bweft/catalog/v1/event.proto\x1a weft/catalog/v1/experiment.proto\x1a\x18weft/catalog/v1/kv.proto\x1a\x1bweft/catalog/v1/query.proto\x1a\x1dweft/catalog/v1/session.proto\x1a\x1bweft/catalog/v1/state.proto\x1a\x19weft/catalog/v1/txn.proto\"\x9d\x12\n\x07\x43ommand\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07time_ms\x18\x02 \x01(\x03\x12\x12\n\nrequest_id\x18\x03 \x01(\x0c\x12\x34\n\x0cinit_cluster\x18\n \x01(\x0b\x32\x1c.weft.catalog.v1.InitClusterH\x00\x12-\n\x08register\x18\x0b \x01(\x0b\x32\x19.weft.catalog.v1.RegisterH\x00\x12\x31\n\nderegister\x18\x0c \x01(\x0b\x32\x1b.weft.catalog.v1.DeregisterH\x00\x12\x34\n\x0cupdate_check\x18\r \x01(\x0b\x32\x1c.weft.catalog.v1.UpdateCheckH\x00\x12\x36\n\rset_intention\x18\x0e \x01(\x0b\x32\x1d.weft.catalog.v1.SetIntentionH\x00\x12<\n\x10\x64\x65lete_intention\x18\x0f \x01(\x0b\x32 .weft.catalog.v1.DeleteIntentionH\x00\x12:\n\x0fmint_credential\x18\x10 \x01(\x0b\x32\x1f.weft.catalog.v1.MintCredentialH\x00\x12>\n\x11revoke_credential\x18\x11 \x01(\x0b\x32!.weft.catalog.v1.RevokeCredentialH\x00\x12\x32\n\x0brecord_leaf\x18\x12 \x01(\x0b\x32\x1b.weft.catalog.v1.RecordLeafH\x00\x12.\n\tset_roots\x18\x13 \x01(\x0b\x32\x19.weft.catalog.v1.SetRootsH\x00\x12)\n\x06\x65xpire\x18\x14 \x01(\x0b\x32\x17.weft.catalog.v1.ExpireH\x00\x12\x34\n\x0c\x63onfigure_ca\x18\x15 \x01(\x0b\x32\x1c.weft.catalog.v1.ConfigureCaH\x00\x12\x36\n\ractivate_root\x18\x16 \x01(\x0b\x32\x1d.weft.catalog.v1.ActivateRootH\x00\x12\x34\n\x0cretire_roots\x18\x17 \x01(\x0b\x32\x1c.weft.catalog.v1.RetireRootsH\x00\x12\x30\n\nreseal_key\x18\x18 \x01(\x0b\x32\x1a.weft.catalog.v1.ResealKeyH\x00\x12\x41\n\x13record_service_leaf\x18\x19 \x01(\x0b\x32\".weft.catalog.v1.RecordServiceLeafH\x00\x12\x42\n\x13\x63onfigure_autopilot\x18\x1a \x01(\x0b\x32#.weft.catalog.v1.ConfigureAutopilotH\x00\x12+\n\x07restore\x18\x1b \x01(\x0b\x32\x18.weft.catalog.v1.RestoreH\x00\x12;\n\x10set_config_entry\x18\x1c \x01(\x0b\x32\x1f.weft.catalog.v1.SetConfigEntryH\x00\x12\x41\n\x13\x64\x65lete_config_entry\x18\x1d \x01(\x0b\x32\".weft.catalog.v1.DeleteConfigEntryH\x00\x12*\n\x07set_acl\x18( \x01(\x0b\x32\x17.weft.catalog.v1.SetAclH\x00\x12\x30\n\ndelete_acl\x18) \x01(\x0b\x32\x1a.weft.catalog.v1.DeleteAclH\x00\x12\x36\n\rbootstrap_acl\x18* \x01(\x0b\x32\x1d.weft.catalog.v1.BootstrapAclH\x00\x12.\n\tchange_kv\x18\x32 \x01(\x0b\x32\x19.weft.catalog.v1.ChangeKvH\x00\x12\x38\n\x0e\x63reate_session\x18\x33 \x01(\x0b\x32\x1e.weft.catalog.v1.CreateSessionH\x00\x12\x32\n\x0b\x65nd_session\x18\x34 \x01(\x0b\x32\x1b.weft.catalog.v1.EndSessionH\x00\x12#\n\x03txn\x18\x35 \x01(\x0b\x32\x14.weft.catalog.v1.TxnH\x00\x12\x30\n\nfire_event\x18\x36 \x01(\x0b\x32\x1a.weft.catalog.v1.FireEventH\x00\x12\x38\n\x0eset_coordinate\x18\x37 \x01(\x0b\x32\x1e.weft.catalog.v1.SetCoordinateH\x00\x12.\n\tset_query\x18\x38 \x01(\x0b\x32\x19.weft.catalog.v1.SetQueryH\x00\x12\x34\n\x0c\x64\x65lete_query\x18\x39 \x01(\x0b\x32\x1c.weft.catalog.v1.DeleteQueryH\x00\x12=\n\x11\x63reate_join_token\x18\x46 \x01(\x0b\x32 .weft.catalog.v1.CreateJoinTokenH\x00\x12=\n\x11\x64\x65lete_join_token\x18G \x01(\x0b\x32 .weft.catalog.v1.DeleteJoinTokenH\x00\x12=\n\x11redeem_join_token\x18H \x01(\x0b\x32 .weft.catalog.v1.RedeemJoinTokenH\x00\x12=\n\x11record_agent_leaf\x18I \x01(\x0b\x32 .weft.catalog.v1.RecordAgentLeafH\x00\x12\x36\n\rreport_agents\x18J \x01(\x0b\x32\x1d.weft.catalog.v1.ReportAgentsH\x00\x12\x34\n\x0cremove_agent\x18K \x01(\x0b\x32\x1c.weft.catalog.v1.RemoveAgentH\x00\x12\x32\n\x0bmove_canary\x18: \x01(\x0b\x32\x1b.weft.catalog.v1.MoveCanaryH\x00\x12<\n\x10start_experiment\x18< \x01(\x0b\x32 .weft.catalog.v1.StartExperimentH\x00\x12:\n\x0f\x65nd_experiments\x18= \x01(\x0b\x32\x1f.weft.catalog.v1.EndExperimentsH\x00\x12\x38\n\x0egive_addresses\x18> \x01(\x0b\x32\x1e.weft.catalog.v1.GiveAddressesH\x00\x42\x06\n\x04\x62ody\"8\n\x0bInitCluster\x12)\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x18.weft.catalog.v1.Cluster\"\x9e\x01\n\x08Register\x12#\n\x04node\x18\x01 \x01(\x0b\x32\x15.weft.catalog.v1.Node\x12*\n\x08services\x18\x02 \x03(\x0b\x32\x18.weft.catalog.v1.Service\x12&\n\x06\x63hecks\x18\x03 \x03(\x0b\x32\x16.weft.catalog.v1.Check\x12\x19\n\x11replace_checks_of\x18\x04 \x03(\t\"`\n\nDeregister\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bservice_ids\x18\x02 \x03(\t\x12\x10\n\x08\x63heck_id\x18\x03 \x01(\t\x12\x1d\n\x15\x65xpected_modify_index\x18\x04 \x01(\x04\"l\n\x0bUpdateCheck\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08\x63heck_id\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0e\n\x06output\x18\x04 \x01(\t\x12\x1d\n\x15\x65xpected_modify_index\x18\x05 \x01(\x04\"=\n\x0cSetIntention\x12-\n\tintention\x18\x01 \x01(\x0b\x32\x1a.weft.catalog.v1.Intention\"G\n\x0eSetConfigEntry\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ompare\x18\x02 \x01(\x08\x12\x16\n\x0e\x65xpected_index\x18\x03 \x01(\x04\"X\n\x11\x44\x65leteConfigEntry\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x63ompare\x18\x03 \x01(\x08\x12\x16\n\x0e\x65xpected_index\x18\x04 \x01(\x04\"|\n\nMoveCanary\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x16\n\x0e\x65xpected_index\x18\x02 \x01(\x04\x12\x10\n\x08splitter\x18\x03 \x01(\x0c\x12\x15\n\rdrop_splitter\x18\x04 \x01(\x08\x12\x1f\n\x17\x65xpected_splitter_index\x18\x05 \x01(\x04\"6\n\x0f\x44\x65leteIntention\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\"6\n\x0eMintCredential\x12\x14\n\x0cinstance_key\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"(\n\x10RevokeCredential\x12\x14\n\x0cinstance_key\x18\x01 \x01(\t\"m\n\nRecordLeaf\x12\x14\n\x0cinstance_key\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0e\n\x06serial\x18\x03 \x01(\x0c\x12\x14\n\x0cnot_after_ms\x18\x04 \x01(\x03\x12\x13\n\x0broots_epoch\x18\x05 \x01(\x04\"H\n\x08SetRoots\x12$\n\x05roots\x18\x01 \x03(\x0b\x32\x15.weft.catalog.v1.Root\x12\x16\n\x0e\x65xpected_epoch\x18\x02 \x01(\x04\"\x08\n\x06\x45xpire\"\x0f\n\rGiveAddresses\"d\n\x0b\x43onfigureCa\x12-\n\x08settings\x18\x01 \x01(\x0b\x32\x1b.weft.catalog.v1.CaSettings\x12\x0e\n\x06rotate\x18\x02 \x01(\x08\x12\x16\n\x0e\x65xpected_index\x18\x03 \x01(\x04\"t\n\x0c\x41\x63tivateRoot\x12#\n\x04root\x18\x01 \x01(\x0b\x32\x15.weft.catalog.v1.Root\x12\'\n\x03key\x18\x02 \x01(\x0b\x32\x1a.weft.catalog.v1.SealedKey\x12\x16\n\x0e\x65xpected_index\x18\x03 \x01(\x04\"%\n\x0bRetireRoots\x12\x16\n\x0e\x65xpected_index\x18\x01 \x01(\x04\"L\n\tResealKey\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.weft.catalog.v1.SealedKey\x12\x16\n\x0e\x65xpected_index\x18\x02 \x01(\x04\"_\n\x11RecordServiceLeaf\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06serial\x18\x02 \x01(\x0c\x12\x14\n\x0cnot_after_ms\x18\x03 \x01(\x03\x12\x13\n\x0broots_epoch\x18\x04 \x01(\x04\"l\n\x12\x43onfigureAutopilot\x12,\n\x08settings\x18\x01 \x01(\x0b\x32\x1a.weft.catalog.v1.Autopilot\x12\x16\n\x0e\x65xpected_index\x18\x02 \x01(\x04\x12\x10\n\x08if_unset\x18\x03 \x01(\x08\"D\n\x07Restore\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0c\n\x04part\x18\x02 \x01(\r\x12\x0f\n\x07records\x18\x03 \x03(\x0c\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,47 +41,49 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.pb.catalog.v1.command_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMMAND']._serialized_start=316
-  _globals['_COMMAND']._serialized_end=2591
-  _globals['_INITCLUSTER']._serialized_start=2593
-  _globals['_INITCLUSTER']._serialized_end=2649
-  _globals['_REGISTER']._serialized_start=2652
-  _globals['_REGISTER']._serialized_end=2810
-  _globals['_DEREGISTER']._serialized_start=2812
-  _globals['_DEREGISTER']._serialized_end=2908
-  _globals['_UPDATECHECK']._serialized_start=2910
-  _globals['_UPDATECHECK']._serialized_end=3018
-  _globals['_SETINTENTION']._serialized_start=3020
-  _globals['_SETINTENTION']._serialized_end=3081
-  _globals['_SETCONFIGENTRY']._serialized_start=3083
-  _globals['_SETCONFIGENTRY']._serialized_end=3154
-  _globals['_DELETECONFIGENTRY']._serialized_start=3156
-  _globals['_DELETECONFIGENTRY']._serialized_end=3244
-  _globals['_MOVECANARY']._serialized_start=3246
-  _globals['_MOVECANARY']._serialized_end=3370
-  _globals['_DELETEINTENTION']._serialized_start=3372
-  _globals['_DELETEINTENTION']._serialized_end=3426
-  _globals['_MINTCREDENTIAL']._serialized_start=3428
-  _globals['_MINTCREDENTIAL']._serialized_end=3482
-  _globals['_REVOKECREDENTIAL']._serialized_start=3484
-  _globals['_REVOKECREDENTIAL']._serialized_end=3524
-  _globals['_RECORDLEAF']._serialized_start=3526
-  _globals['_RECORDLEAF']._serialized_end=3635
-  _globals['_SETROOTS']._serialized_start=3637
-  _globals['_SETROOTS']._serialized_end=3709
-  _globals['_EXPIRE']._serialized_start=3711
-  _globals['_EXPIRE']._serialized_end=3719
-  _globals['_CONFIGURECA']._serialized_start=3721
-  _globals['_CONFIGURECA']._serialized_end=3821
-  _globals['_ACTIVATEROOT']._serialized_start=3823
-  _globals['_ACTIVATEROOT']._serialized_end=3939
-  _globals['_RETIREROOTS']._serialized_start=3941
-  _globals['_RETIREROOTS']._serialized_end=3978
-  _globals['_RESEALKEY']._serialized_start=3980
-  _globals['_RESEALKEY']._serialized_end=4056
-  _globals['_RECORDSERVICELEAF']._serialized_start=4058
-  _globals['_RECORDSERVICELEAF']._serialized_end=4153
-  _globals['_CONFIGUREAUTOPILOT']._serialized_start=4155
-  _globals['_CONFIGUREAUTOPILOT']._serialized_end=4263
-  _globals['_RESTORE']._serialized_start=4265
-  _globals['_RESTORE']._serialized_end=4333
+  _globals['_COMMAND']._serialized_end=2649
+  _globals['_INITCLUSTER']._serialized_start=2651
+  _globals['_INITCLUSTER']._serialized_end=2707
+  _globals['_REGISTER']._serialized_start=2710
+  _globals['_REGISTER']._serialized_end=2868
+  _globals['_DEREGISTER']._serialized_start=2870
+  _globals['_DEREGISTER']._serialized_end=2966
+  _globals['_UPDATECHECK']._serialized_start=2968
+  _globals['_UPDATECHECK']._serialized_end=3076
+  _globals['_SETINTENTION']._serialized_start=3078
+  _globals['_SETINTENTION']._serialized_end=3139
+  _globals['_SETCONFIGENTRY']._serialized_start=3141
+  _globals['_SETCONFIGENTRY']._serialized_end=3212
+  _globals['_DELETECONFIGENTRY']._serialized_start=3214
+  _globals['_DELETECONFIGENTRY']._serialized_end=3302
+  _globals['_MOVECANARY']._serialized_start=3304
+  _globals['_MOVECANARY']._serialized_end=3428
+  _globals['_DELETEINTENTION']._serialized_start=3430
+  _globals['_DELETEINTENTION']._serialized_end=3484
+  _globals['_MINTCREDENTIAL']._serialized_start=3486
+  _globals['_MINTCREDENTIAL']._serialized_end=3540
+  _globals['_REVOKECREDENTIAL']._serialized_start=3542
+  _globals['_REVOKECREDENTIAL']._serialized_end=3582
+  _globals['_RECORDLEAF']._serialized_start=3584
+  _globals['_RECORDLEAF']._serialized_end=3693
+  _globals['_SETROOTS']._serialized_start=3695
+  _globals['_SETROOTS']._serialized_end=3767
+  _globals['_EXPIRE']._serialized_start=3769
+  _globals['_EXPIRE']._serialized_end=3777
+  _globals['_GIVEADDRESSES']._serialized_start=3779
+  _globals['_GIVEADDRESSES']._serialized_end=3794
+  _globals['_CONFIGURECA']._serialized_start=3796
+  _globals['_CONFIGURECA']._serialized_end=3896
+  _globals['_ACTIVATEROOT']._serialized_start=3898
+  _globals['_ACTIVATEROOT']._serialized_end=4014
+  _globals['_RETIREROOTS']._serialized_start=4016
+  _globals['_RETIREROOTS']._serialized_end=4053
+  _globals['_RESEALKEY']._serialized_start=4055
+  _globals['_RESEALKEY']._serialized_end=4131
+  _globals['_RECORDSERVICELEAF']._serialized_start=4133
+  _globals['_RECORDSERVICELEAF']._serialized_end=4228
+  _globals['_CONFIGUREAUTOPILOT']._serialized_start=4230
+  _globals['_CONFIGUREAUTOPILOT']._serialized_end=4338
+  _globals['_RESTORE']._serialized_start=4340
+  _globals['_RESTORE']._serialized_end=4408
 # @@protoc_insertion_point(module_scope)

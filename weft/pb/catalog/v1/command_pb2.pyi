@@ -77,6 +77,7 @@ class Command(_message.Message):
     MOVE_CANARY_FIELD_NUMBER: _builtins.int
     START_EXPERIMENT_FIELD_NUMBER: _builtins.int
     END_EXPERIMENTS_FIELD_NUMBER: _builtins.int
+    GIVE_ADDRESSES_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Level of this schema that a server must know to apply the command."""
     time_ms: _builtins.int
@@ -189,6 +190,10 @@ class Command(_message.Message):
 
     @_builtins.property
     def end_experiments(self) -> _experiment_pb2.EndExperiments: ...
+    @_builtins.property
+    def give_addresses(self) -> Global___GiveAddresses:
+        """Level 16."""
+
     def __init__(
         self,
         *,
@@ -235,12 +240,13 @@ class Command(_message.Message):
         move_canary: Global___MoveCanary | None = ...,
         start_experiment: _experiment_pb2.StartExperiment | None = ...,
         end_experiments: _experiment_pb2.EndExperiments | None = ...,
+        give_addresses: Global___GiveAddresses | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_join_token", b"create_join_token", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_join_token", b"delete_join_token", "delete_query", b"delete_query", "deregister", b"deregister", "end_experiments", b"end_experiments", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "move_canary", b"move_canary", "record_agent_leaf", b"record_agent_leaf", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "redeem_join_token", b"redeem_join_token", "register", b"register", "remove_agent", b"remove_agent", "report_agents", b"report_agents", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "start_experiment", b"start_experiment", "txn", b"txn", "update_check", b"update_check"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_join_token", b"create_join_token", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_join_token", b"delete_join_token", "delete_query", b"delete_query", "deregister", b"deregister", "end_experiments", b"end_experiments", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "give_addresses", b"give_addresses", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "move_canary", b"move_canary", "record_agent_leaf", b"record_agent_leaf", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "redeem_join_token", b"redeem_join_token", "register", b"register", "remove_agent", b"remove_agent", "report_agents", b"report_agents", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "start_experiment", b"start_experiment", "txn", b"txn", "update_check", b"update_check"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_join_token", b"create_join_token", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_join_token", b"delete_join_token", "delete_query", b"delete_query", "deregister", b"deregister", "end_experiments", b"end_experiments", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "move_canary", b"move_canary", "record_agent_leaf", b"record_agent_leaf", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "redeem_join_token", b"redeem_join_token", "register", b"register", "remove_agent", b"remove_agent", "report_agents", b"report_agents", "request_id", b"request_id", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "start_experiment", b"start_experiment", "time_ms", b"time_ms", "txn", b"txn", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_root", b"activate_root", "body", b"body", "bootstrap_acl", b"bootstrap_acl", "change_kv", b"change_kv", "configure_autopilot", b"configure_autopilot", "configure_ca", b"configure_ca", "create_join_token", b"create_join_token", "create_session", b"create_session", "delete_acl", b"delete_acl", "delete_config_entry", b"delete_config_entry", "delete_intention", b"delete_intention", "delete_join_token", b"delete_join_token", "delete_query", b"delete_query", "deregister", b"deregister", "end_experiments", b"end_experiments", "end_session", b"end_session", "expire", b"expire", "fire_event", b"fire_event", "give_addresses", b"give_addresses", "init_cluster", b"init_cluster", "mint_credential", b"mint_credential", "move_canary", b"move_canary", "record_agent_leaf", b"record_agent_leaf", "record_leaf", b"record_leaf", "record_service_leaf", b"record_service_leaf", "redeem_join_token", b"redeem_join_token", "register", b"register", "remove_agent", b"remove_agent", "report_agents", b"report_agents", "request_id", b"request_id", "reseal_key", b"reseal_key", "restore", b"restore", "retire_roots", b"retire_roots", "revoke_credential", b"revoke_credential", "set_acl", b"set_acl", "set_config_entry", b"set_config_entry", "set_coordinate", b"set_coordinate", "set_intention", b"set_intention", "set_query", b"set_query", "set_roots", b"set_roots", "start_experiment", b"start_experiment", "time_ms", b"time_ms", "txn", b"txn", "update_check", b"update_check", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf", "configure_autopilot", "restore", "set_config_entry", "delete_config_entry", "set_acl", "delete_acl", "bootstrap_acl", "change_kv", "create_session", "end_session", "txn", "fire_event", "set_coordinate", "set_query", "delete_query", "create_join_token", "delete_join_token", "redeem_join_token", "record_agent_leaf", "report_agents", "remove_agent", "move_canary", "start_experiment", "end_experiments"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["init_cluster", "register", "deregister", "update_check", "set_intention", "delete_intention", "mint_credential", "revoke_credential", "record_leaf", "set_roots", "expire", "configure_ca", "activate_root", "retire_roots", "reseal_key", "record_service_leaf", "configure_autopilot", "restore", "set_config_entry", "delete_config_entry", "set_acl", "delete_acl", "bootstrap_acl", "change_kv", "create_session", "end_session", "txn", "fire_event", "set_coordinate", "set_query", "delete_query", "create_join_token", "delete_join_token", "redeem_join_token", "record_agent_leaf", "report_agents", "remove_agent", "move_canary", "start_experiment", "end_experiments", "give_addresses"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -633,6 +639,23 @@ class Expire(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Expire: _TypeAlias = Expire  # noqa: Y015
+
+@_typing.final
+class GiveAddresses(_message.Message):
+    """From now on services of the mesh have virtual addresses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GiveAddresses: _TypeAlias = GiveAddresses  # noqa: Y015
 
 @_typing.final
 class ConfigureCa(_message.Message):

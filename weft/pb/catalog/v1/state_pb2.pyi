@@ -777,12 +777,18 @@ class SnapshotHead(_message.Message):
     FLOOR_FIELD_NUMBER: _builtins.int
     ROOTS_EPOCH_FIELD_NUMBER: _builtins.int
     CLUSTER_FIELD_NUMBER: _builtins.int
+    ADDRESSING_FIELD_NUMBER: _builtins.int
+    NUMBERS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     index: _builtins.int
     time_ms: _builtins.int
     floor: _builtins.int
     """index answered for keys without an entry"""
     roots_epoch: _builtins.int
+    addressing: _builtins.bool
+    """services of the mesh have virtual addresses"""
+    numbers: _builtins.int
+    """of virtual addresses, in use and free ones"""
     @_builtins.property
     def cluster(self) -> Global___Cluster: ...
     def __init__(
@@ -794,10 +800,12 @@ class SnapshotHead(_message.Message):
         floor: _builtins.int = ...,
         roots_epoch: _builtins.int = ...,
         cluster: Global___Cluster | None = ...,
+        addressing: _builtins.bool = ...,
+        numbers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "floor", b"floor", "index", b"index", "roots_epoch", b"roots_epoch", "time_ms", b"time_ms", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addressing", b"addressing", "cluster", b"cluster", "floor", b"floor", "index", b"index", "numbers", b"numbers", "roots_epoch", b"roots_epoch", "time_ms", b"time_ms", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
