@@ -218,7 +218,12 @@ SCOPES = (
     Scope(
         "An instance that is called",
         (
-            Row("Connections to it", "proxy.pool:CONNECTIONS_PER_INSTANCE_MAX", "count", "requests wait"),
+            Row(
+                "Connections to it, of each lane",
+                "proxy.pool:CONNECTIONS_PER_INSTANCE_MAX",
+                "count",
+                "requests wait",
+            ),
             Row("Health checks under way, of its target", "proxy.prober:AT_ONCE_MAX", "count", "asked later"),
         ),
     ),
