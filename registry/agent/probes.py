@@ -13,6 +13,8 @@ import structlog
 from aiohttp.abc import AbstractCookieJar
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from weft.bodies import read_up_to
+
 from ..catalog.model import CRITICAL, PASSING, WARNING, Check, CheckDefinition
 from .check_definition import TIMEOUT_DEFAULT_S
 from .errors import ForbiddenAddress, InvalidDefinition
@@ -98,19 +100,9 @@ class Prober:
             ssl=not definition.tls_skip_verify,
             server_hostname=definition.tls_server_name or None,
         ) as answer:
-            body = await _read_bounded(answer.content, definition.output_bytes_max or OUTPUT_BYTES_MAX)
+            body = await read_up_to(answer.content, definition.output_bytes_max or OUTPUT_BYTES_MAX)
             told = f"HTTP {method} {definition.http}: {answer.status} {answer.reason} Output: "
             return Outcome(_http_status(answer.status), told + body.decode(errors="replace"))
-
-
-async def _read_bounded(content: aiohttp.StreamReader, most: int) -> bytes:
-    body = b""
-    while len(body) < most:
-        chunk = await content.read(most - len(body))
-        if not chunk:
-            break
-        body += chunk
-    return body
 
 
 def _http_status(status: int) -> str:

@@ -19,6 +19,7 @@ import structlog
 from multidict import MultiMapping
 from yarl import URL
 
+from weft.bodies import read_up_to
 from weft.errors import ConfigError
 
 from ..errors import NoServers, OutcomeUnknown
@@ -197,7 +198,8 @@ class Servers:
                     server_hostname=self._trust.server_name if by_tls else None,
                 )
                 # Refusals are small, and tell whether another server is to be asked.
-                head = await response.content.read(_REFUSAL_BYTES_MAX) if response.status == 500 else b""
+                refused = response.status == 500
+                head = await read_up_to(response.content, _REFUSAL_BYTES_MAX) if refused else b""
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise _NotTaken(str(error) or type(error).__name__) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

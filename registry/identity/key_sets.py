@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import aiohttp
 import structlog
 
+from weft.bodies import BodyTooLarge, read_whole
+
 from ..acl.key_set import (
     DISCOVERY_PATH,
     PublicKey,
@@ -106,9 +108,7 @@ async def _body(http: aiohttp.ClientSession, url: str) -> bytes:
     async with http.get(url, allow_redirects=False, headers={"Accept": "application/json"}) as answer:
         if answer.status != 200:
             raise UnusableAnswer(f"{url}: status {answer.status}")
-        body = b""
-        while chunk := await answer.content.read(BODY_BYTES_MAX + 1 - len(body)):
-            body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise UnusableAnswer(f"{url}: more than {BODY_BYTES_MAX} bytes")
-        return body
+        try:
+            return await read_whole(answer.content, BODY_BYTES_MAX)
+        except BodyTooLarge as error:
+            raise UnusableAnswer(f"{url}: {error}") from None

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf import json_format
 
 from ca.bundle import der_to_pem
+from weft.bodies import BodyTooLarge, read_whole
 from weft.errors import WeftError
 from weft.pb.agent.v1 import agent_pb2 as pb
 from weft.tls import peer_chain
@@ -91,8 +92,10 @@ class Joiner:
                 aiohttp.ClientSession(timeout=timeout) as session,
                 session.put(url, data=body, **more) as answer,  # type: ignore[arg-type]
             ):
-                text = (await answer.content.read(ANSWER_BYTES_MAX)).decode("utf-8", "replace")
-                return self._answered(server, answer.status, text)
+                found = await read_whole(answer.content, ANSWER_BYTES_MAX)
+                return self._answered(server, answer.status, found.decode("utf-8", "replace"))
+        except BodyTooLarge as error:
+            raise ServersAway(f"{server}: {error}") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ServersAway(f"{server} does not answer ({error or type(error).__name__})") from None
 

@@ -13,6 +13,7 @@ import aiohttp
 import grpc
 
 from weft.aio import Tasks
+from weft.bodies import BodyTooLarge, read_whole
 from weft.errors import ConfigError
 from weft.pb.mesh.v1 import mesh_pb2 as pb
 from weft.pb.mesh.v1 import mesh_pb2_grpc
@@ -59,6 +60,7 @@ class ToLeader:
         self._material = material
         self._name = name
         self._session: aiohttp.ClientSession | None = None
+        self._context: tuple[bytes, ssl.SSLContext] | None = None
         self._channel: tuple[str, bytes, grpc.aio.Channel] | None = None
         self._ending = Tasks()
 
@@ -83,22 +85,20 @@ class ToLeader:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
         try:
             async with self._session.request(
-                method, url, headers=sent, data=body or None, ssl=self._context(), server_hostname=self._name
+                method, url, headers=sent, data=body or None, ssl=self._trusting(), server_hostname=self._name
             ) as answer:
-                text = await answer.content.read(ANSWER_BYTES_MAX)
+                text = await read_whole(answer.content, ANSWER_BYTES_MAX)
                 kept = {name: answer.headers[name] for name in _TAKEN_BACK if name in answer.headers}
                 return Forwarded(answer.status, text, kept)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, BodyTooLarge, TimeoutError, OSError) as error:
             raise NotReady(f"the leader does not answer ({error}); retry later") from error
 
-    def _context(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks the name and the chain
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        try:
-            context.load_verify_locations(cadata=self._material().roots_pem.decode("ascii"))
-        except (ssl.SSLError, ValueError) as error:
-            raise ConfigError(f"--tls-ca cannot be used ({error}); give a PEM file") from error
-        return context
+    def _trusting(self) -> ssl.SSLContext:
+        """The same while the roots are: connections are kept by it."""
+        roots = self._material().roots_pem
+        if self._context is None or self._context[0] != roots:
+            self._context = (roots, _context(roots))
+        return self._context[1]
 
     async def sign(
         self, request: pb.SignCertificateRequest, metadata: Sequence[tuple[str, str]]
@@ -171,3 +171,13 @@ class ToLeader:
         await self._ending.close()
         if self._session:
             await self._session.close()
+
+
+def _context(roots_pem: bytes) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks the name and the chain
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(cadata=roots_pem.decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigError(f"--tls-ca cannot be used ({error}); give a PEM file") from error
+    return context
