@@ -4,6 +4,7 @@ A file is opened anew on SIGHUP, after whoever rotates logs has moved it.
 """
 
 import asyncio
+import errno
 import os
 import select
 import sys
@@ -17,6 +18,7 @@ from .outlets import LogLines
 from .telemetry import Telemetry
 
 PAUSE_S = 0.5  # how late a line may be
+UNREAD_S = 1.0  # for whoever reads a full pipe
 WRITE_BYTES_MAX = select.PIPE_BUF  # so much goes into a pipe in one piece, whoever else writes to it
 FILE_MODE = 0o640  # it names callers and paths
 
@@ -70,8 +72,7 @@ class AccessLog:
         try:
             target = self._open() if self._path else sys.stdout.fileno()
             for part in _whole_lines(text):
-                while part:
-                    part = part[os.write(target, part) :]
+                _put(target, part)
         except (OSError, ValueError) as error:
             if not self._failing:
                 log.error("the access log cannot be written", path=self._path or "stdout", error=str(error))
@@ -82,9 +83,20 @@ class AccessLog:
 
     def _open(self) -> int:
         if self._file is None:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            # O_NONBLOCK: a named pipe that nobody reads refuses, rather than letting us wait for a reader.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             self._file = os.open(Path(self._path), flags, FILE_MODE)
         return self._file
+
+
+def _put(target: int, text: bytes) -> None:
+    """Raises OSError, also where nobody reads a pipe: its writer must neither wait for ever nor keep us."""
+    ready = select.poll()
+    ready.register(target, select.POLLOUT)
+    while text:
+        if not ready.poll(UNREAD_S * 1000):
+            raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
+        text = text[os.write(target, text[:WRITE_BYTES_MAX]) :]
 
 
 def _whole_lines(text: bytes) -> Iterator[bytes]:

@@ -1,12 +1,15 @@
 """The access log: which requests get a line, what it says, and where it goes."""
 
+import asyncio
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sidecar import access_log
 from sidecar.access_log import AccessLog
 from sidecar.events import ACCESS_LOG_LINES
 from sidecar.outlets import LOG_BYTES_MAX, Outlets
@@ -111,3 +114,23 @@ async def test_what_waits_is_bounded(logged: Logged) -> None:
         logged.outlets.log.offer(ended())
     assert logged.counted("dropped") > 0
     assert sum(map(len, logged.outlets.log.take())) <= LOG_BYTES_MAX
+
+
+async def test_a_pipe_that_nobody_reads_does_not_keep_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_log, "UNREAD_S", 0.05)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    logged = await Logged(path).start()
+    logged.outlets.log.offer(ended())
+    await logged.log.flush()
+    assert logged.counted("dropped") == 1, "it has no reader at all"
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        for _ in range(1000):  # more than the pipe holds
+            logged.outlets.log.offer(ended())
+        await asyncio.wait_for(logged.log.close(), 10)
+    finally:
+        os.close(reader)
+    assert logged.counted("dropped") == 1001
