@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 # With a cached state at hand, the registry gets this long to answer before the cache is served.
 CACHE_PATIENCE_S = 3.0
+UNASKED_S = 10.0  # for the registry to tell what the predecessor listened for
 
 log = structlog.get_logger(__name__)
 
@@ -209,6 +210,11 @@ class Sidecar:
             self._handover.start()
         if self._inheritance is not None:
             self._inheritance.serving()
+            self._spawn(self._release_unasked(), "listeners of the predecessor")
+
+    async def _release_unasked(self) -> None:
+        await asyncio.sleep(UNASKED_S)
+        self._sockets.release_unasked()
 
     # --- start ---
 

@@ -42,6 +42,7 @@ class Sockets:
         self._held: dict[str, list[socket.socket]] = {}
         for name, held in inherited:
             self._held.setdefault(name, []).append(held)
+        self._unasked = set(self._held)
         self._handed_over = False
 
     async def bind(self, address: Address) -> list[socket.socket]:
@@ -49,6 +50,7 @@ class Sockets:
 
     def hold(self, address: Address, copies: int = 0) -> list[socket.socket]:
         """As `bind`, but they stay ours."""
+        self._unasked.discard(str(address))
         if (known := self._held.get(str(address))) is not None:
             return known
         bound = bind(address, copies or self._copies)
@@ -66,6 +68,12 @@ class Sockets:
         if held and name.startswith(UNIX) and not self._handed_over:
             with contextlib.suppress(OSError):
                 Path(name.removeprefix(UNIX)).unlink()
+
+    def release_unasked(self) -> None:
+        """What was inherited and nobody has asked for: who connects there would wait for ever."""
+        for name in list(self._unasked):
+            self._unasked.discard(name)
+            self.release_named(name)
 
     def __iter__(self) -> Iterator[tuple[str, socket.socket]]:
         for name, held in self._held.items():

@@ -38,6 +38,23 @@ async def asked(folder: Path) -> Inheritance:
     return found
 
 
+def test_what_a_successor_does_not_ask_for_is_listened_on_no_more() -> None:
+    old = Sockets()
+    (kept,), (left,) = (old.hold(Address("127.0.0.1", 0)) for _ in range(2))
+    ports = [it.getsockname()[1] for it in (kept, left)]
+    new = Sockets(inherited=[(name, it.dup()) for name, it in old])
+    old.close()
+    new.hold(Address("127.0.0.1", ports[0]))
+    new.release_unasked()
+    new.release_unasked()
+    found = []
+    for port in ports:
+        with socket.socket() as caller:
+            found.append(caller.connect_ex(("127.0.0.1", port)) == 0)
+    assert found == [True, False]
+    new.close()
+
+
 async def test_a_successor_listens_where_the_old_one_did(tmp_path: Path) -> None:
     old = Old(tmp_path)
     (tcp,) = await old.sockets.bind(Address("127.0.0.1", 0))
