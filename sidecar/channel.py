@@ -59,7 +59,7 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
         self._end = end
-        self._received = b""
+        self._received = bytearray()  # bytes would be copied whole for each piece that comes
         self._passed: deque[int] = deque()
         self._sending = asyncio.Lock()
 
@@ -87,8 +87,8 @@ class Channel:
             raise WorkerLost("the other end sends nonsense")
         while len(self._received) < _HEAD.size + size:
             await self._more()
-        content = self._received[_HEAD.size : _HEAD.size + size]
-        self._received = self._received[_HEAD.size + size :]
+        content = bytes(self._received[_HEAD.size : _HEAD.size + size])
+        del self._received[: _HEAD.size + size]
         return Message(Kind(kind), about, content, [self._taken() for _ in range(count)])
 
     def close(self) -> None:

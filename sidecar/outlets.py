@@ -70,6 +70,12 @@ def _line(ended: EndedCall) -> dict[str, object]:
     return {"time": round(ended.started_s, 3), **ended.document(), **shown}
 
 
+def refuse_more(taps: int) -> None:
+    """Raises TapsFull where there are so many taps already."""
+    if taps >= TAPS_MAX:
+        raise TapsFull(f"{TAPS_MAX} taps are open already; end one")
+
+
 class Outlets:
     """Of one sidecar. `changed` is called when the first tap comes or the last one goes."""
 
@@ -84,8 +90,7 @@ class Outlets:
     @contextmanager
     def tapped(self, wanted: TapFilter, rate: float) -> Iterator[Tap]:
         """A tap for as long as the context lasts. Raises TapsFull."""
-        if len(self.taps) >= TAPS_MAX:
-            raise TapsFull(f"{TAPS_MAX} taps are open already; end one")
+        refuse_more(len(self.taps))
         count = self._telemetry.count
         tap = Tap(wanted, rate, self._clock, count(TAPPED, "sent"), count(TAPPED, "dropped"))
         self._set((*self.taps, tap))

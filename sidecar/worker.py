@@ -48,7 +48,7 @@ class RemoteBinder:
     def __init__(self, channel: Channel, tasks: Tasks) -> None:
         self._channel = channel
         self._tasks = tasks
-        self._asked: dict[int, asyncio.Future[list[socket.socket]]] = {}
+        self._asked: dict[int, tuple[Address, asyncio.Future[list[socket.socket]]]] = {}
         self._released: list[Address] = []  # and the supervisor has not been told
         self._about = 0
 
@@ -56,13 +56,18 @@ class RemoteBinder:
         await self._tell_released()  # in this order: it may be the same address
         self._about += 1
         answer: asyncio.Future[list[socket.socket]] = asyncio.get_running_loop().create_future()
-        self._asked[self._about] = answer
+        self._asked[self._about] = address, answer
         await self._channel.send(Kind.BIND, _said(address), self._about)
         return await answer
 
     def bound(self, message: Message) -> None:
-        answer = self._asked.pop(message.about)
-        if message.sockets:
+        address, answer = self._asked.pop(message.about)
+        if answer.done():  # nobody waits any more
+            for one in message.sockets:
+                one.close()
+            if message.sockets:
+                self.release(address)
+        elif message.sockets:
             answer.set_result(message.sockets)
         else:
             said = json.loads(message.content)
@@ -155,10 +160,11 @@ class Worker:
             first = not self._serving.started.is_set()
             try:
                 await self._apply(mesh_pb2.Delta.FromString(message.content))
-            except WeftError as error:
-                taken = isinstance(error, PortTaken)
-                said = json.dumps({"why": str(error), "taken": taken})
-                await self._channel.send(Kind.APPLIED, said.encode(), message.about)
+            except Exception as error:  # whatever it is, the next configuration is to be tried
+                if not isinstance(error, WeftError):
+                    log.error("a configuration cannot be applied", exc_info=error)
+                said = {"why": str(error) or type(error).__name__, "taken": isinstance(error, PortTaken)}
+                await self._channel.send(Kind.APPLIED, json.dumps(said).encode(), message.about)
                 continue
             await self._channel.send(Kind.APPLIED, b"", message.about)
             if first:

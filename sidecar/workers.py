@@ -27,6 +27,7 @@ from .channel import DESCRIPTORS_MAX, LOST_BYTES, Channel, Kind, Message
 from .errors import WorkerLost
 from .gains import Gained
 from .identity import Svid, TlsContexts
+from .outlets import refuse_more
 from .policy.renewal import backoff_s
 from .snapshot import Snapshot
 from .sockets import Sockets
@@ -117,23 +118,25 @@ class WorkerPool:
         content = json.dumps({"seconds": grace_s}).encode()
         for worker in self._workers:
             self._later(worker, Kind.DRAIN, content)
-        processes = [worker.process for worker in self._workers if worker.process is not None]
         try:
             async with asyncio.timeout(grace_s + KILL_S):
-                await asyncio.gather(*(ended(it.pid) for it in processes if it.poll() is None))
+                await asyncio.gather(*(ended(it.pid) for it in self._processes()))
         except TimeoutError:
             log.error("workers did not end in time")
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-        await self._tasks.close()
-        for process in processes:
-            process.wait()
+        await self._tasks.close()  # from here on no place gets another process
         for worker in self._workers:
             if worker.channel is not None:
                 worker.channel.close()
+        for process in self._processes():
+            process.kill()
+            process.wait()
         for name in list(self._users):
             self._release(name)
+
+    def _processes(self) -> "list[subprocess.Popen[bytes]]":
+        """Those that run."""
+        found = [worker.process for worker in self._workers if worker.process is not None]
+        return [process for process in found if process.poll() is None]
 
     def trouble(self) -> str:
         serving = [worker for worker in self._workers if worker.serves]
@@ -166,12 +169,13 @@ class WorkerPool:
 
     @contextmanager
     def tapped(self, query: str) -> Iterator["MergedFeed"]:
-        """Live requests of all workers. Raises InvalidTapQuery."""
+        """Live requests of all workers, also of those that come later. Raises InvalidTapQuery, TapsFull."""
         asked = parse_tap(query)
+        refuse_more(len(self._taps))
         self._about += 1
         about, rate = self._about, asked.rate / len(self._workers)
-        feed = self._taps[about] = MergedFeed(asked.seconds)
         content = json.dumps({"query": query, "rate": rate}).encode()
+        feed = self._taps[about] = MergedFeed(asked.seconds, content)
         for worker in self._workers:
             self._later(worker, Kind.TAP, content, about)
         try:
@@ -191,7 +195,7 @@ class WorkerPool:
             try:
                 await self._start(worker)
                 await self._attend(worker)
-            except (OSError, WorkerLost) as error:
+            except Exception as error:  # whatever it says or does, its place is not left empty
                 await self._lost(worker, error)
             if self._draining:
                 return
@@ -204,12 +208,17 @@ class WorkerPool:
         with theirs:
             words = [theirs.fileno(), worker.number, len(self._workers), *self._log_style]
             command = [sys.executable, "-c", PROGRAM, *map(str, words)]
-            process = worker.process = await asyncio.to_thread(_start, command, theirs.fileno())
+            process = worker.process = await _started(command, theirs.fileno())
+        if self._draining:
+            ours.close()
+            raise WorkerLost("it was started while all of them end")
         worker.channel = Channel(ours)
         worker.told = None
         self._telemetry.workers[worker.number] = process.pid
         self._tell_svid(worker)
         self._later(worker, Kind.CONFIG, self._config())
+        for about, feed in self._taps.items():
+            self._later(worker, Kind.TAP, feed.asked, about)
 
     async def _attend(self, worker: _Worker) -> None:
         """Takes what it says. Raises WorkerLost."""
@@ -221,7 +230,9 @@ class WorkerPool:
         worker.serves = False
         code = await _over(worker.process) if worker.process is not None else None
         if not self._draining:
-            about = {"worker": worker.number, "exit_code": code, "error": str(error)}
+            about: dict[str, Any] = {"worker": worker.number, "exit_code": code, "error": str(error)}
+            if not isinstance(error, (OSError, WorkerLost)):
+                about["exc_info"] = error
             log.error("a worker ended; another is started", **about)
         self._telemetry.workers.pop(worker.number, None)
         if worker.channel is not None:
@@ -347,10 +358,11 @@ class MergedFeed:
 
     content_type = "application/x-ndjson"
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, asked: bytes) -> None:
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(CHUNKS_MAX)
         self._lost = 0
         self.seconds = seconds
+        self.asked = asked  # of each worker
 
     def put(self, content: bytes) -> None:
         """As a worker says it."""
@@ -375,9 +387,20 @@ class MergedFeed:
             return b""
 
 
-def _start(command: list[str], descriptor: int) -> "subprocess.Popen[bytes]":
-    """In a thread."""
-    return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL)
+async def _started(command: list[str], descriptor: int) -> "subprocess.Popen[bytes]":
+    """In a thread, which cannot be cancelled: what it starts then is ended."""
+
+    def start() -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL)
+
+    starting = asyncio.get_running_loop().run_in_executor(None, start)
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        process = await starting
+        process.kill()
+        process.wait()
+        raise
 
 
 async def _over(process: "subprocess.Popen[bytes]") -> int | None:

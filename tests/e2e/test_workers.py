@@ -132,3 +132,34 @@ async def test_when_the_supervisor_is_killed_nobody_serves_on(tmp_path: Path) ->
         old = there.web.running
         await in_thread(there.mesh.kill, old)
         await until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in workers), "workers end", 20)
+
+
+async def test_a_worker_that_dies_while_all_drain_is_not_replaced(tmp_path: Path) -> None:
+    async with world(tmp_path, *WORKERS) as there:
+        await spread(there)
+        supervisor, workers = there.web.running, pids(there.web)
+        async with connect(there.web.to("orders")) as client:
+            stream = client.bidi(timeout=PATIENCE_S)
+            await stream.write(b"on")
+            assert await stream.read() == b"on"
+            os.kill(supervisor.pid, signal.SIGTERM)
+            await until(lambda: len(pids(there.web)) < 2, "who carries nothing ends at once")
+            for pid in pids(there.web):
+                os.kill(pid, signal.SIGKILL)
+            await until(lambda: supervisor.exit_code is not None, "the supervisor ends", 10)
+        assert supervisor.exit_code == 0, supervisor.said()
+        there.mesh.processes.forget(supervisor)
+        await until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in workers), "nobody is left")
+
+
+async def test_workers_that_are_only_just_started_end_with_their_supervisor(tmp_path: Path) -> None:
+    async with world(tmp_path, *WORKERS) as there:
+        supervisor = there.web.running
+        victims = pids(there.web)
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: set(pids(there.web)) - set(victims), "others are started")
+        os.kill(supervisor.pid, signal.SIGTERM)
+        await until(lambda: supervisor.exit_code is not None, "the supervisor ends", 10)
+        assert supervisor.exit_code == 0, supervisor.said()
+        there.mesh.processes.forget(supervisor)
