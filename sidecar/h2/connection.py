@@ -27,7 +27,7 @@ PAUSED = 1 << 40
 # time says that these took: 128 of what clients usually send, and 4 of what is made to be dear.
 TURN_S, SHARED_TURN_S = 0.00025, 0.001  # of a caller; of a connection whose requests are many callers'
 TURN_MIN, TURN_FIRST, TURN_MAX = 4, 32, 128
-TURN_BYTES = 128 * 1024  # a read of more ends a turn as well: a full one is followed by others at once
+TURN_BYTES = 128 * 1024  # a read of more is followed by others at once: the time of all ends a turn
 TURNS_AT_END_MAX = 16  # of a caller that has closed its side: it gets no answers any more
 NO_LIMIT = 1 << 31  # RFC 9113 section 6.5.2: initially there is none
 # A replay is for requests that fit one stream window; whatever is larger is not sent twice.
@@ -311,7 +311,9 @@ class Connection:
         if at < size:
             self.tail = data[at:]
         if size > TURN_BYTES and not self.waits:
-            self.wait_for_turn(walked)
+            outbox = self.outbox
+            if outbox.clock() - outbox.began > self.turn_s:
+                self.wait_for_turn(walked)
 
     def end_long_turn(self) -> None:
         """After something dear: the turn ends with this frame if its time is over."""

@@ -36,8 +36,8 @@ class Outbox:
     """Shared by all connections of one engine. `clock` gives monotonic seconds."""
 
     __slots__ = (
-        "_later", "_restless_at", "arm", "clock", "dirty", "due", "held", "held_max", "now", "relieve",
-        "soon",
+        "_later", "_restless_at", "arm", "began", "clock", "dirty", "due", "held", "held_max", "now",
+        "relieve", "soon",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +49,7 @@ class Outbox:
         self.clock = clock
         self.soon = soon  # calls in the next turn of the loop
         self._later = False
+        self.began = clock()  # when the first of what collects now was read; what is only parked, before that
         self.now = clock()  # read once per wake-up
         self.dirty: list[Connection] = []
         self.held = 0  # bytes parked on streams or kept for a retry
@@ -81,6 +82,7 @@ class Outbox:
         """
         if not self._later and self.dirty:
             self._later = True
+            self.began = self.now
             self.soon(self._write)
 
     def _write(self) -> None:

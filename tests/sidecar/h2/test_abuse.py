@@ -473,13 +473,19 @@ async def test_a_flood_of_small_frames_is_walked_in_turns(plain: Plain) -> None:
 def test_a_full_read_ends_a_turn_and_something_dear_does() -> None:
     """After a read that fills its buffer libuv reads again, 32 times, before anybody else has a turn."""
     now = 0.0
+    full = frame(0xAA, 0, 0, bytes(16_000)) * (TURN_BYTES // 16_000 + 1)
     conn = Connected(Outbox(lambda: now, lambda later: None), Decoder(requests=True), Encoder())
     conn.greeted = True
-    conn.data_received(frame(0xAA, 0, 0, bytes(16_000)) * 8)
+    conn.data_received(full)
     assert not conn.waits
-    conn.data_received(frame(0xAA, 0, 0, bytes(16_000)) * (TURN_BYTES // 16_000 + 1))
+    now = 2 * conn.turn_s
+    conn.data_received(full[: len(full) // 2])
+    assert not conn.waits, "it was not full: nothing follows"
+    conn.tail = b""
+    conn.data_received(full)
     assert conn.waits
-    conn.waits = False
+    conn.waits, now = False, 0.0
+    conn.outbox.now = now
     conn.turn, conn.steps = range(TURN_MAX), iter(range(TURN_MAX))
     conn.end_long_turn()
     assert next(conn.steps) == 0
