@@ -121,13 +121,19 @@ class Session:
         try:
             yield
         except grpc.aio.AioRpcError as error:
+            if _is_cancelled():  # it came while the call was begun, and grpc.aio has forgotten it
+                raise asyncio.CancelledError from None
             raise _of_rpc(error, address) from None
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if _is_cancelled():
                 raise
             # Nobody cancels us: `next_address` or `close` took the channel from under the call.
             raise RegistryUnreachable(f"registry {address}: the connection was given up") from None
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _of_rpc(error: grpc.aio.AioRpcError, address: str) -> CredentialRejected | RegistryUnreachable:

@@ -9,6 +9,9 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
+AGAIN_S = 3.0  # more than cleaning up takes
+
+
 class Tasks:
     """Background tasks with one owner. A task that fails is logged; `close` cancels and awaits all."""
 
@@ -27,8 +30,10 @@ class Tasks:
             log.error("background task failed", task=task.get_name(), exc_info=error)
 
     async def close(self) -> None:
-        """Cancels what still runs and waits for it to end."""
-        running = list(self._running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        """Cancels what still runs and waits for it to end. Who does not end is told again: grpc.aio forgets a
+        cancellation that comes while it begins a call, and its caller would go on for ever."""
+        running = set(self._running)
+        while running:
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=AGAIN_S)

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+import grpc
 import pytest
 
 from ca.bundle import der_to_pem
@@ -95,3 +96,23 @@ async def test_who_is_cancelled_stays_cancelled(registry: FakeRegistry) -> None:
     with pytest.raises(asyncio.CancelledError):
         await signing
     await session.close()
+
+
+async def test_so_is_who_is_cancelled_while_grpc_fails(registry: FakeRegistry) -> None:
+    """grpc.aio forgets a cancellation that comes while it begins a call; the call's own failure follows."""
+    session = Session(registry.credential)
+    empty = grpc.aio.Metadata()
+    failure = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, empty, empty, "away", "away")
+
+    async def call() -> None:
+        with session._translated():
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise failure from None
+
+    called = asyncio.ensure_future(call())
+    await asyncio.sleep(0)
+    called.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await called

@@ -1,10 +1,12 @@
 """Background tasks: none forgotten, none dead in silence."""
 
 import asyncio
+import contextlib
 
 import pytest
 import structlog
 
+from weft import aio
 from weft.aio import Tasks
 
 
@@ -50,3 +52,18 @@ async def test_a_task_that_ends_is_let_go() -> None:
     with structlog.testing.capture_logs() as logs:
         await tasks.close()
     assert logs == []
+
+
+async def test_who_forgets_that_it_was_cancelled_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aio, "AGAIN_S", 0.01)
+    tasks = Tasks()
+
+    async def forgetful() -> None:
+        for _ in range(3):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    running = tasks.spawn(forgetful(), "forgetful")
+    await asyncio.sleep(0)
+    await asyncio.wait_for(tasks.close(), 5)
+    assert running.done()
