@@ -429,10 +429,12 @@ def test_sidecars_of_all_servers_are_known_to_each(cluster: Cluster) -> None:
     streams: list[Any] = []  # one that nobody holds is cancelled
 
     def has_all(server: Server) -> bool:
+        """A server that is slower than the time it has to answer is named as silent, once."""
         found = server.ok("GET", "/v1/mesh/proxies?service=subscribed")
-        assert found["Silent"] == []
         assert {row["Version"] for row in found["Proxies"]} <= {"7.8.9"}
-        return [row["Server"] for row in found["Proxies"]] == names
+        told = [row["Server"] for row in found["Proxies"]]
+        assert {*told, *found["Silent"]} <= {*names}
+        return told == names and not found["Silent"]
 
     names = sorted(server.name for server in cluster.running)
     with contextlib.ExitStack() as stack:

@@ -19,6 +19,7 @@ NAMELESS = {
     "retire_roots",
     "reseal_key",
     "configure_autopilot",
+    "give_addresses",
     "restore",
 }
 """Commands that are about the cluster, of which there is one."""
