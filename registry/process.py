@@ -61,7 +61,7 @@ from .operator.measuring import Measuring
 from .operator.presence import Presence
 from .operator.proxies import Proxies
 from .operator.renewals import Renewals
-from .operator.servers import GRPC_META, grpc_addresses, registered
+from .operator.servers import GRPC_META, grpc_addresses, others
 from .operator.tapping import Tapping
 from .own_node import node_name, node_of
 from .replica.etcd.engine import EtcdLog
@@ -162,8 +162,8 @@ class Registry:
 
     def _other_servers(self) -> tuple[str, ...]:
         """Where their gRPC listeners are."""
-        rows = (row for row in registered(self.log.view()) if row.node.name != self.node)
-        return tuple(filter(None, (row.address(GRPC_META) for row in rows)))
+        rows = others(self.log.view(), self.log.status().server_id)
+        return tuple(row.address(GRPC_META) for row in rows)
 
     def _face(self, keys: Keys) -> Face:
         if self.settings.cluster:

@@ -6,13 +6,12 @@ from urllib.parse import urlsplit
 import orjson
 
 from ..catalog.limits import CHECK_ARGS_MAX, OUTPUT_CHARS_MAX
-from ..catalog.model import CRITICAL, STATUSES, Check, CheckDefinition
+from ..catalog.model import CRITICAL, NODE_ALIVE_ID, STATUSES, Check, CheckDefinition
 from .errors import InvalidDefinition, Undecodable
 from .fields import Fields
 from .os_service import UNIT
 
 INTERVAL_MIN_S = 0.1  # below it a check is load, not observation
-NODE_ALIVE_ID = "serfHealth"  # the node's own liveness, under the name that clients look for
 DURATION_MAX_S = 30 * 24 * 3600.0
 DEREGISTER_AFTER_MIN_S = 60.0  # as in Consul: a shorter outage must not erase the instance
 TIMEOUT_DEFAULT_S = 10.0  # Consul's documented default

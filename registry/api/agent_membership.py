@@ -1,8 +1,7 @@
 """`/v1/agent/{join,leave,force-leave}`: what is left of them without gossip."""
 
-from ..agent.check_definition import NODE_ALIVE_ID
 from ..catalog import commands, enrolment
-from ..catalog.model import CRITICAL
+from ..catalog.model import CRITICAL, NODE_ALIVE_ID
 from ..catalog.state import State
 from .errors import BadRequest, NotFound
 from .handling import Call

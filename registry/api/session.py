@@ -2,11 +2,10 @@
 
 from ..acl.access import Access
 from ..acl.authorizer import Authorizer
-from ..agent.check_definition import NODE_ALIVE_ID
 from ..agent.errors import Undecodable
 from ..agent.fields import Fields, decode_object, read_whole
 from ..catalog import session_commands
-from ..catalog.model import RELEASE, Session
+from ..catalog.model import NODE_ALIVE_ID, RELEASE, Session
 from .acl.context import fresh_id
 from .errors import BadRequest, NotFound
 from .handling import Answer, Call, Reading, answer, on_server

@@ -33,10 +33,6 @@ class Move:
     splitter: bytes = b""
     drops: bool = False
 
-    @property
-    def touches_splitter(self) -> bool:
-        return bool(self.splitter) or self.drops
-
 
 def begun(
     canary: ServiceCanary, splitter: ServiceSplitter | None, splitter_index: int, now_ms: int

@@ -370,8 +370,9 @@ def restore(
 ) -> Command:
     """Collects a part of a snapshot; the one with a digest puts it in the place of the state.
 
+    It has the newest level: a snapshot holds rows of any, and each server has to read all of them alike.
     Conflict when another restore has begun meanwhile; InvalidCommand when the parts are no snapshot.
     """
-    command = _base(stamp, OPERATOR_LEVEL)
+    command = _base(stamp, COMMAND_VERSION)
     command.restore.CopyFrom(Restore(id=restore_id, part=part, records=list(records), digest=digest))
     return command

@@ -12,10 +12,8 @@ from .commands import Stamp
 from .draft import Draft
 from .enrolment import base, forget, is_server
 from .enrolment_model import Member, agent_leaf_key
-from .model import CRITICAL, PASSING, Check, Node
+from .model import CRITICAL, NODE_ALIVE_ID, NODE_ALIVE_NAME, NODE_ALIVE_OUTPUT, PASSING, Check, Node
 
-ALIVE_ID, ALIVE_NAME = "serfHealth", "Serf Health Status"  # names that Consul's clients look for
-ALIVE_OUTPUT = "Agent alive and reachable"
 SILENT_OUTPUT = "Agent not live or unreachable"
 
 
@@ -76,7 +74,7 @@ def _alive(draft: Draft, member: Member, each: pb.AgentReport) -> bool:
         except InvalidCommand:
             return False  # what one agent says of itself must not undo what is known of the others
     draft.put_member(replace(member, silent_ms=0))
-    draft.put_check(_check(member.node, PASSING, ALIVE_OUTPUT), None)
+    draft.put_check(_check(member.node, PASSING, NODE_ALIVE_OUTPUT), None)
     return True
 
 
@@ -99,4 +97,4 @@ def _gone(draft: Draft, member: Member) -> bool:
 
 
 def _check(node: str, status: str, output: str) -> Check:
-    return Check(node, ALIVE_ID, ALIVE_NAME, status, output=output)
+    return Check(node, NODE_ALIVE_ID, NODE_ALIVE_NAME, status, output=output)

@@ -25,6 +25,8 @@ from ..config_entries.service_intentions import (
 
 PASSING, WARNING, CRITICAL = "passing", "warning", "critical"
 STATUSES = (PASSING, WARNING, CRITICAL)
+NODE_ALIVE_ID, NODE_ALIVE_NAME = "serfHealth", "Serf Health Status"  # what Consul's clients look for
+NODE_ALIVE_OUTPUT = "Agent alive and reachable"
 CONNECT_PROXY = "connect-proxy"
 WILDCARD = "*"
 SERVICE_INTENTIONS = ServiceIntentions.KIND  # the kind of config entry that is kept as intentions

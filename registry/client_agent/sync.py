@@ -14,10 +14,9 @@ import structlog
 from weft.clock import Clock
 from weft.errors import WeftError
 
-from ..agent.check_definition import NODE_ALIVE_ID
 from ..catalog import watches
 from ..catalog.feature_level import SERVER_SERVICE
-from ..catalog.model import PASSING, Node
+from ..catalog.model import NODE_ALIVE_ID, PASSING, Node
 from ..replica.port import Log
 from .errors import NodeNameTaken, ServerRefused
 from .local_view import body, held

@@ -5,13 +5,11 @@ purpose and this cluster alone, and only over TLS to a server that has proven it
 """
 
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from ca.sealing import Keyring
 
-from ca.sealing import OPERATOR_KEY_BYTES, Keyring, OperatorKey
-
+from ..acl.secrets import derive
 from ..catalog.state import State
 from ..errors import NotReady
 
@@ -41,11 +39,5 @@ class ServerProof:
             cluster = self._view().cluster
             if cluster is None:
                 raise NotReady("the cluster is not named yet; retry later")
-            self._known = tuple(_derived(self._keyring.keys, cluster.id))
+            self._known = tuple(derive(key, cluster.id, _PURPOSE).hex() for key in self._keyring.keys)
         return self._known
-
-
-def _derived(keys: tuple[OperatorKey, ...], cluster_id: str) -> Iterator[str]:
-    for key in keys:
-        derivation = HKDF(hashes.SHA256(), OPERATOR_KEY_BYTES, salt=cluster_id.encode(), info=_PURPOSE)
-        yield derivation.derive(key.secret).hex()

@@ -21,7 +21,7 @@ from ..agent.writer import Writer
 from ..catalog import liveness
 from ..catalog.enrolment_model import Member, agent_leaf_key
 from ..catalog.limits import REPORTS_PER_COMMAND_MAX
-from ..catalog.model import CRITICAL, PASSING, Node
+from ..catalog.model import CRITICAL, NODE_ALIVE_ID, PASSING, Node
 from ..catalog.state import State
 from ..errors import NotReady
 from ..identity.server_proof import ServerProof
@@ -195,7 +195,7 @@ def _standing(state: State, member: Member, unheard_s: float, now_ms: int) -> St
 def _listed(state: State, node: str) -> Listed:
     if (node,) not in state.nodes:
         return Listed.ABSENT
-    check = state.checks.get((node, liveness.ALIVE_ID))
+    check = state.checks.get((node, NODE_ALIVE_ID))
     status = check.status if check else ""
     return {PASSING: Listed.PASSING, CRITICAL: Listed.CRITICAL}.get(status, Listed.UNSAID)
 

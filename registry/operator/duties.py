@@ -14,12 +14,11 @@ import structlog
 from weft.errors import WeftError
 from weft.pb.catalog.v1.command_pb2 import Command
 
-from ..agent.check_definition import NODE_ALIVE_ID
 from ..agent.writer import Writer
 from ..catalog import acl_commands, addresses, commands, expiry, session_commands
 from ..catalog.acl_commands import Mode
 from ..catalog.commands import Stamp
-from ..catalog.model import CRITICAL, PASSING
+from ..catalog.model import CRITICAL, NODE_ALIVE_ID, NODE_ALIVE_OUTPUT, PASSING
 from ..errors import CommandRefused
 from ..identity.admission import Admission
 from ..replica.port import Log
@@ -32,7 +31,6 @@ log = structlog.get_logger(__name__)
 
 LOOK_S = 1.0
 HOUSEKEEPING_S = 15.0  # how late what has expired is dropped; nothing waits for it
-ALIVE_OUTPUT = "Agent alive and reachable"
 SILENT_OUTPUT = "The leader does not hear this server"
 
 
@@ -121,7 +119,7 @@ class Duties:
         if silent == (not server.registered.alive):
             return
         node = server.registered.node.name
-        status, output = (CRITICAL, SILENT_OUTPUT) if silent else (PASSING, ALIVE_OUTPUT)
+        status, output = (CRITICAL, SILENT_OUTPUT) if silent else (PASSING, NODE_ALIVE_OUTPUT)
         log.warning("a server is not heard" if silent else "a server is heard again", node=node)
         await self._refusable(lambda stamp: commands.update_check(stamp, node, NODE_ALIVE_ID, status, output))
 

@@ -8,14 +8,21 @@ import structlog
 from weft import __version__
 from weft.errors import ConfigError, EnvironmentProblem, Unavailable
 
-from ..agent.check_definition import NODE_ALIVE_ID
 from ..agent.writer import Writer
 from ..catalog import commands, watches
 from ..catalog.feature_level import ID_META, LEVEL_META, SERVER_SERVICE
-from ..catalog.model import NO_INDEXES, PASSING, Check, Node, Service
+from ..catalog.model import (
+    NO_INDEXES,
+    NODE_ALIVE_ID,
+    NODE_ALIVE_NAME,
+    NODE_ALIVE_OUTPUT,
+    PASSING,
+    Check,
+    Node,
+    Service,
+)
 from ..catalog.state import State
 from ..replica.port import Log
-from .duties import ALIVE_OUTPUT
 from .servers import AGENT_META, GRPC_META, HTTPS_META, VERSION_META, Members
 
 log = structlog.get_logger(__name__)
@@ -61,7 +68,7 @@ class Presence:
         """Registers. Raises ConfigError when another server of the cluster has the node's name, and what
         Log.propose raises."""
         self._check_name(self._log.view())
-        alive = Check(self._node.name, NODE_ALIVE_ID, "Serf Health Status", PASSING, output=ALIVE_OUTPUT)
+        alive = Check(self._node.name, NODE_ALIVE_ID, NODE_ALIVE_NAME, PASSING, output=NODE_ALIVE_OUTPUT)
         await self._writer.propose(
             lambda stamp: commands.register(stamp, self._node, [self._service], [alive])
         )

@@ -19,7 +19,7 @@ from weft.pb.server.v1.server_pb2 import ProxyStatus as ProxyMessage
 from ..identity.server_proof import ServerProof
 from ..replica.port import Log
 from .forward import ToLeader
-from .servers import GRPC_META, Registered, registered
+from .servers import GRPC_META, Registered, others
 
 log = structlog.get_logger(__name__)
 
@@ -95,17 +95,12 @@ class Proxies:
     async def everywhere(self) -> tuple[tuple[Found, ...], tuple[str, ...]]:
         """All sidecars by instance, and the names of servers that do not answer for theirs."""
         found = [Found(self._own_name, status) for status in self._here]
-        others = self._others()
-        answers = await asyncio.gather(*(self._of(row) for row in others))
-        for row, answer in zip(others, answers, strict=True):
+        rows = others(self._log.view(), self._log.status().server_id) if self._to_leader else ()
+        answers = await asyncio.gather(*(self._of(row) for row in rows))
+        for row, answer in zip(rows, answers, strict=True):
             found += [Found(row.node.name, status) for status in answer or ()]
-        silent = (row.node.name for row, answer in zip(others, answers, strict=True) if answer is None)
+        silent = (row.node.name for row, answer in zip(rows, answers, strict=True) if answer is None)
         return tuple(sorted(found, key=lambda it: (it.proxy.instance_key, it.server))), tuple(silent)
-
-    def _others(self) -> list[Registered]:
-        own = self._log.status().server_id
-        rows = registered(self._log.view()) if self._to_leader else ()
-        return [row for row in rows if row.server_id not in ("", own) and row.address(GRPC_META)]
 
     async def _of(self, row: Registered) -> list[ProxyStatus] | None:
         """None where it does not answer."""

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..agent.check_definition import NODE_ALIVE_ID
 from ..catalog.feature_level import ID_META, SERVER_SERVICE
-from ..catalog.model import CRITICAL, Node, Service
+from ..catalog.model import CRITICAL, NODE_ALIVE_ID, Node, Service
 from ..catalog.state import State
 from ..replica.membership import MemberStatus
 
@@ -85,6 +84,12 @@ def servers(state: State, members: Iterable[MemberStatus]) -> tuple[Server, ...]
     """The members, by id."""
     known = {row.server_id: row for row in registered(state) if row.server_id}
     return tuple(Server(member, known.get(member.id)) for member in members)
+
+
+def others(state: State, own_id: str) -> tuple[Registered, ...]:
+    """The servers beside this one that say where their gRPC listener is, by node."""
+    rows = (row for row in registered(state) if row.server_id not in ("", own_id))
+    return tuple(row for row in rows if row.address(GRPC_META))
 
 
 def find(state: State, server_id: str) -> Registered | None:

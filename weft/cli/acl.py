@@ -1,12 +1,13 @@
 """`weft acl`: tokens, policies and roles."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
+from ..errors import ConfigError
 from .acl_logins import GROUPS
 from .consul_api import Api, takes_address
+from .options import read_given
 from .tables import show, show_result, takes_format
 
 TEXT_CHARS_MAX = 64 * 1024  # of rules; the registry takes as many
@@ -106,19 +107,25 @@ def policy() -> None:
 @policy.command("create")
 @click.argument("name")
 @click.option("--rules", default="", metavar="TEXT", help='HCL or JSON: key_prefix "a/" { policy = "read" }')
-@click.option("--rules-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE")
+@click.option("--rules-file", default="", metavar="FILE", help="The same in a file; - is standard input.")
 @click.option("--description", default="", metavar="TEXT")
 @takes_address
 @takes_format
-def policy_create(
-    api: Api, form: str, name: str, rules: str, rules_file: Path | None, description: str
-) -> None:
+def policy_create(api: Api, form: str, name: str, rules: str, rules_file: str, description: str) -> None:
     """Make the policy NAME."""
     if bool(rules) == bool(rules_file):
         raise click.UsageError("give one of --rules and --rules-file")
-    text = rules_file.read_text()[: TEXT_CHARS_MAX + 1] if rules_file else rules
+    text = _rules(rules_file) if rules_file else rules
     body = {"Name": name, "Description": description, "Rules": text}
     _show_policy(form, api.call("PUT", "/v1/acl/policy", None, body))
+
+
+def _rules(file: str) -> str:
+    """Raises ConfigError."""
+    try:
+        return read_given(file, "--rules-file", 4 * TEXT_CHARS_MAX).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--rules-file {file}: not UTF-8 ({error}); write HCL or JSON") from None
 
 
 @policy.command("list")

@@ -1,7 +1,5 @@
 """`weft acl role`, `auth-method` and `binding-rule`: who gets what when they log in."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -9,6 +7,7 @@ import orjson
 
 from ..errors import ConfigError
 from .consul_api import Api, takes_address
+from .options import read_given
 from .tables import show, show_result, takes_format
 
 CONFIG_BYTES_MAX = 64 * 1024  # what the registry takes
@@ -96,10 +95,7 @@ def method_create(api: Api, form: str, name: str, kind: str, config: str, ttl: s
 def _read(name: str) -> Any:
     """Raises ConfigError."""
     try:
-        text = sys.stdin.buffer.read(CONFIG_BYTES_MAX) if name == "-" else Path(name).read_bytes()
-        return orjson.loads(text[:CONFIG_BYTES_MAX])
-    except OSError as error:
-        raise ConfigError(f"--config {name}: cannot be read ({error.strerror}); check the path") from error
+        return orjson.loads(read_given(name, "--config", CONFIG_BYTES_MAX))
     except orjson.JSONDecodeError as error:
         raise ConfigError(
             f"--config {name}: not JSON ({error}); see: weft acl auth-method create --help"

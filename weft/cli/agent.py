@@ -13,7 +13,7 @@ from .config_file import config_file, definition_paths
 from .consul_api import read_token
 from .dns import agent_dns_options, dns_settings
 from .names import datacenter_name
-from .options import host_option, port_option, script_options, script_policy
+from .options import host_option, is_v6, port_option, script_options, script_policy
 
 if TYPE_CHECKING:
     from registry.agent_process import AgentProcess, AgentSettings, HttpsSettings
@@ -42,7 +42,7 @@ def _servers(_context: click.Context, _option: click.Parameter, texts: tuple[str
 def _server(text: str) -> str:
     """`host`, `host:port` or `[v6]:port`, as `host:port`; or `http://host:port` of this machine."""
     try:
-        bare = text if "://" in text else f"https://{text if not _is_v6(text) else f'[{text}]'}"
+        bare = text if "://" in text else f"https://{text if not is_v6(text) else f'[{text}]'}"
         parts = urlsplit(bare)
         host, port = parts.hostname, parts.port
     except ValueError:
@@ -55,13 +55,6 @@ def _server(text: str) -> str:
     if not _is_loopback(host):
         raise click.BadParameter(f"{text!r}: http:// is for a server on this machine; leave it out")
     return f"http://{shown}:{port or 8500}"
-
-
-def _is_v6(text: str) -> bool:
-    try:
-        return ipaddress.ip_address(text).version == 6
-    except ValueError:
-        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,6 +9,7 @@ import orjson
 
 from ..grpc_status import STATUSES
 from .consul_api import Api, takes_address
+from .options import pair
 from .tables import show, show_result, takes_format
 
 EXPERIMENT = "/v1/mesh/chaos/experiment"
@@ -94,7 +95,7 @@ def _fault(
     rules = {
         "PathPrefix": path,
         "Methods": list(methods),
-        "Header": [dict(zip(("Name", "Exact"), _pair(it), strict=True)) for it in headers],
+        "Header": [dict(zip(("Name", "Exact"), pair(it, "--header"), strict=True)) for it in headers],
     }
     said = {key: value for key, value in rules.items() if value}
     match: dict[str, Any] = {"HTTP": said} if said else {}
@@ -137,13 +138,6 @@ def _bytes(text: str) -> int:
     if not found:
         raise click.BadParameter(f"{text[:40]!r}: write bytes per second, as 64k", param_hint="--bandwidth")
     return int(found[1]) * UNITS[found[2] or ""]
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise click.BadParameter(f"{text[:80]!r}: write NAME=VALUE", param_hint="--header")
-    return name, value
 
 
 def _grpc(text: str) -> dict[str, str]:

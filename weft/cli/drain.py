@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from ..durations import InvalidDuration, parse_duration_s
 from . import complete
 from .consul_api import Api, Refused, takes_address
+from .options import seconds_between
 from .tables import show_result, takes_format
 
 POLL_S = 0.25
@@ -29,16 +29,6 @@ To take it out and leave it registered: weft maint --enable --service orders-1
 """
 
 
-def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> float:
-    try:
-        seconds = parse_duration_s(text)
-    except InvalidDuration as error:
-        raise click.BadParameter(str(error)) from None
-    if not 0 <= seconds <= WAIT_MAX_S:
-        raise click.BadParameter("must be between 0s and 24h")
-    return seconds
-
-
 @click.command(epilog=EPILOG)
 @click.argument("service_id", shell_complete=complete.instances)
 @click.option(
@@ -46,7 +36,7 @@ def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> fl
     "wait_s",
     default="30s",
     show_default=True,
-    callback=_seconds,
+    callback=seconds_between(0, WAIT_MAX_S),
     metavar="DURATION",
     help="How long open requests may take to end; then they are cut off.",
 )

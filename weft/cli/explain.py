@@ -11,6 +11,7 @@ import orjson
 from ..errors import UsageError
 from .consul_api import Api, Refused, takes_address
 from .explain_tree import tree
+from .options import pair
 
 if TYPE_CHECKING:
     from sidecar.h2.block import Head
@@ -55,7 +56,7 @@ def command(
 
       weft explain web orders --path /v2/items --header x-beta=1
     """
-    fields = [_pair(it) for it in headers]
+    fields = [pair(it, "--header") for it in headers]
     if grpc:
         method, path, fields = "POST", f"/{grpc.lstrip('/')}", [*GRPC_FIELDS, *fields]
     document = _explained(api, source, destination, instance, _Asked(method, path, fields))
@@ -80,13 +81,6 @@ class _Asked:
             return request(self.method, self.path, self.headers, authority)
         except (StreamFault, UnicodeEncodeError) as error:
             raise UsageError(f"no client could send this request: {error}") from None
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise click.BadParameter(f"{text[:80]!r}: write NAME=VALUE", param_hint="--header")
-    return name.strip(), value
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
 """`weft login`: a token for what another system says of you."""
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..errors import ConfigError
 from . import logins
 from .consul_api import Api, Refused, takes_address
+from .options import pair, read_given
 from .tables import show_result, takes_format
 
 BEARER_BYTES_MAX = 64 * 1024  # a JSON Web Token has some KiB
@@ -46,7 +45,11 @@ each registry. --token, --token-file and their variables come before it.
 @takes_format
 def command(api: Api, form: str, method: str, bearer: str, meta: tuple[str, ...], sink: Path | None) -> None:
     """Log in by an auth method; commands to this registry then use the token."""
-    body = {"AuthMethod": method, "BearerToken": _bearer(bearer), "Meta": dict(map(_pair, meta))}
+    body = {
+        "AuthMethod": method,
+        "BearerToken": _bearer(bearer),
+        "Meta": dict(pair(it, "--meta", "KEY=VALUE") for it in meta),
+    }
     before = "" if sink else logins.token_for(api.registry)
     token: dict[str, Any] = api.call("POST", "/v1/acl/login", None, body)
     if sink:
@@ -60,27 +63,9 @@ def command(api: Api, form: str, method: str, bearer: str, meta: tuple[str, ...]
     show_result(form, told | {"Registry": api.registry}, text)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise click.BadParameter(f"{text!r}: write KEY=VALUE", param_hint="--meta")
-    return key, value
-
-
 def _bearer(name: str) -> str:
     """Raises ConfigError."""
-    try:
-        if name == "-":
-            raw = sys.stdin.buffer.read(BEARER_BYTES_MAX + 1)
-        else:
-            with Path(name).open("rb") as file:
-                raw = file.read(BEARER_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"--bearer-token-file {name}: cannot be read ({error.strerror}); check the path"
-        ) from error
-    if len(raw) > BEARER_BYTES_MAX:
-        raise ConfigError(f"--bearer-token-file {name}: over {BEARER_BYTES_MAX} bytes; this is no token")
+    raw = read_given(name, "--bearer-token-file", BEARER_BYTES_MAX)
     return raw.decode("ascii", "replace").strip()
 
 

@@ -1,12 +1,17 @@
-"""Options that several commands share: hosts and ports."""
+"""Options that several commands share, and how what they are given is read."""
 
 import ipaddress
 import re
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.decorators import FC
+
+from ..durations import InvalidDuration, parse_duration_s
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from registry.agent.scripts import ScriptPolicy
@@ -22,6 +27,57 @@ def host(_context: click.Context, _option: click.Parameter, text: str) -> str:
         if not HOST.fullmatch(text):
             raise click.BadParameter("give an IP address or a DNS name, without a port") from None
         return text
+
+
+def is_v6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
+def pair(text: str, option: str, form: str = "NAME=VALUE") -> tuple[str, str]:
+    """What stands before and after the first `=`. Raises BadParameter."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise click.BadParameter(f"{text[:80]!r}: write {form}", param_hint=option)
+    return name.strip(), value
+
+
+def seconds(text: str, option: str | None = None) -> float:
+    """A duration as 1m30s. Raises BadParameter."""
+    try:
+        return parse_duration_s(text)
+    except InvalidDuration as error:
+        raise click.BadParameter(str(error), param_hint=option) from None
+
+
+def seconds_between(least: float, most: float) -> Callable[[click.Context, click.Parameter, str], float]:
+    """The callback of an option that is a duration."""
+
+    def parse(_context: click.Context, _option: click.Parameter, text: str) -> float:
+        found_s = seconds(text)
+        if not least <= found_s <= most:
+            raise click.BadParameter(f"must be between {least:g}s and {most:g}s")
+        return found_s
+
+    return parse
+
+
+def read_given(name: str, option: str, bytes_max: int) -> bytes:
+    """The content of a file, or of standard input where it is called `-`. Raises ConfigError for what can
+    not be read and for what is larger."""
+    try:
+        if name == "-":
+            raw = sys.stdin.buffer.read(bytes_max + 1)
+        else:
+            with Path(name).open("rb") as file:
+                raw = file.read(bytes_max + 1)
+    except OSError as error:
+        raise ConfigError(f"{option} {name}: cannot be read ({error.strerror}); check the path") from error
+    if len(raw) > bytes_max:
+        raise ConfigError(f"{option} {name}: over {bytes_max} bytes; is it the right file?")
+    return raw
 
 
 def host_option(flag: str, what: str) -> Callable[[FC], FC]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..durations import InvalidDuration, parse_duration_s
+from .options import seconds_between
 
 if TYPE_CHECKING:
     from registry.liveness.limits import Patience
@@ -15,19 +15,6 @@ LOST_AFTER_S_MIN, LOST_AFTER_S_MAX = 1.0, 3600.0
 GONE_AFTER_S_MIN, GONE_AFTER_S_MAX = 10.0, 366 * 24 * 3600.0
 
 
-def _seconds(least: float, most: float) -> Callable[[click.Context, click.Parameter, str], float]:
-    def parse(_context: click.Context, _option: click.Parameter, text: str) -> float:
-        try:
-            found_s = parse_duration_s(text)
-        except InvalidDuration as error:
-            raise click.BadParameter(str(error)) from None
-        if not least <= found_s <= most:
-            raise click.BadParameter(f"must be between {least:g}s and {most:g}s")
-        return found_s
-
-    return parse
-
-
 def patience_options(function: F) -> F:
     """Adds `--agent-lost-after` and `--reconnect-timeout`."""
     options = (
@@ -35,7 +22,7 @@ def patience_options(function: F) -> F:
             "--agent-lost-after",
             default="4s",
             show_default=True,
-            callback=_seconds(LOST_AFTER_S_MIN, LOST_AFTER_S_MAX),
+            callback=seconds_between(LOST_AFTER_S_MIN, LOST_AFTER_S_MAX),
             metavar="DURATION",
             help="A node whose agent no server hears for so long becomes critical; the same on every server.",
         ),
@@ -43,7 +30,7 @@ def patience_options(function: F) -> F:
             "--reconnect-timeout",
             default="72h",
             show_default=True,
-            callback=_seconds(GONE_AFTER_S_MIN, GONE_AFTER_S_MAX),
+            callback=seconds_between(GONE_AFTER_S_MIN, GONE_AFTER_S_MAX),
             metavar="DURATION",
             help="A node that was critical for so long is deregistered; the same on every server.",
         ),

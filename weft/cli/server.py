@@ -14,7 +14,7 @@ from .consul_api import read_token
 from .dns import dns_options, dns_settings
 from .limits import limit_options, limit_settings
 from .names import datacenter_name
-from .options import HOST, host, port_option, script_options, script_policy
+from .options import HOST, host, is_v6, port_option, script_options, script_policy
 from .patience import patience, patience_options
 
 if TYPE_CHECKING:
@@ -49,18 +49,11 @@ def _address(text: str) -> str:
     except ValueError:
         host, colon, port = text.rpartition(":") if ":" in text else (text, ":", str(SERVER_PORT))
     inner = host.strip("[]")
-    if not (HOST.fullmatch(host) or _is_v6(inner)) or not (port.isascii() and port.isdigit()):
+    if not (HOST.fullmatch(host) or is_v6(inner)) or not (port.isascii() and port.isdigit()):
         raise click.BadParameter(f"{text!r}: give host or host:port")
     if not 1 <= int(port) <= 65535:
         raise click.BadParameter(f"{text!r}: the port must be 1 to 65535")
     return f"{host}{colon}{port}"
-
-
-def _is_v6(text: str) -> bool:
-    try:
-        return ipaddress.ip_address(text).version == 6
-    except ValueError:
-        return False
 
 
 @click.command(epilog=EPILOG, context_settings={"auto_envvar_prefix": "WEFT"})

@@ -9,6 +9,7 @@ import click
 import orjson
 
 from .consul_api import Api, takes_address
+from .options import seconds
 
 LIMIT = 100
 
@@ -61,7 +62,7 @@ def command(
         "direction": "outbound" if outbound else "inbound",
         "failed": "true" if failed else None,
         "rate": f"{rate:g}",
-        "seconds": f"{_seconds(duration):g}",
+        "seconds": f"{seconds(duration, '--for'):g}",
     }
     said = {name: value for name, value in query.items() if value is not None}
     parse_tap(urlencode(said))
@@ -70,15 +71,6 @@ def command(
         if line.strip():
             show(orjson.loads(line))
     show.end()
-
-
-def _seconds(text: str) -> float:
-    from ..durations import InvalidDuration, parse_duration_s
-
-    try:
-        return parse_duration_s(text)
-    except InvalidDuration as error:
-        raise click.BadParameter(str(error), param_hint="--for") from None
 
 
 class _Shown:

@@ -10,7 +10,7 @@ from registry.catalog.apply import raise_refusal
 from registry.catalog.enrolment_model import JoinToken, agent_leaf_key
 from registry.catalog.expiry import due
 from registry.catalog.feature_level import ID_META, SERVER_SERVICE
-from registry.catalog.model import Service
+from registry.catalog.model import NODE_ALIVE_ID, Service
 from registry.catalog.snapshot import decode, encode
 from registry.errors import Conflict, CredentialRefused, InvalidCommand
 from tests.support.acl import acl_id
@@ -221,7 +221,7 @@ def report(world: World, *reports: Any, time_ms: int = 1_000) -> str:
 
 
 def status(world: World, name: str = "vm-1") -> str:
-    found = world.state.check(name, liveness.ALIVE_ID).rows
+    found = world.state.check(name, NODE_ALIVE_ID).rows
     return found.status if found else ""
 
 
