@@ -46,7 +46,7 @@ def joining_agent(cluster: Cluster, name: str, *flags: str, text: str = "") -> A
     file.touch(mode=0o600)
     file.write_text(text + "\n")
     servers = [part for it in cluster.running for part in ("--server", it.told["https"])]
-    base = ("--http-port", "0", "--advertise", "127.0.0.1", "--join-token-file", str(file))
+    base = ("--http-port", "0", "--dns-port", "0", "--advertise", "127.0.0.1", "--join-token-file", str(file))
     return Agent(name, cluster.folder, (*servers, *base, "--sync-interval", SYNC_INTERVAL, *flags))
 
 

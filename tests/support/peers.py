@@ -23,6 +23,7 @@ DEBIAN_PACKAGES = {
     "etcdctl": "etcd-client",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "systemctl": "systemd",
     "systemd-analyze": "systemd",
     "systemd-nspawn": "systemd-container",
     "debootstrap": "debootstrap",

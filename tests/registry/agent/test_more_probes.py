@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from registry.agent.status import Outcome
 from registry.catalog.model import CRITICAL, PASSING, WARNING, CheckDefinition
 from registry.machine import port_free
 from tests.registry.agent.test_checks import SOON, becomes, http_server, prober
+from tests.support.peers import require
 from tests.support.pki import self_signed_pem
 from tests.support.processes import free_port
 from tests.support.registry import Client, until
@@ -94,10 +94,10 @@ async def test_h2ping_over_tls_and_without() -> None:
         assert (await probe("h2ping", h2ping=plain, tls_skip_verify=True)).status == CRITICAL
 
 
-@pytest.mark.skipif(shutil.which("nghttpd") is None, reason="nghttpd: apt-get install nghttp2-server")
+@pytest.mark.peer("nghttpd")
 async def test_h2ping_to_nghttpd() -> None:
     port = free_port()
-    process = await asyncio.create_subprocess_exec("nghttpd", "--no-tls", str(port))
+    process = await asyncio.create_subprocess_exec(require("nghttpd"), "--no-tls", str(port))
     try:
         await until(lambda: not port_free(port))
         async with prober() as probe:
@@ -155,7 +155,7 @@ async def test_the_state_of_a_unit(
         assert (await probe("os_service", os_service=unit)).status == status
 
 
-@pytest.mark.skipif(shutil.which("systemctl") is None, reason="systemctl: apt-get install systemd")
+@pytest.mark.peer("systemctl")
 async def test_the_real_systemctl_is_understood() -> None:
     async with prober() as probe:
         outcome = await probe("os_service", os_service="no-such-unit-here.service")
