@@ -77,6 +77,18 @@ def test_intentions_are_created_checked_and_deleted(weft: Weft) -> None:
     assert "no intention" in weft("intention", "get", "web", "orders", code=1)
 
 
+def test_an_intention_with_permissions_is_told_from_one_that_denies(weft: Weft, tmp_path: Path) -> None:
+    permission = {"Action": "allow", "HTTP": {"PathPrefix": "/"}}
+    entry = {"Kind": "service-intentions", "Name": "orders"}
+    file = tmp_path / "entry.json"
+    file.write_text(json.dumps({**entry, "Sources": [{"Name": "web", "Permissions": [permission]}]}))
+    weft("config", "write", str(file))
+    assert "weft explain web orders" in weft("intention", "check", "web", "orders", code=2)
+    assert weft("intention", "check", "db", "orders") == "Allowed\n"
+    assert "by request" in weft("intention", "list")
+    weft("config", "delete", "--kind", "service-intentions", "--name", "orders")
+
+
 def test_wrong_calls_are_one_line(weft: Weft, tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text("{")

@@ -84,7 +84,7 @@ def list_all(api: Api, form: str) -> None:
 def check(context: click.Context, api: Api, form: str, source: str, destination: str) -> None:
     """Would a call be allowed? Exits 0 if so and 2 if not."""
     answer = api.get("/v1/connect/intentions/check", source=source, destination=destination)
-    show_result(form, answer, "Allowed" if answer["Allowed"] else "Denied")
+    show_result(form, answer, "Allowed" if answer["Allowed"] else _denied(api, source, destination))
     if not answer["Allowed"]:
         context.exit(DENIED_EXIT_CODE)
 
@@ -101,11 +101,23 @@ def match(api: Api, form: str, service: str, by: str) -> None:
     show(form, found, _COLUMNS, [_row(row) for row in found])
 
 
+def _denied(api: Api, source: str, destination: str) -> str:
+    """The API's answer has no request in it: what decides by request denies there."""
+    found = api.get("/v1/connect/intentions/match", by="destination", name=destination)[destination]
+    first: dict[str, Any] = next((row for row in found if row["SourceName"] in (source, "*")), {})
+    if not first.get("Permissions"):
+        return "Denied"
+    return (
+        f"Denied unless a permission allows the request; see: weft explain {source} {destination} --path PATH"
+    )
+
+
 _COLUMNS = ("Source", "Action", "Destination", "Precedence", "Description")
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:
-    return row["SourceName"], row["Action"], row["DestinationName"], row["Precedence"], row["Description"]
+    action = row["Action"] or "by request"  # it has permissions instead
+    return row["SourceName"], action, row["DestinationName"], row["Precedence"], row["Description"]
 
 
 def _find(api: Api, source: str, destination: str) -> dict[str, Any] | None:
