@@ -111,8 +111,10 @@ class Booted:
         end = time.monotonic() + BOOT_S
         while time.monotonic() < end:
             children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
-            if self._nspawn.poll() is None and (found := children.read_text().split()):
-                return int(found[0])
+            if self._nspawn.poll() is None:
+                for found in map(int, children.read_text().split()):
+                    if _is_init(found):
+                        return found
             time.sleep(0.05)
         raise AssertionError("nspawn starts nothing here")
 
@@ -125,6 +127,16 @@ class Booted:
                 return
             time.sleep(0.2)
         raise AssertionError(f"systemd is {state!r} after {BOOT_S:g} s")
+
+
+def _is_init(process: int) -> bool:
+    """Whether it is the first one of a PID namespace: nspawn's own helper comes before that, and goes."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+    (ids,) = (line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
+    return len(ids) > 1 and ids[-1] == "1"
 
 
 def _site_packages() -> str:
