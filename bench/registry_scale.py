@@ -24,6 +24,7 @@ from typing import Any
 from registry.api.handling import Answer, answer
 from registry.api.views import health_entry
 from registry.catalog import commands
+from registry.catalog.feature_level import ID_META, LEVEL_META, SERVER_SERVICE
 from registry.catalog.model import PASSING, Check, CheckDefinition, Cluster, Node, Service
 from registry.catalog.operator import RESTORE_ID_BYTES, digest_of
 from registry.catalog.snapshot import decode_steps, encode, slices
@@ -101,6 +102,7 @@ class Scale:
         """A node with all its instances per command, and what that costs."""
         cluster = Cluster("00000000-0000-4000-8000-000000000000", "dc1", "bench.weft")
         await self.log.propose(commands.init_cluster(self.stamp(), cluster))
+        await self._say_what_it_knows()
         settle()
         before, began = procfs.rss_mb(os.getpid()), time.monotonic()
         async with self.stalls.watch("fill"):
@@ -117,6 +119,13 @@ class Scale:
             "memory_bytes_per_instance": round(grown * 1e6 / self.instances),
             "registrations_per_s_batched": round(self.instances / took),
         }
+
+    async def _say_what_it_knows(self) -> None:
+        """As every server does; else no newer command is taken."""
+        meta = {ID_META: self.log.status().server_id, LEVEL_META: str(commands.COMMAND_VERSION)}
+        server = Service("server", SERVER_SERVICE, SERVER_SERVICE, "dc1", meta=meta)
+        node = Node("server", "127.0.0.1", "dc1", _node_id(0xFFFF))
+        await self.log.propose(commands.register(self.stamp(), node, [server], []))
 
     async def apply_cost(self, count: int) -> dict[str, Any]:
         """One registration per command, each durable before the next."""

@@ -8,6 +8,7 @@ from typing import Any
 from registry.catalog import commands
 from registry.catalog.apply import Applied, apply, raise_refusal
 from registry.catalog.commands import Stamp
+from registry.catalog.feature_level import ID_META, LEVEL_META
 from registry.catalog.model import CONNECT_PROXY, CaRoot, Check, Cluster, Intention, Node, Proxy, Service
 from registry.catalog.state import State
 from registry.catalog.watches import WatchKey
@@ -28,6 +29,11 @@ def node(name: str = "n1", **fields: Any) -> Node:
 
 def service(service_id: str, name: str = "", on: str = "n1", **fields: Any) -> Service:
     return Service(node=on, id=service_id, name=name or service_id, datacenter="dc1", port=8080, **fields)
+
+
+def server(server_id: str, level: int = commands.COMMAND_VERSION) -> Service:
+    """A server's own entry, which says what it knows."""
+    return service("consul", meta={ID_META: server_id, LEVEL_META: str(level)})
 
 
 def proxy(service_id: str, name: str, on: str = "n1", **fields: Any) -> Service:

@@ -7,11 +7,11 @@ import pytest
 from registry.catalog import commands, snapshot, watches
 from registry.catalog.apply import apply_steps, raise_refusal
 from registry.catalog.census import count
-from registry.catalog.feature_level import ID_META, LEVEL_META, SERVER_SERVICE, refuse_too_new
+from registry.catalog.feature_level import refuse_too_new
 from registry.catalog.model import AutopilotConfig, Cluster
 from registry.catalog.operator import digest_of
 from registry.errors import Conflict, InvalidCommand
-from tests.support.catalog import CLUSTER, World, node, root, service, stamp
+from tests.support.catalog import CLUSTER, World, node, root, server, service, stamp
 from weft.pb.catalog.v1.command_pb2 import Command
 
 ID, OTHER_ID = b"a" * 16, b"b" * 16
@@ -50,8 +50,7 @@ def test_a_restore_brings_the_rows_and_drops_what_came_later() -> None:
 def test_a_server_that_may_not_know_all_rows_of_a_snapshot_gets_no_part_of_it() -> None:
     world, records = saved()
     known = commands.COMMAND_VERSION - 1
-    meta = {ID_META: "an-older-one", LEVEL_META: str(known)}
-    world.register(replace(service("old"), name=SERVER_SERVICE, meta=meta))
+    world.register(server("an-older-one", known))
     with pytest.raises(InvalidCommand, match=f"one of them knows level {known}: upgrade all servers"):
         refuse_too_new(world.state, ("an-older-one",), commands.restore(stamp(), ID, 0, records))
 
