@@ -96,6 +96,23 @@ def test_a_login_is_kept_and_used_until_the_logout(
     assert "not logged in" in weft("logout", code=1)
 
 
+def test_who_may_not_read_an_intention_is_told_what_it_says_of_a_call(
+    guarded: Dev, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = 'service "orders" { policy = "read" intentions = "deny" }'
+    guarded.ok("PUT", f"/v1/acl/policy?token={MANAGEMENT}", {"Name": "asks", "Rules": rules})
+    token = guarded.ok("PUT", f"/v1/acl/token?token={MANAGEMENT}", {"Policies": [{"Name": "asks"}]})
+    entry = {"Kind": "service-intentions", "Name": "orders"}
+    permission = {"Action": "allow", "HTTP": {"PathPrefix": "/"}}
+    told = {**entry, "Sources": [{"Name": "web", "Permissions": [permission]}]}
+    guarded.ok("PUT", f"/v1/config?token={MANAGEMENT}", told)
+    who = ("--http-addr", guarded.http, "--token", token["SecretID"])
+    assert run(["intention", "check", "web", "orders", *who]) == 2
+    assert capsys.readouterr().out == "Denied\n"
+    assert run(["intention", "check", "web", "orders", *who, "--format", "json"]) == 2
+    assert json.loads(capsys.readouterr().out) == {"Allowed": False}
+
+
 def test_a_token_goes_to_its_own_registry_only(
     weft: Weft, guarded: Dev, login_file: Path, bearer: Path
 ) -> None:
