@@ -21,7 +21,7 @@ from weft import __version__
 from weft.aio import Tasks
 from weft.clock import SystemClock
 from weft.errors import ConfigError, WeftError
-from weft.files import read_private
+from weft.files import read_bounded, read_private
 from weft.pb.agent.v1.agent_pb2 import Hello
 from weft.tls import https_server_context
 
@@ -54,7 +54,6 @@ from .client_agent.tokens import KeptTokens
 from .dns.recursor import Recursors
 from .dns.server import DnsServer
 from .dns.settings import DnsSettings
-from .identity.server_files import read_public
 from .machine import join, machine_name, port_free
 from .membership.entry import enter
 from .membership.files import Membership, MembershipFiles
@@ -75,7 +74,7 @@ class HttpsSettings:
 
     def context(self) -> ssl.SSLContext:
         """Raises ConfigError."""
-        chain = read_public(self.certificate, "--tls-cert")
+        chain = read_bounded(self.certificate, f"--tls-cert {self.certificate}")
         return https_server_context(chain, read_private(self.key, "--tls-key"))
 
 

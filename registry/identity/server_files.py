@@ -17,9 +17,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from weft.clock import Clock
-from weft.errors import ConfigError, WeftError
-from weft.files import read_private
-from weft.limits import PRIVATE_FILE_BYTES_MAX
+from weft.errors import WeftError
+from weft.files import read_bounded, read_private
 from weft.tls import https_server_context
 
 from ..replica.peer_tls import PeerTls, dns_names
@@ -74,8 +73,8 @@ class ServerFiles:
     def _load(self) -> PeerTls:
         ca, certificate, key = self._paths
         found = PeerTls(
-            read_public(ca, "--tls-ca"),
-            read_public(certificate, "--tls-cert"),
+            read_bounded(ca, f"--tls-ca {ca}"),
+            read_bounded(certificate, f"--tls-cert {certificate}"),
             read_private(key, "--tls-key"),
         )
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
@@ -126,18 +125,6 @@ def _with_root(found: PeerTls) -> bytes:
 
 def _https(found: PeerTls) -> ssl.SSLContext:
     return https_server_context(_with_root(found), found.key_pem)
-
-
-def read_public(path: Path, flag: str) -> bytes:
-    """A file that holds no secret. Raises ConfigError."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(PRIVATE_FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError(f"{flag} {path}: cannot be read ({error.strerror}); check the path") from error
-    if len(data) > PRIVATE_FILE_BYTES_MAX:
-        raise ConfigError(f"{flag} {path}: over {PRIVATE_FILE_BYTES_MAX} bytes; this is another file")
-    return data
 
 
 def check_material(found: PeerTls, name: str, now: datetime) -> None:

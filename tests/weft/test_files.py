@@ -1,12 +1,13 @@
-"""Secret files: modes, whole replacement, bounds."""
+"""Files: bounds; of secret ones modes, and whole replacement."""
 
+import io
 import os
 from pathlib import Path
 
 import pytest
 
 from weft.errors import ConfigError, EnvironmentProblem
-from weft.files import read_private, write_private
+from weft.files import read_bounded, read_private, write_private
 from weft.limits import PRIVATE_FILE_BYTES_MAX
 
 
@@ -51,3 +52,20 @@ def test_a_directory_and_a_huge_file_are_refused(tmp_path: Path) -> None:
     write_private(path, b"x" * (PRIVATE_FILE_BYTES_MAX + 1))
     with pytest.raises(ConfigError, match="another file"):
         read_private(path, "key")
+
+
+def test_no_more_than_its_bound_is_read_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_bytes(b"x" * 10)
+    assert read_bounded(path, "--tls-ca", 10) == b"x" * 10
+    with pytest.raises(ConfigError, match="--tls-ca: over 9 bytes"):
+        read_bounded(path, "--tls-ca", 9)
+    with pytest.raises(ConfigError, match="--tls-ca: cannot be read"):
+        read_bounded(tmp_path / "none", "--tls-ca")
+
+
+def test_a_file_that_is_open_is_read_and_stays_open() -> None:
+    file = io.BytesIO(b"x" * 10)
+    with pytest.raises(ConfigError, match="over 4 bytes"):
+        read_bounded(file, "-", 4)
+    assert file.read() == b"x" * 5

@@ -7,19 +7,18 @@ from urllib.parse import urlsplit
 
 import click
 
-from ..durations import InvalidDuration, parse_duration_s
 from ..errors import ConfigError
 from .config_file import config_file, definition_paths
 from .consul_api import read_token
 from .dns import agent_dns_options, dns_settings
 from .names import datacenter_name
-from .options import host_option, is_v6, port_option, script_options, script_policy
+from .options import host_option, is_v6, port_option, script_options, script_policy, seconds_between
 
 if TYPE_CHECKING:
     from registry.agent_process import AgentProcess, AgentSettings, HttpsSettings
 
 HTTPS_PORT = 8501
-SYNC_INTERVAL_MIN_S = 0.1
+SYNC_INTERVAL_S_MIN, SYNC_INTERVAL_S_MAX = 0.1, 24 * 3600.0
 EPILOG = """
 \b
 On a machine with services, beside a cluster of three servers:
@@ -62,17 +61,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _interval(_context: click.Context, _option: click.Parameter, text: str) -> float:
-    """In seconds."""
-    try:
-        found_s = parse_duration_s(text)
-    except InvalidDuration as error:
-        raise click.BadParameter(str(error)) from None
-    if not SYNC_INTERVAL_MIN_S <= found_s <= 86400:
-        raise click.BadParameter("must be between 100ms and 24h")
-    return found_s
 
 
 @click.command(epilog=EPILOG, context_settings={"auto_envvar_prefix": "WEFT"})
@@ -156,7 +144,7 @@ def _interval(_context: click.Context, _option: click.Parameter, text: str) -> f
     "--sync-interval",
     default="60s",
     show_default=True,
-    callback=_interval,
+    callback=seconds_between(SYNC_INTERVAL_S_MIN, SYNC_INTERVAL_S_MAX),
     metavar="DURATION",
     help="How often to compare what the servers have with what is here; up to as much again by chance.",
 )

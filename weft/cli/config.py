@@ -1,14 +1,13 @@
 """`weft config`: config entries."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import click
 import orjson
 
-from ..errors import UsageError
+from ..errors import ConfigError, UsageError
 from .consul_api import Api, Refused, takes_address
+from .options import read_given
 from .tables import show, show_result, takes_format
 
 ENTRY_BYTES_MAX = 256 * 1024  # what the registry takes
@@ -58,9 +57,10 @@ def _entry(file: str) -> dict[str, Any]:
     from ..hcl import loads
 
     try:
-        raw = sys.stdin.buffer.read(ENTRY_BYTES_MAX + 1) if file == "-" else Path(file).read_bytes()
-        text = raw.decode()
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_given(file, "", ENTRY_BYTES_MAX).decode()
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+    except UnicodeDecodeError as error:
         raise click.ClickException(f"{file}: cannot be read ({error})") from None
     entry = loads(text, file, bytes_max=ENTRY_BYTES_MAX)
     if not _get(entry, "kind"):

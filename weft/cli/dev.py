@@ -12,7 +12,7 @@ from .config_file import config_file, definition_paths
 from .dns import dns_options, dns_settings
 from .limits import limit_options, limit_settings
 from .names import datacenter_name
-from .options import script_options, script_policy
+from .options import script_options, script_policy, seconds
 from .patience import patience, patience_options
 
 if TYPE_CHECKING:
@@ -34,12 +34,9 @@ def _ttl(_context: click.Context, _option: click.Parameter, text: str | None) ->
         return None
     from ca.authority import LEAF_TTL_MAX, LEAF_TTL_MIN
 
-    from ..durations import InvalidDuration, format_duration, parse_duration_s
+    from ..durations import format_duration
 
-    try:
-        ttl = timedelta(seconds=parse_duration_s(text))
-    except (InvalidDuration, OverflowError) as error:
-        raise click.BadParameter(str(error)) from None
+    ttl = timedelta(seconds=seconds(text))
     if not LEAF_TTL_MIN <= ttl <= LEAF_TTL_MAX:
         least, most = (format_duration(limit.total_seconds()) for limit in (LEAF_TTL_MIN, LEAF_TTL_MAX))
         raise click.BadParameter(f"must be between {least} and {most}")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.decorators import FC
 
-from ..durations import InvalidDuration, parse_duration_s
 from ..errors import ConfigError
 from .consul_api import read_token
+from .options import seconds
 
 if TYPE_CHECKING:
     from registry.dns.settings import DnsSettings
@@ -46,10 +46,7 @@ def _recursors(
 
 def _ttl_s(_context: click.Context, _option: click.Parameter, text: str) -> int:
     """Whole seconds."""
-    try:
-        ttl_s = parse_duration_s(text)
-    except (InvalidDuration, OverflowError) as error:
-        raise click.BadParameter(str(error)) from None
+    ttl_s = seconds(text)
     if not 0 <= ttl_s <= TTL_S_MAX or ttl_s != int(ttl_s):
         raise click.BadParameter("give whole seconds, such as 10s")
     return int(ttl_s)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.decorators import FC
 
-from ..durations import InvalidDuration, parse_duration_s
-from ..errors import ConfigError
+from ..durations import InvalidDuration, format_duration, parse_duration_s
+from ..files import read_bounded
 
 if TYPE_CHECKING:
     from registry.agent.scripts import ScriptPolicy
@@ -58,26 +58,17 @@ def seconds_between(least: float, most: float) -> Callable[[click.Context, click
     def parse(_context: click.Context, _option: click.Parameter, text: str) -> float:
         found_s = seconds(text)
         if not least <= found_s <= most:
-            raise click.BadParameter(f"must be between {least:g}s and {most:g}s")
+            raise click.BadParameter(f"must be between {format_duration(least)} and {format_duration(most)}")
         return found_s
 
     return parse
 
 
 def read_given(name: str, option: str, bytes_max: int) -> bytes:
-    """The content of a file, or of standard input where it is called `-`. Raises ConfigError for what can
-    not be read and for what is larger."""
-    try:
-        if name == "-":
-            raw = sys.stdin.buffer.read(bytes_max + 1)
-        else:
-            with Path(name).open("rb") as file:
-                raw = file.read(bytes_max + 1)
-    except OSError as error:
-        raise ConfigError(f"{option} {name}: cannot be read ({error.strerror}); check the path") from error
-    if len(raw) > bytes_max:
-        raise ConfigError(f"{option} {name}: over {bytes_max} bytes; is it the right file?")
-    return raw
+    """The content of a file, or of standard input where it is called `-`; `option` is "" for an argument.
+    Raises ConfigError as `read_bounded`."""
+    source = sys.stdin.buffer if name == "-" else Path(name)
+    return read_bounded(source, f"{option} {name}".strip(), bytes_max)
 
 
 def host_option(flag: str, what: str) -> Callable[[FC], FC]:

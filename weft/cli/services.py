@@ -7,6 +7,7 @@ import click
 import orjson
 
 from ..errors import ConfigError
+from ..files import read_bounded
 from . import complete
 from .consul_api import Api, takes_address
 from .tables import show, show_result, takes_format
@@ -73,15 +74,11 @@ def register(
 def _read(file: Path) -> dict[str, Any]:
     """A definition, bare or under `service` as Consul's agent files have it. Raises ConfigError."""
     try:
-        with file.open("rb") as handle:
-            text = handle.read(FILE_BYTES_MAX + 1)
-        document = orjson.loads(text)
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror}); check the path") from error
+        document = orjson.loads(read_bounded(file, str(file), FILE_BYTES_MAX))
     except orjson.JSONDecodeError as error:
         raise ConfigError(f"{file}: not JSON ({error}); write a service definition") from None
     inner = document.get("service", document) if isinstance(document, dict) else None
-    if not isinstance(inner, dict) or len(text) > FILE_BYTES_MAX:
+    if not isinstance(inner, dict):
         raise ConfigError(f"{file}: not one service definition; write an object with Name and Port")
     return inner
 

@@ -129,12 +129,13 @@ def _load(ca_path: Path, key_path: Path) -> "tuple[x509.Certificate, ec.Elliptic
     from cryptography import x509
 
     from ca.provider import FileKey
-    from registry.identity.server_files import read_public
+
+    from ..files import read_bounded
 
     if not key_path.exists():
         raise ConfigError(f"{key_path}: is missing; make it with: weft tls ca create")
     try:
-        root = x509.load_pem_x509_certificate(read_public(ca_path, "--ca"))
+        root = x509.load_pem_x509_certificate(read_bounded(ca_path, f"--ca {ca_path}"))
     except ValueError:
         raise ConfigError(f"{ca_path}: not a certificate; make one with: weft tls ca create") from None
     key = FileKey(key_path).key()
