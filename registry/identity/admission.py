@@ -1,6 +1,7 @@
 """From the token of a request to its caller: the one place where secrets meet the access control list."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from ca.sealing import NONCE_BYTES, Keyring
@@ -76,9 +77,17 @@ class Admission:
 
     def by_accessor(self, state: State, accessor_id: str) -> Caller | None:
         """What a token allows that is known by its accessor; None where it is gone or has expired."""
+        if self.management and self.management.accessor_id == accessor_id:
+            return Caller(_MANAGEMENT, accessor_id)
         token = state.acl.token(accessor_id)
         found = self._resolver.of(state.acl, token, self._now_ms()) if token else None
         return Caller(found.may, accessor_id, found.is_anonymous) if found else None
+
+    def token(self, state: State, accessor_id: str) -> Token | None:
+        """The row of a token; the operator's, which works from the first moment, also before it is written."""
+        given = self.management
+        is_it = given is not None and given.accessor_id == accessor_id
+        return state.acl.token(accessor_id) or (_operators(accessor_id) if is_it else None)
 
     def management_row(self, state: State) -> Token | None:
         """The operator's token as it has to be written; None where it is, or there is none."""
@@ -86,8 +95,7 @@ class Admission:
         if given is None or state.acl.token(given.accessor_id):
             return None
         secret = self.box(state).seal(given.secret, given.accessor_id, self._entropy(NONCE_BYTES))
-        grants = Grants((GLOBAL_MANAGEMENT_ID,))
-        return Token(given.accessor_id, secret, "Initial Management Token", grants)
+        return replace(_operators(given.accessor_id), secret=secret)
 
     def reset_index(self) -> int:
         """The index that an operator has written down to allow another bootstrap; 0: none."""
@@ -107,6 +115,11 @@ class Admission:
         if self._box is None:
             self._box = SecretBox(self._keyring.keys, state.cluster.id)
         return self._box
+
+
+def _operators(accessor_id: str) -> Token:
+    grants = Grants((GLOBAL_MANAGEMENT_ID,))
+    return Token(accessor_id, description="Initial Management Token", grants=grants)
 
 
 def caller_of(callers: Callers | None, state: State, secret: str) -> Caller:

@@ -94,7 +94,7 @@ async def read_self(call: Call) -> Reply:
     secret = token_of(call.query.text("token"), call.headers)
     state = call.parts.log.view()
     caller = admission.caller(state, secret)
-    row = state.acl.token(caller.accessor_id or ANONYMOUS_ACCESSOR)
+    row = admission.token(state, caller.accessor_id or ANONYMOUS_ACCESSOR)
     if row is None:
         raise TokenUnknown("ACL not found")
     shown = views.token(row, state.acl, secret or ANONYMOUS_SECRET)

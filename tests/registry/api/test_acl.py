@@ -17,6 +17,7 @@ from registry.acl.access import LABELLED, PLAIN, Access
 from registry.api.permission import How
 from registry.api.route import Route
 from registry.api.routes import ROUTES
+from registry.identity.management import ManagementToken
 from registry.process import AclSettings
 from tests.support.registry import Client, running_registry
 
@@ -58,6 +59,23 @@ async def test_the_first_token_is_made_once(guarded: Client) -> None:
     assert body.startswith(b"Permission denied: ACL bootstrap no longer allowed (reset index: ")
     status, headers, _ = await guarded.call("GET", "/v1/acl/tokens", X_Consul_Token=secret)
     assert (status, headers["X-Consul-Default-ACL-Policy"]) == (200, "deny")
+
+
+async def test_the_operators_token_is_known_before_the_leader_has_written_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An agent that starts together with the servers asks what its token may do."""
+    monkeypatch.setattr("registry.operator.duties.LOOK_S", 3600.0)
+    management = ManagementToken("0e8a1e0b-7a4f-4c3b-9d6e-1f2a3b4c5d6e")
+    headers = {"X_Consul_Token": management.secret}
+    async with running_registry(acl=AclSettings(management=management)) as client:
+        listed = json.loads((await client.call("GET", "/v1/acl/tokens", **headers))[2])
+        status, _, body = await client.call("GET", "/v1/acl/token/self?expanded", **headers)
+    assert management.accessor_id not in {row["AccessorID"] for row in listed}
+    assert status == 200, body
+    shown = json.loads(body)
+    assert shown["AccessorID"] == management.accessor_id
+    assert [row["Name"] for row in shown["ExpandedPolicies"]] == ["global-management"]
 
 
 async def test_py_consul_administers_the_list(guarded: Client) -> None:
