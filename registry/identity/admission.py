@@ -84,7 +84,7 @@ class Admission:
         return Caller(found.may, accessor_id, found.is_anonymous) if found else None
 
     def token(self, state: State, accessor_id: str) -> Token | None:
-        """The row of a token; the operator's, which works from the first moment, also before it is written."""
+        """The row of a token; the operator's, which works from the first moment, also before that."""
         given = self.management
         is_it = given is not None and given.accessor_id == accessor_id
         return state.acl.token(accessor_id) or (_operators(accessor_id) if is_it else None)

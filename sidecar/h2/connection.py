@@ -75,6 +75,7 @@ class Connection:
 
     client: ClassVar[bool]  # we opened it
     header_list_max = settings.HEADER_LIST_BYTES_MAX  # what we announce
+    first_window = settings.STREAM_WINDOW_BYTES  # of each stream, and this too
     turn_s = SHARED_TURN_S
 
     def __init_subclass__(cls) -> None:
@@ -319,8 +320,12 @@ class Connection:
         """After something dear: the turn ends with this frame if its time is over."""
         outbox = self.outbox
         if outbox.clock() - outbox.now > self.turn_s:
-            for _ in self.steps:
-                pass
+            self.end_turn()
+
+    def end_turn(self) -> None:
+        """With the frame that is walked now."""
+        for _ in self.steps:
+            pass
 
     def wait_for_turn(self, walked: int) -> None:
         """There is more to walk, once the others have been served. This turn was of so many frames."""
@@ -331,10 +336,11 @@ class Connection:
 
     def rest(self) -> None:
         """Nothing is read before the others have had their turn."""
-        self.waits = True
-        if self.transport is not None:
-            self.transport.pause_reading()
-        self.come_back()
+        if not self.waits:
+            self.waits = True
+            if self.transport is not None:
+                self.transport.pause_reading()
+            self.come_back()
 
     def come_back(self) -> None:
         """Sees to it that `go_on` is called."""

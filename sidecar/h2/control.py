@@ -46,7 +46,7 @@ def open_connection(conn: "Connection") -> None:
     increment = settings.CONNECTION_WINDOW_BYTES - settings.STREAM_WINDOW_BYTES
     conn.send(
         preface
-        + frames.settings(settings.ours(conn.client, conn.header_list_max))
+        + frames.settings(settings.ours(conn.client, conn.header_list_max, conn.first_window))
         + frames.window_update(0, increment)
     )
 
@@ -275,6 +275,8 @@ def _settings(conn: "Connection", flags: int, sid: int, payload: bytes) -> None:
     conn.settled = True
     conn.send(frames.SETTINGS_ACK)
     conn.on_settings()
+    if len(payload) > SETTINGS_BYTES_PER_COST:
+        conn.end_long_turn()  # all streams, and 2,730 settings: 2 ms
 
 
 def _change_stream_windows(conn: "Connection", value: int, highest: int) -> None:

@@ -20,10 +20,13 @@ STREAMS_MAX = 2048
 HEADER_LIST_BYTES_MAX = 64 * 1024
 
 
-def ours(client: bool, header_list_max: int = HEADER_LIST_BYTES_MAX) -> dict[int, int]:
-    """The settings that we announce."""
+def ours(
+    client: bool, header_list_max: int = HEADER_LIST_BYTES_MAX, window: int = STREAM_WINDOW_BYTES
+) -> dict[int, int]:
+    """The settings that we announce; what is as the protocol has it need not be said."""
     if client:
-        return {ENABLE_PUSH: 0, MAX_HEADER_LIST_SIZE: header_list_max}
+        windows = {} if window == STREAM_WINDOW_BYTES else {INITIAL_WINDOW_SIZE: window}
+        return {ENABLE_PUSH: 0, MAX_HEADER_LIST_SIZE: header_list_max, **windows}
     return {
         MAX_CONCURRENT_STREAMS: STREAMS_MAX,
         MAX_HEADER_LIST_SIZE: header_list_max,

@@ -45,6 +45,12 @@ FIELD_COST_BYTES = 100
 # there. A peer's sidecar calls for many. Who has reset so many lately, or has large heads, is apart at once.
 CROWD, SHARED_CROWD = 32, 128
 APART_RESETS = 64
+# A caller may have as many streams open as ever before, and so many at first. It grows beyond that by some in
+# each turn, and then rests: what a thousand answers cost that are all asked for at once is spread over half a
+# second, and who is cut off for what it does then has begun few of them.
+GROWN_FIRST, GROWTH_PER_TURN, GROWTH_REST_S = 256, 4, 0.002
+# A caller that went away leaves so many streams at a time to end, before the others have their turn.
+LOST_PER_TURN = 64
 _CANCELLED = 1
 
 
@@ -52,8 +58,8 @@ class Downstream(Connection, asyncio.Protocol):
     """The server role."""
 
     __slots__ = (
-        "aio", "connects", "drain_s", "draining", "header_list_max", "large_heads", "proven", "side",
-        "verdict",
+        "aio", "connects", "drain_s", "draining", "grown", "grows", "header_list_max", "large_heads",
+        "proven", "side", "verdict",
     )  # fmt: skip
 
     client = False
@@ -68,6 +74,8 @@ class Downstream(Connection, asyncio.Protocol):
         self.proven: Peer | None = None  # who proved an identity on it; None on loopback
         self.draining = 0  # 1: GOAWAY without a limit was sent, 2: the final one
         self.drain_s = 0
+        self.grown = GROWN_FIRST  # so many streams may be open
+        self.grows = False  # and it rests because there are more
         self.large_heads: dict[int, int] = {}  # bytes, by stream
         self.aio: asyncio.Transport | None = None
 
@@ -100,13 +108,18 @@ class Downstream(Connection, asyncio.Protocol):
         self.transport = None
         self.side.lost(self)
         # First those that wait for a connection: they would be sent on as others make room.
-        for stream in sorted(
-            self.streams.values(), key=lambda stream: cast(Exchange, stream).waits_at is None
-        ):
-            self.streams.pop(stream.sid, None)
-            self.on_reset(stream, ErrorCode.CANCEL)
+        self._lose(sorted(self.streams.values(), key=lambda it: cast(Exchange, it).waits_at is None))
+
+    def _lose(self, streams: list[Stream]) -> None:
+        """Ends those that are still there, some at a time."""
+        for stream in streams[:LOST_PER_TURN]:
+            if self.streams.pop(stream.sid, None) is not None:
+                self.on_reset(stream, ErrorCode.CANCEL)
+        del streams[:LOST_PER_TURN]
         self.out.clear()
         self.outbox.flush()
+        if streams:
+            self.outbox.soon(lambda: self._lose(streams))
 
     def eof_received(self) -> bool:
         self.go_on_to_the_end()
@@ -176,6 +189,8 @@ class Downstream(Connection, asyncio.Protocol):
         if plan.refusal is not None or self.draining == 2 or len(self.streams) >= STREAMS_MAX or vain:
             self._refuse(exchange, plan)
             return
+        if len(self.streams) >= self.grown:
+            self._grow()
         self.streams[exchange.sid] = exchange
         if plan.begin is not None:
             plan.begin(exchange)
@@ -189,6 +204,14 @@ class Downstream(Connection, asyncio.Protocol):
         plan.series.active += 1
         plan.pool.send(exchange)
 
+    def _grow(self) -> None:
+        """It asks for more at once than ever before."""
+        self.grown += 1
+        if self.grown % GROWTH_PER_TURN == 0:
+            self.grows = True
+            self.end_turn()
+            self.rest()
+
     def set_apart(self) -> None:
         """How much of what it has may be among everybody's, as it behaves now."""
         if self.large_heads or self.abuse.resets > APART_RESETS:
@@ -200,7 +223,10 @@ class Downstream(Connection, asyncio.Protocol):
         self.set_apart()
 
     def come_back(self) -> None:
-        if self.abuse.restless:
+        if self.grows:
+            self.grows = False
+            asyncio.get_running_loop().call_later(GROWTH_REST_S, self.go_on)
+        elif self.abuse.restless:
             asyncio.get_running_loop().call_later(self.outbox.rests_s(), self.go_on)
         else:
             super().come_back()

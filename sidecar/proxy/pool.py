@@ -20,6 +20,7 @@ from ..policy.retry import FailureKind
 from ..respond import ANSWERS
 from ..telemetry import PoolSeries
 from ..traffic import NOWHERE, HashPolicy, Locality, Target
+from .aside import Aside
 from .course import try_again
 from .endpoint import Endpoint, Lane
 from .exchange import Exchange, answer, needs_half, waiting_half
@@ -306,7 +307,8 @@ class Pool:
                 self.enqueue(exchange, other)
 
     async def _connect(self, endpoint: Endpoint, lane: Lane) -> None:
-        upstream = Upstream(self.outbox, self, endpoint, lane)
+        kind = Aside if lane is endpoint.aside else Upstream
+        upstream = kind(self.outbox, self, endpoint, lane)
         self._joining.add(upstream)
         try:
             async with asyncio.timeout(self.connect_timeout_s):
