@@ -17,6 +17,11 @@ FAULT_COST = 8
 RESTLESS_RESETS, RESTLESS_CONTROL, RESTLESS_EMPTY = 512, 100, 100
 # A peer's sidecar cancels for many, but rolls its connection before it has reset so many (`proxy.upstream`).
 SHARED_RESTLESS_RESETS = RESETS_MAX // 2
+# Pieces of so few octets, and windows for so few while an answer waits, move next to nothing and cost as much
+# as any at every hop (CVE-2019-9511). Sound callers have some, so nobody is cut off for them: who has many in
+# a second gets little time, and the next hop is not overrun, where all callers' frames stand in one line.
+DRIBBLE_BYTES = 8
+RESTLESS_DRIBBLES, DRIBBLES_PER_S = 1000, 2000
 SETTINGS_COST = 8  # in `control`: each goes through all open streams, and clients send a few in a minute
 SETTINGS_BYTES_PER_COST = 64  # and each is read: one frame can hold 2,730
 CONTINUATIONS_MAX = 32  # frames of one header block
@@ -31,11 +36,11 @@ CONTINUATION_BYTES = 4096
 class Abuse:
     """The buckets of one connection."""
 
-    __slots__ = ("control", "empty", "resets", "resets_calm", "restless")
+    __slots__ = ("control", "dribbles", "dribbles_calm", "empty", "resets", "resets_calm", "restless")
 
     def __init__(self) -> None:
-        self.resets = self.control = self.empty = 0
-        self.resets_calm = RESTLESS_RESETS  # more make it restless
+        self.resets = self.control = self.empty = self.dribbles = 0
+        self.resets_calm, self.dribbles_calm = RESTLESS_RESETS, RESTLESS_DRIBBLES  # more make it restless
         self.restless = False
 
     def reset(self, cost: int = 1) -> None:
@@ -59,11 +64,20 @@ class Abuse:
         if self.empty > EMPTY_MAX:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many empty frames")
 
+    def dribbled(self) -> None:
+        self.dribbles += 1
+        if self.dribbles > self.dribbles_calm:
+            self.restless = True
+
     def second_passed(self) -> None:
         """The buckets leak."""
+        self.dribbles = max(0, self.dribbles - DRIBBLES_PER_S)
         self.resets = max(0, self.resets - RESETS_PER_S)
         self.control = max(0, self.control - CONTROL_PER_S)
         self.empty = max(0, self.empty - EMPTY_PER_S)
         self.restless = (
-            self.resets > self.resets_calm or self.control > RESTLESS_CONTROL or self.empty > RESTLESS_EMPTY
+            self.resets > self.resets_calm
+            or self.control > RESTLESS_CONTROL
+            or self.empty > RESTLESS_EMPTY
+            or self.dribbles > self.dribbles_calm
         )

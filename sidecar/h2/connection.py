@@ -10,7 +10,7 @@ from types import FunctionType
 from typing import ClassVar, Protocol
 
 from . import control, frames, settings
-from .abuse import Abuse
+from .abuse import DRIBBLE_BYTES, Abuse
 from .decoder import Decoder
 from .encoder import Encoder
 from .errors import ConnectionFault, ErrorCode
@@ -239,9 +239,11 @@ class Connection:
                 if stream.recv_window < 0 or stream.state & RECV_DONE or not stream.headed:
                     control.refuse_data(stream)
                     continue
-                if not passed and not end:
-                    control.empty_data(stream, length)
-                    continue
+                if passed < DRIBBLE_BYTES and not end:
+                    if not passed:
+                        control.empty_data(stream, length)
+                        continue
+                    self.abuse.dribbled()
                 if stream.left >= 0:
                     stream.left -= passed
                     if stream.left < 0 or (end and stream.left):

@@ -10,6 +10,7 @@ from .abuse import (
     CONTINUATION_BYTES,
     CONTINUATIONS_MAX,
     CONTINUATIONS_S,
+    DRIBBLE_BYTES,
     SETTINGS_BYTES_PER_COST,
     SETTINGS_COST,
     STRAGGLERS_MAX,
@@ -211,6 +212,8 @@ def window_update(conn: "Connection", sid: int, increment: int) -> None:
     else:
         stream.window += increment
         if stream.parked is not None:
+            if increment < DRIBBLE_BYTES:
+                conn.abuse.dribbled()
             pump(stream)
 
 

@@ -25,7 +25,7 @@ from .fields import (
     size_of,
     trailers_head,
 )
-from .memos import LIST_PER_LITERALS_MAX, MEMO_ENTRIES_MAX, Constant, Section
+from .memos import LIST_PER_LITERALS_MAX, MEMO_ENTRIES_MAX, MEMO_HEAD_BYTES_MAX, Constant, Section
 from .reader import Reader, Stray, in_order
 from .table import TABLE_SIZE_DEFAULT
 
@@ -187,7 +187,7 @@ class Decoder:
         if head.size + _size_of_strays(strays) > self._list_max:
             raise HeaderListTooLarge("the header list is too large")
         block = Block(head, extra_of(b"".join([stray[3] for stray in strays])) if strays else NO_EXTRA)
-        if still:
+        if still and head.size <= MEMO_HEAD_BYTES_MAX:
             section.keep_beginning(octets[:run], head)
             section.keep_block(octets, block)
         return block

@@ -10,7 +10,7 @@ from weft.histogram import BOUNDS_S
 from ..h2 import control, frames
 from ..h2.abuse import FAULT_COST, SHARED_RESTLESS_RESETS
 from ..h2.block import Block
-from ..h2.connection import SHARED_TURN_S, TURN_S, Connection
+from ..h2.connection import NO_LIMIT, SHARED_TURN_S, TURN_S, Connection
 from ..h2.decoder import Decoder
 from ..h2.encoder import Encoder
 from ..h2.errors import ConnectionFault, ErrorCode, HeaderListTooLarge, StreamFault
@@ -39,6 +39,7 @@ WRITE_HIGH_BYTES = 256 * 1024
 # be 128 MiB for one caller. What one may have of them, and what a field costs beside its octets:
 LARGE_HEAD_BYTES = 4096
 LARGE_HEADS_BYTES_MAX = 32 * 1024 * 1024
+LARGE_HEADS_BYTES_CALM = 1024 * 1024  # beyond this one at a time: a few octets of HPACK can mean 64 KiB
 FIELD_COST_BYTES = 100
 # A caller's streams that are open share connections onward with everybody's; what it opens beyond goes on
 # connections of its own kind (`Endpoint.aside`): answers of a thousand downloads stand before nobody else's
@@ -48,9 +49,10 @@ APART_RESETS = 64
 # A caller may have as many streams open as ever before, and so many at first. It grows beyond that by some in
 # each turn, and then rests: what a thousand answers cost that are all asked for at once is spread over half a
 # second, and who is cut off for what it does then has begun few of them.
-GROWN_FIRST, GROWTH_PER_TURN, GROWTH_REST_S = 256, 4, 0.002
-# A caller that went away leaves so many streams at a time to end, before the others have their turn.
-LOST_PER_TURN = 64
+GROWN_FIRST, GROWTH_PER_TURN = 128, 4
+# A caller that went away leaves so many streams at a time to end: each is a reset at all hops behind.
+LOST_PER_TURN = 16
+SLOW_S = 0.002
 _CANCELLED = 1
 
 
@@ -58,8 +60,8 @@ class Downstream(Connection, asyncio.Protocol):
     """The server role."""
 
     __slots__ = (
-        "aio", "connects", "drain_s", "draining", "grown", "grows", "header_list_max", "large_heads",
-        "proven", "side", "verdict",
+        "aio", "connects", "drain_s", "draining", "grown", "header_list_max", "large_heads", "proven", "side",
+        "slows", "verdict",
     )  # fmt: skip
 
     client = False
@@ -75,7 +77,7 @@ class Downstream(Connection, asyncio.Protocol):
         self.draining = 0  # 1: GOAWAY without a limit was sent, 2: the final one
         self.drain_s = 0
         self.grown = GROWN_FIRST  # so many streams may be open
-        self.grows = False  # and it rests because there are more
+        self.slows = False  # it rests, as there are more, or much that is large
         self.large_heads: dict[int, int] = {}  # bytes, by stream
         self.aio: asyncio.Transport | None = None
 
@@ -100,6 +102,7 @@ class Downstream(Connection, asyncio.Protocol):
         self.set_apart()
         if self.proven is not None:
             self.abuse.resets_calm = SHARED_RESTLESS_RESETS
+            self.abuse.dribbles_calm = NO_LIMIT  # its own callers were judged there
         control.open_connection(self)
         self.outbox.flush()
 
@@ -119,7 +122,7 @@ class Downstream(Connection, asyncio.Protocol):
         self.out.clear()
         self.outbox.flush()
         if streams:
-            self.outbox.soon(lambda: self._lose(streams))
+            asyncio.get_running_loop().call_later(SLOW_S, self._lose, streams)
 
     def eof_received(self) -> bool:
         self.go_on_to_the_end()
@@ -140,7 +143,7 @@ class Downstream(Connection, asyncio.Protocol):
             except StreamFault as fault:
                 self._refuse_block(sid, end, fault)
                 return
-            # Larger blocks than this one are in no memo.
+            # Those of over 16 KiB are in no memo.
             if decoded.head.size + len(decoded.extra.wire) > LARGE_HEAD_BYTES:
                 self.end_long_turn()
                 if self._is_full(sid, decoded):
@@ -208,9 +211,13 @@ class Downstream(Connection, asyncio.Protocol):
         """It asks for more at once than ever before."""
         self.grown += 1
         if self.grown % GROWTH_PER_TURN == 0:
-            self.grows = True
-            self.end_turn()
-            self.rest()
+            self._slow_down()
+
+    def _slow_down(self) -> None:
+        """The others have their turn, and a little time besides."""
+        self.slows = True
+        self.end_turn()
+        self.rest()
 
     def set_apart(self) -> None:
         """How much of what it has may be among everybody's, as it behaves now."""
@@ -223,9 +230,9 @@ class Downstream(Connection, asyncio.Protocol):
         self.set_apart()
 
     def come_back(self) -> None:
-        if self.grows:
-            self.grows = False
-            asyncio.get_running_loop().call_later(GROWTH_REST_S, self.go_on)
+        if self.slows:
+            self.slows = False
+            asyncio.get_running_loop().call_later(SLOW_S, self.go_on)
         elif self.abuse.restless:
             asyncio.get_running_loop().call_later(self.outbox.rests_s(), self.go_on)
         else:
@@ -235,7 +242,8 @@ class Downstream(Connection, asyncio.Protocol):
         """Counts a large head, and refuses the stream where there are too many of them."""
         head = decoded.head
         size = head.size + FIELD_COST_BYTES * len(head.fields) + len(decoded.extra.wire)
-        if sum(self.large_heads.values()) + size > LARGE_HEADS_BYTES_MAX or self.outbox.full(size):
+        held = sum(self.large_heads.values()) + size
+        if held > LARGE_HEADS_BYTES_MAX or self.outbox.full(size):
             self.abuse.reset()
             self.send(frames.rst_stream(sid, ErrorCode.REFUSED_STREAM))
             self.remember_reset(sid)
@@ -243,6 +251,8 @@ class Downstream(Connection, asyncio.Protocol):
         self.large_heads[sid] = size
         self.outbox.held += size
         self.crowd = 0
+        if held > LARGE_HEADS_BYTES_CALM:
+            self._slow_down()
         return False
 
     def _forget_head(self, sid: int) -> None:

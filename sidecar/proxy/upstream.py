@@ -10,7 +10,7 @@ from weft.errors import Unavailable
 from ..errors import UpstreamLost
 from ..h2 import abuse, control, frames, settings
 from ..h2.abuse import INFORMATIONAL_MAX
-from ..h2.connection import LARGE_BLOCK_BYTES, Connection
+from ..h2.connection import LARGE_BLOCK_BYTES, NO_LIMIT, Connection
 from ..h2.decoder import Decoder
 from ..h2.encoder import Encoder
 from ..h2.errors import ConnectionFault, ErrorCode, StreamFault
@@ -68,6 +68,7 @@ class Upstream(Connection, asyncio.Protocol):
         self.proven: Peer | None = None  # who answered; None for our own application
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.why = "the connection was closed before SETTINGS"
+        self.abuse.dribbles_calm = NO_LIMIT  # whose answers come as they please: their callers wait for them
 
     def codec(self) -> tuple[Decoder, Encoder]:
         """What reads heads from its peer, and what makes those that it sends."""

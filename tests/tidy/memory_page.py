@@ -141,6 +141,7 @@ SCOPES = (
                 "all are forgotten",
             ),
             Row("Their octets", "h2.memos:MEMO_BYTES_MAX", "bytes", "all are forgotten"),
+            Row("What one of them means", "h2.memos:MEMO_HEAD_BYTES_MAX", "bytes", "it is decoded each time"),
             Row("Heads, remembered", "h2.memos:HEADS_MAX", "count", "all are forgotten"),
             Row("Encoded blocks, remembered", "h2.encoder:MEMO_BYTES_MAX", "bytes", "all are forgotten"),
             Row(
@@ -172,6 +173,18 @@ SCOPES = (
                 "h2.settings:STREAM_WINDOW_BYTES",
                 "bytes",
                 "the sender's window is empty",
+            ),
+            Row(
+                "The same, of an answer to who asks for much and has read nothing of it yet",
+                "proxy.aside:FIRST_WINDOW_BYTES",
+                "bytes",
+                "the sender's window is empty",
+            ),
+            Row(
+                "The same, of an answer of our own application",
+                "proxy.aside:APP_FIRST_WINDOW_BYTES",
+                "bytes",
+                "its window is empty",
             ),
             Row(
                 "A request's body, kept for a retry",
@@ -238,6 +251,7 @@ NO_BUFFERS = frozenset(
         "h2.abuse:STRAGGLERS_MAX",
         "h2.abuse:INFORMATIONAL_MAX",
         "h2.abuse:CONTINUATION_BYTES",
+        "h2.abuse:DRIBBLE_BYTES",
         "h2.block:TRACE_BYTES",
         "h2.abuse:SETTINGS_BYTES_PER_COST",
         "h2.connection:LARGE_BLOCKS_BYTES",
@@ -257,6 +271,8 @@ NO_BUFFERS = frozenset(
         "h2.flow:JOIN_BYTES",
         "h2.flow:PUMP_BYTES",
         "h2.frames:HEADER_BYTES",
+        "proxy.aside:UNREAD_BYTES",
+        "proxy.downstream:LARGE_HEADS_BYTES_CALM",
         "h2.frames:PING_BYTES",
         "h2.frames:SETTING_BYTES",
         "h2.frames:STREAM_ID_MAX",

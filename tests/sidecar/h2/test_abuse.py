@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sidecar.h2 import abuse
+from sidecar.h2.abuse import DRIBBLE_BYTES
 from sidecar.h2.connection import (
     NO_LIMIT,
     TURN_BYTES,
@@ -592,6 +593,70 @@ async def test_a_restless_caller_is_served_all_the_same(plain: Plain) -> None:
     await app.asked(2)
     await caller.pinged()
     assert not caller.goaways
+
+
+DRIBBLES = abuse.RESTLESS_DRIBBLES + 1
+
+
+@pytest.mark.parametrize("octets, restless", [(1, True), (DRIBBLE_BYTES, False)])
+async def test_who_sends_octet_by_octet_gets_little_time_and_is_served(
+    plain: Plain, octets: int, restless: bool
+) -> None:
+    """CVE-2019-9511: at the next hop these frames stand before everybody else's."""
+    caller, app, sid = await plain.opened()
+    for _ in range(DRIBBLES):
+        caller.data(1, bytes(octets))
+    await until(lambda: len(app.heard(sid).data) == octets * DRIBBLES, "all of it arrives")
+    assert conn_of(plain).abuse.restless is restless
+    assert not app.goaways and not caller.goaways
+    conn_of(plain).abuse.second_passed()
+    assert not conn_of(plain).abuse.restless
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_who_takes_answers_octet_by_octet_gets_little_time(plain: Plain, waits: bool) -> None:
+    """CVE-2019-9511. Small windows count where an answer waits: some clients return each piece at once."""
+    caller = await plain.caller()
+    caller.credit = False
+    caller.send(settings((4, 0 if waits else 65_535)))
+    caller.headers(1, end=True)
+    app = await plain.app.wire()
+    (sid,) = await app.asked()
+    app.headers(sid, HEAD_OK)
+    app.data(sid, bytes(DRIBBLES))
+    caller.send(frame(8, 0, 1, u32(1)) * DRIBBLES)
+    await until(lambda: len(caller.heard(1).data) == DRIBBLES, "all of it arrives")
+    await caller.pinged()
+    assert conn_of(plain).abuse.restless is waits
+    assert not caller.goaways
+
+
+async def test_an_application_that_answers_octet_by_octet_is_everybodys(plain: Plain) -> None:
+    _, app, sid = await plain.opened()
+    app.headers(sid, HEAD_OK)
+    for _ in range(DRIBBLES):
+        app.data(sid, b"x")
+    await app.pinged()
+    (endpoint,) = plain.engine.app.endpoints.values()
+    assert not endpoint.conns[0].abuse.restless
+
+
+async def test_large_heads_beyond_some_come_one_at_a_time(
+    plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen references to a field of 3.5 kB in the table are sixteen octets and a head of 56 kB."""
+    monkeypatch.setattr(downstream, "SLOW_S", 3600.0)
+    monkeypatch.setattr(downstream, "LARGE_HEADS_BYTES_CALM", 150_000)
+    caller = await plain.caller()
+    fields = [*GRPC, *[("x-bomb", "v" * 3500)] * 16]
+    for number in range(6):
+        caller.headers(2 * number + 1, fields)
+    for count in (3, 4, 5):
+        await until(lambda: plain.app.requests() == count, "so many are asked")  # noqa: B023
+        conn = conn_of(plain)
+        assert conn.waits and len(conn.streams) == count
+        conn.go_on()
+    conn.abort()  # it would rest on
 
 
 async def test_broken_rules_are_forgiven_less_than_cancelled_calls(plain: Plain) -> None:

@@ -69,7 +69,7 @@ async def test_what_nobody_reads_is_not_asked_for(plain: Plain) -> None:
 async def test_who_asks_for_more_than_ever_before_does_so_a_little_at_a_time(
     plain: Plain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downstream, "GROWTH_REST_S", 3600.0)
+    monkeypatch.setattr(downstream, "SLOW_S", 3600.0)
     caller = await plain.caller()
     block = caller.block([(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")])
     caller.send(b"".join(frame(1, 5, 2 * number + 1, block) for number in range(GROWN_FIRST + 20)))
