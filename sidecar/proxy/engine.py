@@ -164,6 +164,7 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
         self.timers.close()
+        self.mirror.close()
         for sink in self._sinks():
             sink.end_all()
         await self._tasks.close()

@@ -2,7 +2,7 @@
 """One request on its way: the caller's stream, and what is known about its other half."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -32,12 +32,15 @@ if TYPE_CHECKING:
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
+_NONE: Mapping["Pool", "Plan"] = {}
+
+
 class Plan:
     """What is to be done with requests of one head, on one connection, under one snapshot."""
 
     __slots__ = (
         "begin", "budget", "deadlines", "editor", "fields", "grpc", "head_only", "pool", "refusal",
-        "replay_max", "retry", "series",
+        "replay_max", "retry", "series", "shadows",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +59,7 @@ class Plan:
         self.budget: Budget | None = None  # of retries under way; None: not limited
         self.replay_max = REPLAY_BYTES_MAX  # of a request's body, kept for a retry
         self.editor: Editor | None = None  # of response heads
+        self.shadows: Mapping[Pool, Plan] = _NONE  # of copies of these requests
 
 
 class Exchange(Stream):

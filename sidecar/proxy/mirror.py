@@ -1,23 +1,29 @@
 """Copies of requests to another target, whose answers nobody waits for.
 
-A copy is sent once the request is here whole, and never before its first answer or its end; so it can neither
-slow nor fail the request. It goes only where there is room: what the process holds back, and how many copies
-are under way, have bounds below those of real requests. What is not copied is counted.
+A copy is made once the request is here whole, and never before its first answer or its end, and sent some
+milliseconds later; so it can neither slow nor fail the request. It goes only where there is room: what the
+process holds back, and how many copies are under way, have bounds below those of real requests. What is not
+copied is counted.
 """
 
+import asyncio
+from collections import deque
 from typing import NamedTuple
 
 from ..events import MIRRORED
-from ..h2.block import Field
+from ..h2.block import Block, Field
 from ..h2.outbox import Outbox
-from ..h2.stream import CLOSED, RECV_DONE
+from ..h2.stream import RECV_DONE
 from ..telemetry import Call, Count, Direction, Series, Telemetry
-from .exchange import Exchange, Plan
+from .exchange import Exchange, Plan, waiting_half
 from .pool import Pool
 from .sink import Sink
 
 UNDER_WAY_MAX = 512  # copies at once, of this process
 TIME_S = 15.0  # for an answer; Envoy's default for a route
+# Copies that go out one after another are less work here and at their destination than each behind its own
+# request: what they take of the machine is what could slow real ones. Real ones wait for a turn of the loop.
+GATHERED_S = 0.01
 SUFFIX = b"-shadow"
 _HOSTS = (b":authority", b"host")
 HELD_SHARE = 4  # of what the process may hold, a copy may bring it to one part in so many
@@ -31,6 +37,17 @@ class Copies(NamedTuple):
     dropped: Count
 
 
+class _Gathered(NamedTuple):
+    """A request that is to be copied: its plan, its head, and `size` octets of body."""
+
+    plan: Plan
+    block: Block
+    body: list[bytes]
+    size: int
+    pool: Pool
+    counters: Copies
+
+
 class Mirror:
     """All copies of one process go out by it."""
 
@@ -40,52 +57,88 @@ class Mirror:
         self._telemetry = telemetry
         self._series = Series(Call(Direction.OUTBOUND, source, ""))  # on no page
         self._copies: dict[Exchange, Copies] = {}
-        self._made: list[tuple[Exchange, Pool]] = []  # and not sent yet
+        self._gathered: deque[_Gathered] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     def counters(self, destination: str, target: str) -> Copies:
         return Copies(*(self._telemetry.count(MIRRORED, destination, target, how) for how in Copies._fields))
 
+    @property
+    def under_way(self) -> int:
+        """How many copies are to be sent, or to be answered."""
+        return len(self._gathered) + len(self._copies)
+
     def send(self, exchange: Exchange, pool: Pool, counters: Copies) -> None:
-        """A copy of the request to `pool`, if it is here whole and there is room."""
+        """A copy of the request to `pool`, soon, if it is here whole and there is room. Its answer has not
+        been written yet: nothing is done here that can wait."""
         outbox = self._outbox
-        body = exchange.replay
+        body, size = exchange.replay, exchange.replay_bytes
         if (
             body is None
             or not exchange.state & RECV_DONE
-            or len(self._copies) >= UNDER_WAY_MAX
-            or outbox.held + exchange.replay_bytes > outbox.held_max // HELD_SHARE
-            or pool.series.pending >= pool.pending_max // 2
-            or not pool.live
+            or self.under_way >= UNDER_WAY_MAX
+            or outbox.held + size > outbox.held_max // HELD_SHARE
         ):
             counters.dropped.value += 1
             return
-        was = exchange.plan
-        plan = Plan(_shadowed(was.fields), pool, self._series, was.grpc, was.head_only)
-        copy = self.sink.exchange(plan, exchange.block, body, outbox.now)
+        outbox.held += size
+        self._gathered.append(_Gathered(exchange.plan, exchange.block, body, size, pool, counters))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHERED_S, self._send_next)
+
+    def _send_next(self) -> None:
+        """One copy; the next after everybody else's turn."""
+        self._begin(self._gathered.popleft())
+        self._outbox.flush()
+        self._timer = asyncio.get_running_loop().call_later(0.0, self._send_next) if self._gathered else None
+
+    def _begin(self, gathered: "_Gathered") -> None:
+        outbox, pool = self._outbox, gathered.pool
+        outbox.held -= gathered.size
+        if pool.series.pending >= pool.pending_max // 2 or not pool.live:
+            gathered.counters.dropped.value += 1
+            return
+        copy = self.sink.exchange(self._plan(gathered), gathered.block, gathered.body, outbox.clock())
         copy.attempts = 2  # never tried again
-        copy.due = outbox.clock() + TIME_S
-        self._copies[copy] = counters
+        self._copies[copy] = gathered.counters
+        _send(copy, pool)
+        copy.due = copy.started + TIME_S
         if copy.due < outbox.due:
             outbox.arm(copy.due)
-        if not self._made:
-            outbox.soon(self._after_writing)
-        self._made.append((copy, pool))
 
-    def _after_writing(self) -> None:
-        """Answers that have come are written in this turn of the loop; what copies cost begins after it."""
-        self._outbox.soon(self._send_made)
+    def _plan(self, gathered: "_Gathered") -> Plan:
+        """One for all copies of requests with one head, so that it is encoded once."""
+        was, pool = gathered.plan, gathered.pool
+        plan = was.shadows.get(pool)
+        if plan is None:
+            plan = Plan(_shadowed(was.fields), pool, self._series, was.grpc, was.head_only)
+            was.shadows = {**was.shadows, pool: plan}
+        return plan
 
-    def _send_made(self) -> None:
-        made, self._made = self._made, []
-        for copy, pool in made:
-            if copy.state != CLOSED:
-                pool.enqueue(copy, pool.only or pool.pick(None))  # not `send`: its body is here, and waits
-        self._outbox.flush()
+    def close(self) -> None:
+        """Sends no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._outbox.held -= sum(it.size for it in self._gathered)
+        self._gathered.clear()
 
     def _ended(self, copy: Exchange, body: bytes) -> None:
         counters = self._copies.pop(copy)
         fine = copy.answered and copy.http_status < 500 and copy.grpc_status <= 0
         (counters.answered if fine else counters.failed).value += 1
+
+
+def _send(copy: Exchange, pool: Pool) -> None:
+    """To an instance whose connection has room, or to wait for one."""
+    endpoint = pool.only or pool.pick()
+    if endpoint is not None:
+        for upstream in endpoint.conns:
+            if len(upstream.streams) < upstream.room:
+                waiting_half(copy)
+                upstream.open_queued(copy, endpoint)
+                return
+    pool.enqueue(copy, endpoint)
 
 
 class Mirrors:

@@ -71,7 +71,7 @@ async def test_a_copy_has_the_body_and_says_that_it_is_one(mirrored: Mirrored) -
         b"body",
     )
     assert mirrored.real.heads[0][":authority"] == "orders"
-    assert mirrored.engine.outbox.held == 0 and not mirrored.engine.mirror.sink.streams
+    assert mirrored.engine.outbox.held == 0 and not mirrored.engine.mirror.under_way
 
 
 async def test_copies_on_an_open_connection_have_their_bodies_too(mirrored: Mirrored) -> None:
@@ -88,8 +88,34 @@ async def test_copies_on_an_open_connection_have_their_bodies_too(mirrored: Mirr
 async def test_a_share_of_requests_is_copied(mirrored: Mirrored) -> None:
     calls = await mirrored.calls(ppm=300_000)
     await calls.many(300)
-    await until(lambda: not mirrored.engine.mirror.sink.streams, "all copies are answered")
+    await until(lambda: not mirrored.engine.mirror.under_way, "all copies are answered")
     assert 50 <= mirrored.counted()["answered"] <= 130
+
+
+async def test_copies_wait_a_little_and_go_out_one_in_each_turn(
+    mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "GATHERED_S", 3600.0)
+    calls = await mirrored.calls()
+    await calls.many(5)
+    copies = mirrored.engine.mirror
+    assert copies.under_way == 5 and not copies.sink.streams
+    assert mirrored.engine.outbox.held > 0
+    copies._send_next()
+    assert len(copies.sink.streams) == 1
+    await until(lambda: mirrored.counted() == {"answered": 5}, "the others follow by themselves")
+    assert mirrored.engine.outbox.held == 0
+
+
+async def test_a_switch_that_stops_sends_no_more_copies(
+    mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "GATHERED_S", 3600.0)
+    calls = await mirrored.calls()
+    await calls.many(3)
+    await mirrored.engine.close()
+    assert mirrored.engine.mirror.under_way == 0 and mirrored.engine.outbox.held == 0
+    assert not mirrored.shadow.heads
 
 
 async def test_what_becomes_of_copies_is_no_caller_s_business(mirrored: Mirrored) -> None:
@@ -99,10 +125,10 @@ async def test_what_becomes_of_copies_is_no_caller_s_business(mirrored: Mirrored
         mirrored.shadow.answer = behaviour
         assert [status_of(heard) for heard in await calls.many(5)] == ["0"] * 5
     await until(lambda: mirrored.counted().get("failed") == 10, "the others have failed")
-    assert len(mirrored.engine.mirror.sink.streams) == 5
+    assert mirrored.engine.mirror.under_way == 5
     mirrored.shadow.close()
     assert [status_of(heard) for heard in await calls.many(5)] == ["0"] * 5
-    await until(lambda: not mirrored.engine.mirror.sink.streams, "nothing is left")
+    await until(lambda: not mirrored.engine.mirror.under_way, "nothing is left")
     assert mirrored.counted() == {"failed": 20}
     assert mirrored.engine.outbox.held == 0
 
