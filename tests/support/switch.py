@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sidecar.identity import Svid, TlsContexts, tls_contexts
+from sidecar.proxy.downstream import Downstream
 from sidecar.proxy.engine import Engine
 from sidecar.proxy.outbound import Outbound
 from sidecar.snapshot import (
@@ -250,6 +251,11 @@ class Plain:
         side = Outbound(engine.outbox, engine.app, Telemetry(), "test")
         server = await asyncio.get_running_loop().create_server(side.accept, "127.0.0.1", 0)
         return cls(engine, app, side, server.sockets[0].getsockname()[1], server)
+
+    @property
+    def conn(self) -> Downstream:
+        """Our end of a caller's connection, where there is one caller."""
+        return next(iter(self.side.connections))
 
     async def caller(self, first: bytes | None = None) -> Wire:
         wire = await dial(self.port, first=first)

@@ -1,17 +1,76 @@
-"""Callers that ask for much: what it costs before they have read any of it, and how fast they may."""
+"""Callers that ask for much: apart from the others, and what it costs before they have read any of it."""
 
 import pytest
 
+from sidecar.h2.control import second_passed
 from sidecar.h2.settings import INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES
 from sidecar.h2.stream import Stream
-from sidecar.proxy import downstream
+from sidecar.proxy import downstream, pool
 from sidecar.proxy.aside import APP_FIRST_WINDOW_BYTES, FIRST_WINDOW_BYTES, UNREAD_BYTES
-from sidecar.proxy.downstream import CROWD, GROWN_FIRST, GROWTH_PER_TURN
+from sidecar.proxy.downstream import APART_RESETS, CROWD, GROWN_FIRST, GROWTH_PER_TURN
 from tests.support.switch import Plain
 from tests.support.waiting import until
 from tests.support.wire import HEAD_OK, SETTINGS, WINDOW_UPDATE, Wire, frame, settings, u32
 
 SMALL_FIRST = (INITIAL_WINDOW_SIZE, APP_FIRST_WINDOW_BYTES)
+
+
+async def test_a_callers_crowd_goes_apart_from_what_others_ask(plain: Plain) -> None:
+    """What a caller has beyond its part waits behind itself: others' answers stand behind none of it."""
+    caller = await plain.caller()
+    for number in range(CROWD + 20):
+        caller.headers(2 * number + 1, end=True)
+    shared, apart = await plain.app.wire(0), await plain.app.wire(1)
+    await until(lambda: plain.app.requests() == CROWD + 20, "all are asked")
+    assert sorted((len(shared.requests()), len(apart.requests()))) == [20, CROWD]
+    other = await plain.caller()
+    other.headers(1, end=True)
+    await until(lambda: plain.app.requests() == CROWD + 21, "the other is asked")
+    wire = max(plain.app.wires, key=lambda wire: len(wire.requests()))
+    assert len(wire.requests()) == CROWD + 1, "with the caller's first"
+    (endpoint,) = plain.engine.app.endpoints.values()
+    assert len(endpoint.conns) == len(endpoint.aside.conns) == 1
+    caller.close()
+    await until(lambda: endpoint.active == 1, "both lanes are counted")
+
+
+async def test_who_resets_much_is_apart_and_comes_back(plain: Plain) -> None:
+    caller, app, _ = await plain.opened()
+    for number in range(1, APART_RESETS + 2):
+        caller.headers(2 * number + 1)
+        caller.reset(2 * number + 1)
+    caller.headers(1001, end=True)
+    apart = await plain.app.wire(1)
+    await apart.asked()
+    conn = plain.conn
+    for _ in range(2):
+        second_passed(conn, probing=False)
+        conn.on_second()
+    caller.headers(1003, end=True)
+    before = APART_RESETS + 2
+    await until(lambda: len(app.requests()) == before + 1, "it is among the others again")
+
+
+async def test_what_cannot_have_a_connection_apart_shares(plain: Plain) -> None:
+    """A bound on connections to a destination holds for both lanes."""
+    plain.engine.app._connections_max = 1
+    caller = await plain.caller()
+    for number in range(CROWD + 20):
+        caller.headers(2 * number + 1, end=True)
+    await (await plain.app.wire(0)).asked(CROWD + 20)
+    assert len(plain.app.wires) == 1
+
+
+async def test_what_waited_is_sent_a_little_at_a_time(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand large heads that waited for a connection are not written in one turn of the loop."""
+    monkeypatch.setattr(pool, "SERVING_S", -1.0)  # not even one fits
+    caller = await plain.caller()
+    caller.headers(1, end=True)
+    (endpoint,) = plain.engine.app.endpoints.values()
+    await until(lambda: endpoint.later, "it waits for the next turn")
+    assert plain.app.requests() == 0
+    monkeypatch.undo()
+    await until(lambda: plain.app.requests() == 1, "it is sent")
 
 
 async def opened_apart(plain: Plain, caller: Wire) -> tuple[Wire, int, int]:
@@ -77,7 +136,7 @@ async def test_who_asks_for_more_than_ever_before_does_so_a_little_at_a_time(
     for _ in range(3):
         open_now += GROWTH_PER_TURN
         await until(lambda: plain.app.requests() == open_now, "some more are asked")  # noqa: B023
-        (conn,) = plain.side.connections
+        conn = plain.conn
         assert conn.waits and len(conn.streams) == open_now
         conn.go_on()
     other = await plain.caller()
@@ -92,7 +151,7 @@ async def test_who_has_had_as_many_may_have_them_again(plain: Plain) -> None:
     for number in range(count):
         caller.headers(2 * number + 1, end=True)
     await until(lambda: plain.app.requests() == count, "all are asked")
-    (conn,) = plain.side.connections
+    conn = plain.conn
     assert conn.grown == count
     for number in range(count):
         caller.reset(2 * number + 1)
