@@ -77,17 +77,15 @@ class Admission:
 
     def by_accessor(self, state: State, accessor_id: str) -> Caller | None:
         """What a token allows that is known by its accessor; None where it is gone or has expired."""
-        if self.management and self.management.accessor_id == accessor_id:
-            return Caller(_MANAGEMENT, accessor_id)
-        token = state.acl.token(accessor_id)
+        token = self.token(state, accessor_id)
         found = self._resolver.of(state.acl, token, self._now_ms()) if token else None
         return Caller(found.may, accessor_id, found.is_anonymous) if found else None
 
     def token(self, state: State, accessor_id: str) -> Token | None:
-        """The row of a token; the operator's, which works from the first moment, also before that."""
+        """The row of a token; of the operator's also before the leader has written it."""
         given = self.management
         is_it = given is not None and given.accessor_id == accessor_id
-        return state.acl.token(accessor_id) or (_operators(accessor_id) if is_it else None)
+        return state.acl.token(accessor_id) or (_management_token(accessor_id) if is_it else None)
 
     def management_row(self, state: State) -> Token | None:
         """The operator's token as it has to be written; None where it is, or there is none."""
@@ -95,7 +93,7 @@ class Admission:
         if given is None or state.acl.token(given.accessor_id):
             return None
         secret = self.box(state).seal(given.secret, given.accessor_id, self._entropy(NONCE_BYTES))
-        return replace(_operators(given.accessor_id), secret=secret)
+        return replace(_management_token(given.accessor_id), secret=secret)
 
     def reset_index(self) -> int:
         """The index that an operator has written down to allow another bootstrap; 0: none."""
@@ -117,7 +115,7 @@ class Admission:
         return self._box
 
 
-def _operators(accessor_id: str) -> Token:
+def _management_token(accessor_id: str) -> Token:
     grants = Grants((GLOBAL_MANAGEMENT_ID,))
     return Token(accessor_id, description="Initial Management Token", grants=grants)
 

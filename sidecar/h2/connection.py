@@ -75,7 +75,7 @@ class Connection:
 
     client: ClassVar[bool]  # we opened it
     header_list_max = settings.HEADER_LIST_BYTES_MAX  # what we announce
-    first_window = settings.STREAM_WINDOW_BYTES  # of each stream, and this too
+    first_window = settings.STREAM_WINDOW_BYTES  # and this, of each stream
     turn_s = SHARED_TURN_S
 
     def __init_subclass__(cls) -> None:

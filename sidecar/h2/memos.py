@@ -15,9 +15,8 @@ LIST_PER_LITERALS_MAX = 10
 MEMO_ENTRIES_MAX = 128
 MEMO_BLOCK_BYTES_MAX = 4096
 MEMO_BYTES_MAX = 64 * 1024  # of keys; what they map to is at most as large again
-MEMO_HEAD_BYTES_MAX = (
-    16 * 1024
-)  # as decoded: what is larger is met in full each time, and counted by its caller
+# Of a head as decoded. What is larger is decoded each time, and counted: sixteen octets can mean 64 KiB.
+MEMO_HEAD_BYTES_MAX = 16 * 1024
 BEGINNINGS_MAX = 64
 BEGINNING_BYTES_MAX = 512
 SHAPES_MAX = 64

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 # gRPC's PROTOCOL-HTTP2: grpc-message is percent-encoded, printable ASCII stays but for "%".
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
-
-
-_NONE: Mapping["Pool", "Plan"] = {}
+_NO_SHADOWS: Mapping["Pool", "Plan"] = {}
 
 
 class Plan:
@@ -59,7 +57,7 @@ class Plan:
         self.budget: Budget | None = None  # of retries under way; None: not limited
         self.replay_max = REPLAY_BYTES_MAX  # of a request's body, kept for a retry
         self.editor: Editor | None = None  # of response heads
-        self.shadows: Mapping[Pool, Plan] = _NONE  # of copies of these requests
+        self.shadows: Mapping[Pool, Plan] = _NO_SHADOWS  # of copies of these requests
 
 
 class Exchange(Stream):

@@ -15,7 +15,7 @@ from ..h2.block import Block, Field
 from ..h2.outbox import Outbox
 from ..h2.stream import RECV_DONE
 from ..telemetry import Call, Count, Direction, Series, Telemetry
-from .exchange import Exchange, Plan, waiting_half
+from .exchange import Exchange, Plan
 from .pool import Pool
 from .sink import Sink
 
@@ -101,7 +101,7 @@ class Mirror:
         copy = self.sink.exchange(self._plan(gathered), gathered.block, gathered.body, outbox.clock())
         copy.attempts = 2  # never tried again
         self._copies[copy] = gathered.counters
-        _send(copy, pool)
+        pool.enqueue(copy, pool.only or pool.pick())  # not `send`: its body is here, and waits
         copy.due = copy.started + TIME_S
         if copy.due < outbox.due:
             outbox.arm(copy.due)
@@ -129,18 +129,6 @@ class Mirror:
         (counters.answered if fine else counters.failed).value += 1
 
 
-def _send(copy: Exchange, pool: Pool) -> None:
-    """To an instance whose connection has room, or to wait for one."""
-    endpoint = pool.only or pool.pick()
-    if endpoint is not None:
-        for upstream in endpoint.conns:
-            if len(upstream.streams) < upstream.room:
-                waiting_half(copy)
-                upstream.open_queued(copy, endpoint)
-                return
-    pool.enqueue(copy, endpoint)
-
-
 class Mirrors:
     """Who gets a copy of one request."""
 
@@ -157,10 +145,7 @@ class Mirrors:
 
 def _shadowed(fields: tuple[Field, ...]) -> tuple[Field, ...]:
     """The host says that it is a copy, as Envoy has it: "-shadow" behind the name, before the port."""
-    return tuple(
-        (name, _shadow(value)) if name in (b":authority", b"host") else (name, value)
-        for name, value in fields
-    )
+    return tuple((name, _shadow(value)) if name in _HOSTS else (name, value) for name, value in fields)
 
 
 def _shadow(authority: bytes) -> bytes:

@@ -71,6 +71,10 @@ async def test_the_operators_token_is_known_before_the_leader_has_written_it(
     async with running_registry(acl=AclSettings(management=management)) as client:
         listed = json.loads((await client.call("GET", "/v1/acl/tokens", **headers))[2])
         status, _, body = await client.call("GET", "/v1/acl/token/self?expanded", **headers)
+        query = {"Name": "q", "Token": management.secret, "Service": {"Service": "web"}}
+        await client.call("POST", "/v1/query", query, **headers)
+        executed = await client.call("GET", "/v1/query/q/execute")
+    assert executed[0] == 200, "it may own a prepared query"
     assert management.accessor_id not in {row["AccessorID"] for row in listed}
     assert status == 200, body
     shown = json.loads(body)
